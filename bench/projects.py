@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Go modules that are built: copies that the benchmark may edit.
+
+The edit of a project is one statement inside `main`, in the package that is linked: a change that
+reaches the binary. After a comment alone Go keeps the linked binary. Only the main package is
+compiled again, which leaves the least work to hide a tool's own cost behind.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.failure import BenchError, read_output
+
+CADDY = "github.com/caddyserver/caddy/v2@v2.11.9"
+
+
+def _values() -> Iterator[str]:
+    # Go's build cache outlives this run: a value must never have been compiled before.
+    start = format(time.time_ns(), "016x")
+    return (f"{start}-{number:06}" for number in itertools.count())
+
+
+@dataclass(frozen=True)
+class Project:
+    """A main package in a writable module; `before` and `after` stand around the edited value."""
+
+    name: str
+    title: str
+    directory: Path
+    package: str
+    file: Path
+    before: str
+    after: str
+    values: Iterator[str] = field(default_factory=_values)
+
+    def edit(self) -> None:
+        """Changes one code line to a value that no build has seen."""
+        self.file.write_text(self.before + next(self.values) + self.after)
+
+
+def _project(name: str, title: str, directory: Path, main: str, change: tuple[str, str]) -> Project:
+    file = directory / main
+    line, edited = change
+    before, found, after = file.read_text().partition(line)
+    if not found:
+        raise BenchError(f"{file}: the line to edit is not there: {line.strip()}")
+    head, _, tail = edited.partition("VALUE")
+    package = "./" + str(Path(main).parent) if "/" in main else "."
+    return Project(name, title, directory, package, file, before + head, tail + after)
+
+
+def movies(repository: Path, work: Path) -> Project:
+    """The project's running example."""
+    directory = _copy(repository / "examples" / "movies", work / "movies")
+    change = ('\tlog.Print("stopped")\n', '\tlog.Print("stopped VALUE")\n')
+    return _project("movies", "examples/movies", directory, "main.go", change)
+
+
+def caddy(go: str, work: Path, env: Mapping[str, str]) -> Project:
+    """A large module, from the Go module proxy: some thousand packages."""
+    found = read_output((go, "mod", "download", "-json", CADDY), work, env)
+    directory = _copy(Path(json.loads(found)["Dir"]), work / "caddy")
+    change = ("\tcaddycmd.Main()\n", '\tprintln("VALUE")\n\tcaddycmd.Main()\n')
+    return _project("caddy", "caddy v2.11.9", directory, "cmd/caddy/main.go", change)
+
+
+def _copy(source: Path, target: Path) -> Path:
+    """A fresh writable copy; the module cache is read-only."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    for directory, _, _ in os.walk(target):
+        os.chmod(directory, 0o755)
+    return target

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers to reach, as data, and whether they are reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from bench.measure import BEYOND, COLD, MEMORY, NO_CHANGE, ONE_LINE, Row
+
+SUBJECT = "wherry"
+REFERENCE = "go build"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit for wherry in one row; of the reference's median where `is_ratio`."""
+
+    row: str
+    text: str
+    limit: float
+    is_ratio: bool = False
+    projects: tuple[str, ...] = ("caddy",)
+    of: Callable[[Sequence[float]], float] = median
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target, the figure seen, and whether it is reached."""
+
+    target: Target
+    figure: float
+    reached: bool
+
+
+_ALL = ("movies", "caddy")
+
+# Times have targets on the large module only: on the small one they are mostly process starts.
+TARGETS = (
+    Target(NO_CHANGE, "<= 0.25 x go build", 0.25, is_ratio=True),
+    Target(NO_CHANGE, "about 0.10 s (< 0.15)", 0.15),
+    Target(ONE_LINE, "<= 1.25 x go build", 1.25, is_ratio=True),
+    Target(COLD, "<= 1.03 x go build", 1.03, is_ratio=True),
+    Target(MEMORY, "<= 150 MB at worst", 150e6, projects=_ALL, of=max),
+    Target(BEYOND, "<= 1 MB", 1e6, projects=_ALL),
+)
+
+
+def judge(row: Row) -> list[Verdict]:
+    """The verdicts on one row; none where wherry was not measured."""
+    if SUBJECT not in row.samples:
+        return []
+    verdicts = []
+    for target in TARGETS:
+        if target.row != row.name or row.project not in target.projects:
+            continue
+        figure = target.of(row.samples[SUBJECT])
+        if target.is_ratio:
+            figure /= median(row.samples[REFERENCE])
+        verdicts.append(Verdict(target, figure, figure <= target.limit))
+    return verdicts

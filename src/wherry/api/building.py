@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One build from request to result: ask the records, else make the image, then deliver it.
+
+This module is on the no-change path and imports only what that needs; making an image is imported
+where it begins.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from wherry.api.delivery import deliver
+from wherry.api.recorded import BuildRecord, Output, directory_of
+from wherry.api.request import BuildRequest, BuildResult
+from wherry.api.unchanged import Verdict, ask_records
+from wherry.errors import UsageError
+from wherry.events import Sink
+from wherry.oci.reference import parse_reference
+from wherry.process.cancel import CancelToken
+from wherry.store.store import Store, open_store
+
+
+def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> BuildResult:
+    """Build what `request` asks for; the image is in the store and at its outputs afterwards.
+
+    Raises `WherryError` for everything a user can mend, `Cancelled` where `cancel` stopped it.
+    """
+    began = time.monotonic()
+    check_request(request)
+    with open_store(request.store) as store:
+        record, reason = _record(request, store, sink, cancel)
+        request.trace("before-delivery")
+        outputs = deliver(request, record.output, store)
+        reused = not reason
+        if not reused:
+            store.enforce_limit()
+    return _result(request, record.output, reason, time.monotonic() - began, outputs)
+
+
+def check_request(request: BuildRequest) -> None:
+    """Find what is wrong with the request itself before anything is done; raises `UsageError`."""
+    for tag in request.tags:
+        if parse_reference(tag).digest is not None:
+            raise UsageError(f"a tag has no digest: {tag!r}", hint="leave out @sha256:...")
+    if request.outputs:
+        from wherry.exporters.spec import parse_output  # noqa: PLC0415 - only for --output
+
+        for text in request.outputs:
+            parse_output(text, request.cwd)
+    if request.frontend == "dockerfile":
+        raise UsageError("the Dockerfile front end is not in this release",
+                         hint="build the Go module itself: --frontend gomodule")  # fmt: skip
+    directory, _ = directory_of(request)
+    path = os.path.join(directory, "Dockerfile")
+    if request.frontend == "auto" and _is_dockerfile_source(request, path):
+        raise UsageError(
+            f"{path} makes this a Dockerfile build, which is not in this release",
+            hint="build the Go module beside it: --frontend gomodule",
+        )
+
+
+def _is_dockerfile_source(request: BuildRequest, path: str) -> bool:
+    """A Dockerfile in SOURCE itself wins, except beside a wherry.toml that has images."""
+    directory, pattern = directory_of(request)
+    if pattern != "." or not os.path.isfile(path):
+        return False
+    if not os.path.isfile(os.path.join(directory, "wherry.toml")):
+        return True
+    from wherry.settings.load import load_settings  # noqa: PLC0415 - only where both files lie
+
+    return not load_settings(directory).images
+
+
+def _record(
+    request: BuildRequest, store: Store, sink: Sink, cancel: CancelToken
+) -> tuple[BuildRecord, str]:
+    """The record that holds with an empty reason, or a new one and why it was made."""
+    verdict = Verdict(None, "--no-cache", [])
+    if not request.no_cache:
+        verdict = ask_records(request, store)
+        if verdict.record is not None:
+            return verdict.record, ""
+    from wherry.api.making import make_record  # noqa: PLC0415 - the engine is heavy
+
+    return make_record(request, verdict, store, sink, cancel), verdict.reason
+
+
+def _result(
+    request: BuildRequest,
+    output: Output,
+    reason: str,
+    seconds: float,
+    outputs: tuple[str, ...],
+) -> BuildResult:
+    tags = request.tags or output.tags
+    name = parse_reference(tags[0])
+    return BuildResult(
+        reference=f"{name.familiar}@{output.manifest}",
+        tags=tuple(parse_reference(tag).familiar for tag in tags),
+        digest=output.manifest,
+        config_digest=output.config,
+        size=output.size,
+        unpacked=output.unpacked,
+        platform=output.platform,
+        binaries=output.binaries,
+        reused=not reason,
+        reason=reason,
+        seconds=seconds,
+        warnings=output.warnings,
+        outputs=outputs,
+    )

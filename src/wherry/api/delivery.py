@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Delivering a built image: its tags in the store, its outputs, the files about it.
+
+On the no-change path this costs a look at the tags; exporters are imported where an output asks.
+"""
+
+from __future__ import annotations
+
+import time
+
+from wherry.api.recorded import Output
+from wherry.api.request import BuildRequest
+from wherry.oci.digest import parse_digest
+from wherry.oci.reference import Reference, parse_reference
+from wherry.store.store import Store
+
+
+def deliver(request: BuildRequest, output: Output, store: Store) -> tuple[str, ...]:
+    """Tag the image and write what was asked for besides; gives the paths written.
+
+    Raises `MachineError` where an output cannot be written; the image stays in the store.
+    """
+    references = tuple(parse_reference(tag) for tag in request.tags or output.tags)
+    _tag(output, store, references)
+    if not (request.outputs or request.metadata_file or request.iidfile):
+        return ()
+    from wherry.api.exporting import export  # noqa: PLC0415 - only where an output asks
+
+    return export(request, output, store, references)
+
+
+def _tag(output: Output, store: Store, references: tuple[Reference, ...]) -> None:
+    digest = parse_digest(output.manifest)
+    missing = [name for name in references if not store.images.is_tagged(name, digest)]
+    if not missing:
+        return
+    from wherry.oci.image import MANIFEST, Descriptor  # noqa: PLC0415 - not for an unchanged image
+    from wherry.oci.platform import parse_platform  # noqa: PLC0415 - as above
+
+    platform = parse_platform(output.platform)
+    descriptor = Descriptor(MANIFEST, digest, output.manifest_size, platform=platform)
+    for name in missing:
+        store.images.tag(name, descriptor, time.time())

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be done with images and the store besides building: list, name, remove, prune.
+
+Each function opens the store that it is given and closes it again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import NamedTuple
+
+from wherry.errors import MachineError, SeveralErrors, UsageError, WherryError
+from wherry.oci.digest import Digest, parse_digest
+from wherry.oci.image import Descriptor, parse_descriptor
+from wherry.oci.platform import Platform
+from wherry.oci.reference import Reference, parse_reference
+from wherry.store.prune import Pruned
+from wherry.store.store import Store, open_store
+from wherry.store.usage import Usage
+
+__all__ = [
+    "ImageSummary",
+    "Pruned",
+    "Usage",
+    "list_images",
+    "prune_store",
+    "remove_images",
+    "store_usage",
+    "tag_image",
+]
+
+
+class ImageSummary(NamedTuple):
+    """One line of `wherry images`.
+
+    `size` is what a registry would hold: layers, config and manifest, for all platforms. It is
+    None for an image whose manifest is missing or damaged. `created_at`: seconds since 1970.
+    """
+
+    name: str
+    digest: str
+    platforms: tuple[str, ...]
+    size: int | None
+    created_at: float
+
+
+class _Weight(NamedTuple):
+    platforms: tuple[str, ...]
+    size: int
+
+
+def list_images(store: str) -> tuple[ImageSummary, ...]:
+    """All tagged images, the newest first."""
+    with open_store(store) as opened:
+        return tuple(
+            _summary(opened, row.reference, row.descriptor, row.created_at)
+            for row in opened.images.list()
+        )
+
+
+def tag_image(store: str, source: str, name: str) -> str:
+    """Give the image `source` another name; the new full reference. Raises `UsageError`."""
+    reference = parse_reference(name)
+    if reference.digest is not None:
+        raise UsageError(f"a tag has no digest: {name!r}", hint="leave out @sha256:...")
+    with open_store(store) as opened:
+        found = _resolved(opened, source)
+        opened.images.tag(reference, found, time.time())
+        return f"{reference.familiar}@{found.digest}"
+
+
+def remove_images(store: str, names: tuple[str, ...], *, force: bool = False) -> tuple[str, ...]:
+    """Remove tags, or with a digest a whole image; the references that went.
+
+    All names are looked at before anything is removed: one that is unknown, or a digest of an
+    image with several tags (without `force`), is a `UsageError` and nothing goes. The room is
+    given back by the next prune.
+    """
+    with open_store(store) as opened:
+        plans, errors = [], list[WherryError]()
+        for name in dict.fromkeys(names):
+            try:
+                plans.append(_removal(opened, name, force=force))
+            except UsageError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0] if len(errors) == 1 else SeveralErrors(tuple(errors))
+        removed: dict[str, None] = {}
+        for digest, references in plans:
+            for reference in references:
+                if opened.images.get(reference) is not None:
+                    removed[f"{reference.familiar}@{opened.images.untag(reference).digest}"] = None
+            if not references:
+                opened.images.forget(digest)
+                removed[str(digest)] = None
+        return tuple(removed)
+
+
+def store_usage(store: str) -> Usage:
+    """How much room the store takes."""
+    with open_store(store) as opened:
+        return opened.usage()
+
+
+def prune_store(
+    store: str, *, everything: bool = False, target: int | None = None, dry_run: bool = False
+) -> Pruned:
+    """Make the store smaller, as `Store.prune` describes."""
+    with open_store(store) as opened:
+        return opened.prune(everything, target, dry_run=dry_run)
+
+
+def _resolved(store: Store, text: str) -> Descriptor:
+    found = store.images.resolve(text)
+    if found is None:
+        raise store.images.unknown(text)
+    return found
+
+
+def _removal(store: Store, text: str, *, force: bool) -> tuple[Digest, tuple[Reference, ...]]:
+    """The image that `text` names and the tags to remove; none for an image without tags."""
+    found = _resolved(store, text)
+    tags = store.images.tags_of(found.digest)
+    named = _tag_named(text, tags)
+    if named is not None:
+        return found.digest, (named,)
+    if len(tags) > 1 and not force:
+        names = ", ".join(tag.familiar for tag in tags)
+        raise UsageError(f"the image {text!r} has several names", why=names,
+                         hint="remove them by name, or all of them with --force")  # fmt: skip
+    return found.digest, tags
+
+
+def _tag_named(text: str, tags: tuple[Reference, ...]) -> Reference | None:
+    try:
+        reference = parse_reference(text)._replace(digest=None)
+    except UsageError:
+        return None
+    if not reference.tag:
+        reference = reference._replace(tag="latest")
+    return reference if reference in tags else None
+
+
+def _summary(
+    store: Store, reference: Reference, descriptor: Descriptor, created_at: float
+) -> ImageSummary:
+    try:
+        platforms, size = _weighed(store, descriptor)
+    except (MachineError, UsageError):
+        platforms, size = (), None
+    return ImageSummary(reference.familiar, str(descriptor.digest), platforms, size, created_at)
+
+
+def _weighed(store: Store, descriptor: Descriptor) -> _Weight:
+    """Platforms and size from a manifest, or the sum over those of an index."""
+    try:
+        value = json.loads(store.blobs.read(descriptor.digest))
+        if "manifests" in value:
+            parts = [_weighed(store, parse_descriptor(child)) for child in value["manifests"]]
+            platforms = tuple(name for part in parts for name in part.platforms)
+            return _Weight(platforms, descriptor.size + sum(part.size for part in parts))
+        named = [parse_descriptor(item) for item in (value["config"], *value["layers"])]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{descriptor.digest} is no manifest", why=str(error)) from error
+    platform = descriptor.platform or _platform(store, parse_digest(value["config"]["digest"]))
+    return _Weight((str(platform),), descriptor.size + sum(item.size for item in named))
+
+
+def _platform(store: Store, config: Digest) -> Platform:
+    value = json.loads(store.blobs.read(config))
+    return Platform(value["os"], value["architecture"], value.get("variant", ""))

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The library's front door: `wherry.build(...)`.
+
+The process's environment and directory are read here, and only where the caller gives none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypedDict, Unpack
+
+from wherry.api.building import build_image
+from wherry.api.places import default_store
+from wherry.api.request import BuildRequest, BuildResult
+from wherry.events import Sink, discard
+from wherry.process.cancel import CancelToken
+
+__all__ = ["BuildRequest", "BuildResult", "Surroundings", "build", "build_image"]
+
+
+class Surroundings(NamedTuple):
+    """What surrounds a build: where, with which whole environment, who listens, who may stop it.
+
+    None means this process's own. `on_event` gets progress events, from any thread.
+    """
+
+    cwd: str = ""
+    env: Mapping[str, str] | None = None
+    on_event: Sink = discard
+    cancel: CancelToken | None = None
+
+
+
+
+class Options(TypedDict, total=False):
+    """Fields of `BuildRequest` that `build` takes by name."""
+
+    frontend: str
+    target: str
+    platform: str
+    base: str
+    stamp: str
+    labels: tuple[tuple[str, str], ...]
+    annotations: tuple[tuple[str, str], ...]
+    metadata_file: str
+    iidfile: str
+    no_cache: bool
+    jobs: int
+
+
+def build(
+    source: str | os.PathLike[str] = ".",
+    tags: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    *,
+    store: str | os.PathLike[str] = "",
+    surroundings: Surroundings | None = None,
+    **options: Unpack[Options],
+) -> BuildResult:
+    """Build a Go module's main package into an image; the command line's `wherry build`.
+
+    `source` is a directory or a Go package path. `outputs` are in `--output`'s form. `options` are
+    the fields of `BuildRequest` that `Options` names, with their meanings there.
+
+    Raises `wherry.WherryError`, whose class says whose turn it is (see `wherry.errors`), and
+    `wherry.process.cancel.Cancelled` where the token was cancelled. Safe to call from several
+    threads.
+    """
+    around = surroundings or Surroundings()
+    environment = dict(os.environ if around.env is None else around.env)
+    request = BuildRequest(
+        source=os.fspath(source),
+        cwd=around.cwd or os.getcwd(),
+        env=environment,
+        store=os.fspath(store) or default_store(environment),
+        tags=tuple(tags),
+        outputs=tuple(outputs),
+    )
+    return build_image(
+        request._replace(**options), around.on_event, around.cancel or CancelToken()
+    )

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build records in the store: what was asked, what it depended on, what it gave.
+
+A few records are kept for one request, newest first, so that going back to a branch is a build
+that is already done. On the fast path: json, hashlib, os and no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import zlib
+from typing import Any, NamedTuple, Protocol
+
+from wherry._version import __version__
+from wherry.api.request import BinaryResult, BuildRequest
+from wherry.golang.record import FORMAT, Inputs
+
+_KEPT = 4
+# The inputs of a build whose closure is unclear: never stored, so never found to hold.
+NO_INPUTS = Inputs({}, {}, {}, {}, [], {}, {}, {}, {})
+
+
+class Output(NamedTuple):
+    """The result a record holds: manifest digest and size, config, blobs, facts for the user."""
+
+    name: str
+    tags: tuple[str, ...]
+    manifest: str
+    manifest_size: int
+    config: str
+    blobs: tuple[tuple[str, int], ...]
+    size: int
+    unpacked: int
+    platform: str
+    binaries: tuple[BinaryResult, ...]
+    warnings: tuple[str, ...]
+
+
+class BuildRecord(NamedTuple):
+    """Inputs and output of one build; `facts` are version control's words, if it was asked.
+
+    `package` is the main package's import path, a hint for the next build of the request.
+    """
+
+    inputs: Inputs
+    output: Output
+    facts: str
+    package: str
+
+
+class RecordStore(Protocol):
+    """Values by kind and key."""
+
+    def get(self, kind: str, key: str) -> bytes | None:
+        """The value, or None."""
+
+
+def codec() -> str:
+    """The zlib that writes gzip layers: its bytes differ between families, not within one."""
+    return "zlib-ng" if hasattr(zlib, "ZLIBNG_VERSION") else "zlib"
+
+
+def directory_of(request: BuildRequest) -> tuple[str, str]:
+    """The directory that go runs in and the package pattern there.
+
+    A source that is an existing directory is built in place; anything else is a package path, seen
+    from the current directory. Paths stay as the user's shell writes them: where a symbolic link
+    leads through, go looks for go.work above the link, as it would for the user.
+    """
+    path = os.path.normpath(os.path.join(request.cwd, request.source))
+    if os.path.isdir(path):
+        return path, "."
+    return request.cwd, request.source
+
+
+def request_key(request: BuildRequest) -> str:
+    """Key of everything in a request that the image's bytes depend on."""
+    asked = [
+        FORMAT,
+        __version__,
+        codec(),
+        sys.prefix,
+        *directory_of(request),
+        request.frontend,
+        request.target,
+        request.platform,
+        request.base,
+        request.stamp,
+        list(request.labels),
+        list(request.annotations),
+    ]
+    text = json.dumps(asked, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_records(store: RecordStore, key: str) -> list[BuildRecord]:
+    """The records of a request, newest first; unreadable ones are as good as none."""
+    data = store.get("gobuild", key)
+    if data is None:
+        return []
+    try:
+        return [_decode(value) for value in json.loads(data)]
+    except (ValueError, TypeError, KeyError):
+        return []
+
+
+def kept_records(newest: BuildRecord, older: list[BuildRecord]) -> list[BuildRecord]:
+    """The newest record and the most recent others with other inputs."""
+    others = [record for record in older if record.inputs != newest.inputs]
+    return [newest, *others[: _KEPT - 1]]
+
+
+def encode_records(records: list[BuildRecord]) -> bytes:
+    """The value to store."""
+    return json.dumps(records, separators=(",", ":")).encode("ascii")
+
+
+def _decode(value: Any) -> BuildRecord:  # noqa: ANN401 - JSON of our own making, checked by use
+    inputs, output, facts, package = value
+    name, tags, manifest, manifest_size, config, blobs, *sizes, platform, binaries, lines = output
+    size, unpacked = sizes
+    return BuildRecord(
+        Inputs(*inputs),
+        Output(
+            name,
+            tuple(tags),
+            manifest,
+            manifest_size,
+            config,
+            tuple((digest, length) for digest, length in blobs),
+            size,
+            unpacked,
+            platform,
+            tuple(BinaryResult(*item) for item in binaries),
+            tuple(lines),
+        ),
+        facts,
+        package,
+    )

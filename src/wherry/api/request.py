@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a caller asks of a build, and what it gets: plain values, cheap to import.
+
+Both the command line and the library make a `BuildRequest`; nothing below reads the process's
+arguments or environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def no_trace(_point: str) -> None:
+    """The hook of builds that nobody interrupts on purpose."""
+
+
+class BuildRequest(NamedTuple):
+    """One build of one Go main package.
+
+    `source` is a directory or a Go package path, seen from `cwd` (absolute); `env` is the whole
+    environment; `store` the store's directory. Empty texts mean "not said": the settings file and
+    then the default decide. `outputs` are in buildx's `--output` form. `jobs` 0 means the number
+    of cores. `trace` is called at named points of the build.
+    """
+
+    source: str
+    cwd: str
+    env: Mapping[str, str]
+    store: str
+    frontend: str = "auto"
+    target: str = ""
+    tags: tuple[str, ...] = ()
+    platform: str = ""
+    base: str = ""
+    stamp: str = ""
+    labels: Pairs = ()
+    annotations: Pairs = ()
+    outputs: tuple[str, ...] = ()
+    metadata_file: str = ""
+    iidfile: str = ""
+    no_cache: bool = False
+    jobs: int = 0
+    trace: Callable[[str], None] = no_trace
+
+
+class BinaryResult(NamedTuple):
+    """A binary of the image: file name, path in the image, size in bytes, Go version."""
+
+    name: str
+    path: str
+    size: int
+    go_version: str
+
+
+class BuildResult(NamedTuple):
+    """An image in the store.
+
+    `reference` is `name:tag@sha256:…`, as the first tag names it; `digest` the manifest's digest;
+    `size` the bytes a registry would hold (manifest, config, layers); `unpacked` the sum of the
+    file sizes. `reused` says that the build record answered and Go did not run; `reason` why it
+    did run. `outputs` are the paths written besides the store.
+    """
+
+    reference: str
+    tags: tuple[str, ...]
+    digest: str
+    config_digest: str
+    size: int
+    unpacked: int
+    platform: str
+    binaries: tuple[BinaryResult, ...]
+    reused: bool
+    reason: str
+    seconds: float
+    warnings: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()

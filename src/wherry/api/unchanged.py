@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The no-change path: a build record that still holds answers, and Go is not started.
+
+Nothing here may import rich, urllib3, asyncio, ssl, subprocess or the engines: a test reads what
+Python loads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wherry.api.recorded import BuildRecord, Output, load_records, request_key
+from wherry.api.request import BuildRequest
+from wherry.golang.record import Memo, first_change
+from wherry.oci.digest import parse_digest
+from wherry.store.store import Store
+
+
+class Verdict(NamedTuple):
+    """The record that holds, or why none does; `records` are what was there."""
+
+    record: BuildRecord | None
+    reason: str
+    records: list[BuildRecord]
+
+
+def ask_records(request: BuildRequest, store: Store) -> Verdict:
+    """Look for a record of this request whose inputs and blobs are all as they were."""
+    records = load_records(store.records, request_key(request))
+    memo = Memo()
+    reason = "first build"
+    for number, record in enumerate(records):
+        change = first_change(record.inputs, request.env, memo) or _missing(record.output, store)
+        if not change and record.facts and record.facts != _version_control(request):
+            change = "version control moved on"
+        if not change:
+            return Verdict(record, "", records)
+        if number == 0:
+            reason = change
+    return Verdict(None, reason, records)
+
+
+def _missing(output: Output, store: Store) -> str:
+    for digest, size in output.blobs:
+        if not store.blobs.has(parse_digest(digest), size):
+            return f"the store lost {digest}"
+    return ""
+
+
+def _version_control(request: BuildRequest) -> str:
+    # Only a stamped build asks git: it is the one program that this path may start.
+    from wherry.api.stamp import version_control_words  # noqa: PLC0415 - spares every other build
+
+    return version_control_words(request)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The live view: finished steps scroll up as lines, running steps move below them.
+
+Senders only change a small state under a lock; one thread, the painter, owns the terminal. It
+loads rich once a step has been running for a moment: a build that is over sooner never pays for
+it and never flickers.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO, assert_never
+
+from wherry.cli.progress.lines import LineStyle, Running
+from wherry.cli.progress.output import LineStream
+from wherry.events import (
+    Event,
+    Message,
+    StepEnded,
+    StepOutput,
+    StepProgress,
+    StepStarted,
+)
+
+if TYPE_CHECKING:
+    from wherry.cli.progress.painter import Painter
+
+TICK_SECONDS = 0.1
+# A step that ends within this time is told by its line alone.
+QUICK_SECONDS = 0.2
+
+
+class LiveView:
+    """The renderer of `--progress=tty`."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        color: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._style = LineStyle(color)
+        self._clock = clock
+        self._out = LineStream(stream)
+        self._lock = threading.Lock()
+        self._lines: list[str] = []
+        # Steps by id, in the order they started.
+        self._running: dict[str, Running] = {}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._painter: Painter | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Take one event; the painter shows it within a tenth of a second."""
+        with self._lock:
+            self._take(event)
+            if self._thread is None and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._paint, name="progress", daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError:
+                    # No thread to be had: the lines are written at the end.
+                    self._stop.set()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the moving rows away and write the lines that are still held."""
+        self._stop.set()
+        if self._thread is not None and self._thread.ident is not None:
+            self._thread.join()
+        self._out.write(*self._lines)
+        self._lines.clear()
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case StepStarted():
+                self._running[event.id] = Running(event.name, self._clock())
+            case StepProgress():
+                self._running[event.id] = self._step(event.id)._replace(progress=event)
+            case StepOutput():
+                name = self._step(event.id).name if len(self._running) > 1 else ""
+                self._lines.append(self._style.output(name, event.line))
+            case StepEnded():
+                name = self._step(event.id).name
+                self._running.pop(event.id, None)
+                self._lines.append(self._style.ended(name, event))
+            case Message():
+                self._lines.append(self._style.message(event))
+            case _:
+                assert_never(event)
+
+    def _step(self, step_id: str) -> Running:
+        # A step that never said it started goes by its id: a sink does not raise.
+        return self._running.get(step_id) or Running(step_id, self._clock())
+
+    def _paint(self) -> None:
+        try:
+            while not self._stop.wait(TICK_SECONDS):
+                self._tick()
+        except Exception:  # noqa: BLE001 - thread boundary: a broken view must not break a build
+            # What comes now is written as lines when the build ends.
+            self._stop.set()
+        finally:
+            if self._painter is not None:
+                self._painter.close()
+
+    def _tick(self) -> None:
+        now = self._clock()
+        with self._lock:
+            lines, self._lines = self._lines, []
+            running = tuple(self._running.values())
+        if self._painter is None:
+            if any(now - step.since >= QUICK_SECONDS for step in running):
+                self._painter = self._make_painter()
+            else:
+                self._out.write(*lines)
+                return
+        self._painter.show(lines, running, now)
+
+    def _make_painter(self) -> Painter:
+        # The one import of rich: see the module's docstring.
+        from wherry.cli.progress.painter import Painter  # noqa: PLC0415 - see above
+
+        return Painter(self._stream, self._style)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The local engine: an executor for each op kind, running on this machine."""

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executor of GoBuildOp: go build, its closure, the binary's facts, its layer.
+
+`go list` runs beside `go build`. The closure it gives is compared with the files once the build
+has ended: what changed meanwhile voids the run, which is done again once. The output lies always
+at the same path, so that Go can skip a link that would give the same; the directory is locked, and
+Go's own processes keep the lock if wherry is killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wherry.engines.local.results import Binary, Built
+from wherry.engines.local.storage import LayerSettings, Storage, WorkDirectory, store_layer
+from wherry.errors import BuildError, WherryError
+from wherry.fstree.tree import File, OnDisk, make_tree
+from wherry.golang.binary import BinaryFacts, read_binary
+from wherry.golang.build import BuildCall, build_binary
+from wherry.golang.cgo import cgo_left_out
+from wherry.golang.clock import file_clock_ns, is_local
+from wherry.golang.closure import Closure, World, changed_since, gather
+from wherry.golang.packages import Package, list_packages
+from wherry.graph.keys import CacheKey, encode
+from wherry.graph.ops import GoBuildOp
+from wherry.oci.canonical import canonical_json
+from wherry.oci.digest import Digest, sha256
+from wherry.process.cancel import Cancelled, CancelToken
+from wherry.solver.model import Step
+
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class GoBuildOperation:
+    """Builds one main package; `world.tool` is the go command."""
+
+    op: GoBuildOp
+    world: World
+    mtime: int
+    storage: Storage
+    settings: LayerSettings
+    trace: Callable[[str], None]
+
+    def definition(self, _inputs: tuple[Digest, ...]) -> CacheKey | None:
+        """None: what a Go build reads is known by its closure only."""
+        return None
+
+    def content(self, _inputs: tuple[Built, ...]) -> CacheKey | None:
+        """None: the build record is looked up before there is a graph."""
+        return None
+
+    def run(self, _inputs: tuple[Built, ...], step: Step) -> Built:
+        """Build until the sources held still, at most twice."""
+        key = sha256(canonical_json([self.op.KIND, encode(self.op)])).hex
+        with self.storage.work(key, step.cancel.check) as work:
+            changed = ""
+            for _ in range(_ATTEMPTS):
+                built, changed = self._attempt(work, step)
+                if built is not None:
+                    return built
+                step.output(f"{changed} changed while the build ran: building again")
+        raise BuildError(
+            f"the sources of {self.op.packages[0]} keep changing while they are built",
+            why=f"changed last: {changed}",
+            hint="stop what writes there and build again",
+        )
+
+    def _attempt(self, work: WorkDirectory, step: Step) -> tuple[Built | None, str]:
+        local = is_local(self.op.directory)
+        began = file_clock_ns() if local else None
+        survey = _Survey(self, step)
+        if not local:
+            survey.wait()
+        output = os.path.join(work.path, self.op.names[0])
+        self._compile(output, work, survey, step)
+        self.trace("go-built")
+        survey.wait()
+        closure = survey.closure
+        if closure is not None:
+            changed = changed_since(closure, began)
+            if changed:
+                return None, changed
+        return self._package(output, survey, step), ""
+
+    def _compile(self, output: str, work: WorkDirectory, survey: _Survey, step: Step) -> None:
+        compiled = 0
+
+        def on_package(import_path: str) -> None:
+            nonlocal compiled
+            compiled += 1
+            step.progress(compiled, survey.total, "packages", import_path)
+
+        call = BuildCall(
+            self.op.directory,
+            self.op.packages[0],
+            output,
+            self.op.flags,
+            self.world.tool.env,
+            (work.fd,),
+        )
+        try:
+            build_binary(self.world.tool.go, call, step.cancel, on_package, step.output)
+        except BuildError as error:
+            raise survey.explained(error) from error
+        except BaseException:
+            survey.stop()
+            raise
+
+    def _package(self, output: str, survey: _Survey, step: Step) -> Built:
+        facts = read_binary(output)
+        self._check_base(facts)
+        name = self.op.names[0]
+        path = f"{self.op.image_directory}/{name}"
+        content = OnDisk(output, _digest_of(output), facts.size)
+        tree = make_tree([File(path, content, 0o755)])
+        stored = store_layer(self.storage, tree, self.mtime, self.settings, step.cancel)
+        self.trace("layer-stored")
+        step.remark(_megabytes(facts.size))
+        go_version = facts.build_info.go_version if facts.build_info else ""
+        closure = survey.closure
+        return Built(
+            stored.layer,
+            stored.tree,
+            stored.unpacked,
+            (Binary(name, f"/{path}", facts.size, go_version),),
+            closure.inputs if closure is not None and not closure.unclear else None,
+            survey.warnings,
+        )
+
+    def _check_base(self, facts: BinaryFacts) -> None:
+        if facts.is_static or self.op.dynamic_allowed:
+            return
+        libraries = ", ".join(facts.needed) or "none named"
+        raise BuildError(
+            f"{self.op.names[0]} is dynamically linked, and its base has no C library",
+            why=f"libraries it needs: {libraries}\nloader: {facts.interpreter or 'none'}",
+            hint=(
+                "build it without cgo (leave out `cgo = true` and external linking), or link it "
+                'statically: ldflags = ["-linkmode external", "-extldflags=-static"] in wherry.toml'
+            ),
+        )
+
+
+class _Survey:
+    """`go list` and the gathering of the closure, in a thread beside the build."""
+
+    def __init__(self, operation: GoBuildOperation, step: Step) -> None:
+        self.total = 0
+        self.closure: Closure | None = None
+        self.warnings: tuple[str, ...] = ()
+        self._left_out: tuple[str, ...] = ()
+        self._operation = operation
+        self._cancel = CancelToken()
+        self._outer = step.cancel
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="go list", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait for the end; raises only what is a fault of wherry itself, or `Cancelled`."""
+        self._thread.join()
+        if self._outer.cancelled:
+            raise Cancelled
+        if self._fault is not None:
+            raise self._fault
+
+    def stop(self) -> None:
+        """End it without a result."""
+        self._cancel.cancel()
+        self._thread.join()
+
+    def explained(self, error: BuildError) -> BuildError:
+        """The build's error, with the packages whose cgo files were left out, if any."""
+        self._thread.join()
+        if not self._left_out:
+            return error
+        names = ", ".join(self._left_out)
+        hint = f"without cgo these packages lose their C part: {names}"
+        both = f"{error.hint}; {hint}" if error.hint else hint
+        return BuildError(error.what, why=error.why, hint=both, where=error.where)
+
+    def _run(self) -> None:
+        with self._outer.on_cancel(self._cancel.cancel):
+            try:
+                self._gather()
+            except (WherryError, Cancelled):
+                # go build tells the same failure, and tells it better: no closure, no record.
+                self.closure = None
+            except BaseException as error:  # noqa: BLE001 - a thread's border, raised by wait()
+                self._fault = error
+
+    def _gather(self) -> None:
+        operation = self._operation
+        op, world = operation.op, operation.world
+        tool = world.tool
+        packages = list_packages(
+            tool.go, op.directory, op.packages, op.flags, tool.env, self._cancel
+        )
+        self.total = len(packages)
+        self._note_cgo(packages)
+        if all(not package.errors for package in packages):
+            self.closure = gather(packages, world, secrets.token_hex(8))
+        operation.trace("closure-gathered")
+
+    def _note_cgo(self, packages: tuple[Package, ...]) -> None:
+        op, tool = self._operation.op, self._operation.world.tool
+        if tool.env.get("CGO_ENABLED") == "1":
+            return
+        self._left_out = cgo_left_out(
+            packages, tool.go, op.directory, op.flags, tool.env, self._cancel
+        )
+        self.warnings = tuple(
+            f"{path} has cgo files that CGO_ENABLED=0 leaves out" for path in self._left_out
+        )
+
+
+def _digest_of(path: str) -> Digest:
+    with open(path, "rb") as file:
+        return Digest("sha256", hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

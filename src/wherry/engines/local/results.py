@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the local engine's operations give: a layer in the store, and facts about its tree.
+
+The JSON form is what cache records hold.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wherry.errors import UsageError
+from wherry.golang.record import Inputs
+from wherry.oci.canonical import canonical_json
+from wherry.oci.digest import Digest, parse_digest
+from wherry.oci.image import Layer, parse_descriptor
+
+
+class Binary(NamedTuple):
+    """A binary of the image: file name, path in the image, size in bytes, Go version."""
+
+    name: str
+    path: str
+    size: int
+    go_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A layer, the digest of the tree it holds, the sum of the tree's file sizes.
+
+    `inputs` is the closure of a Go build (None where it is unclear), `warnings` are lines for the
+    user; neither is part of cache records.
+    """
+
+    layer: Layer
+    tree: Digest
+    unpacked: int
+    binaries: tuple[Binary, ...] = ()
+    inputs: Inputs | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def encode_layer(layer: Layer, tree: Digest, unpacked: int) -> bytes:
+    """A layer as a cache record."""
+    return canonical_json(
+        {
+            "layer": layer.descriptor.as_json(),
+            "diff_id": str(layer.diff_id),
+            "tree": str(tree),
+            "unpacked": unpacked,
+        }
+    )
+
+
+def decode_layer(data: bytes) -> Built | None:
+    """The result a cache record holds, or None where the record is of another form."""
+    try:
+        value = json.loads(data)
+        return Built(
+            Layer(parse_descriptor(value["layer"]), parse_digest(value["diff_id"])),
+            parse_digest(value["tree"]),
+            int(value["unpacked"]),
+        )
+    except (KeyError, TypeError, ValueError, UsageError):
+        return None

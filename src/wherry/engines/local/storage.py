@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the local engine needs of a store, and layers and cache records on top of it.
+
+The store itself is in a lower room and injected; these protocols are all the engine knows of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from wherry.engines.local.results import Built, decode_layer, encode_layer
+from wherry.fstree.layer import Compression, write_layer
+from wherry.fstree.tree import Tree
+from wherry.graph.keys import CacheKey
+from wherry.oci.canonical import canonical_json
+from wherry.oci.digest import Digest, sha256
+from wherry.oci.image import Descriptor, Layer
+from wherry.process.cancel import CancelToken
+
+
+class BlobWriter(Protocol):
+    """A blob being staged."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+    def commit(self, digest: Digest, size: int) -> None:
+        """Make the blob visible under its digest."""
+
+
+class Blobs(Protocol):
+    """Content-addressed bytes."""
+
+    def has(self, digest: Digest, size: int | None = None) -> bool:
+        """Whether the blob is there, with that size."""
+
+    def writer(self) -> AbstractContextManager[BlobWriter]:
+        """Stage a blob; leaving without commit drops it."""
+
+
+class Records(Protocol):
+    """Small values by kind and key, with the blobs they keep alive."""
+
+    def get(self, kind: str, key: str) -> bytes | None:
+        """The value, or None."""
+
+    def put(self, kind: str, key: str, value: bytes, blobs: Iterable[Digest]) -> None:
+        """Store a value."""
+
+
+class WorkDirectory(Protocol):
+    """A directory of one Go build, locked while held."""
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+
+    @property
+    def fd(self) -> int:
+        """The lock's descriptor, for children to keep."""
+
+
+class Storage(Protocol):
+    """The parts of a store that the engine uses."""
+
+    @property
+    def blobs(self) -> Blobs:
+        """Its blobs."""
+
+    @property
+    def records(self) -> Records:
+        """Its records."""
+
+    def work(
+        self, key: str, check: Callable[[], None] | None = None
+    ) -> AbstractContextManager[WorkDirectory]:
+        """The locked directory of one Go build; `check` is called while another one holds it."""
+
+
+class LayerSettings(NamedTuple):
+    """How layers are written: compression, threads, and the name of the zlib in use."""
+
+    compression: Compression
+    workers: int
+    codec: str
+
+
+def store_layer(
+    storage: Storage, tree: Tree, mtime: int, settings: LayerSettings, cancel: CancelToken
+) -> Built:
+    """The tree's layer in the store: the one recorded for an equal tree, or written now."""
+    digest = tree.digest
+    key = _layer_key(digest, mtime, settings)
+    known = storage.records.get("layer", key)
+    built = decode_layer(known) if known is not None else None
+    if built is not None and is_whole(storage, built):
+        return built
+    with storage.blobs.writer() as writer:
+        written = write_layer(tree, writer, mtime, settings.compression, settings.workers, cancel)
+        writer.commit(written.digest, written.size)
+    descriptor = Descriptor(written.media_type, written.digest, written.size)
+    layer = Layer(descriptor, written.diff_id)
+    storage.records.put("layer", key, encode_layer(layer, digest, tree.size), (descriptor.digest,))
+    return Built(layer, digest, tree.size)
+
+
+def is_whole(storage: Storage, built: Built) -> bool:
+    """Whether the result's layer is still in the store."""
+    descriptor = built.layer.descriptor
+    return storage.blobs.has(descriptor.digest, descriptor.size)
+
+
+class CacheRecords:
+    """The solver's cache on a store's records; `codec` goes into every key."""
+
+    def __init__(self, storage: Storage, settings: LayerSettings, enabled: bool) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._enabled = enabled
+
+    def lookup(self, key: CacheKey) -> Built | None:
+        """The recorded result, if its layer is still there."""
+        if not self._enabled:
+            return None
+        data = self._storage.records.get("cache", self._key(key))
+        built = decode_layer(data) if data is not None else None
+        return built if built is not None and is_whole(self._storage, built) else None
+
+    def save(self, key: CacheKey, result: Built) -> None:
+        """Record a result."""
+        value = encode_layer(result.layer, result.tree, result.unpacked)
+        blobs = (result.layer.descriptor.digest,)
+        self._storage.records.put("cache", self._key(key), value, blobs)
+
+    def _key(self, key: CacheKey) -> str:
+        return _layer_key(key.digest, 0, self._settings)
+
+
+def _layer_key(digest: Digest, mtime: int, settings: LayerSettings) -> str:
+    compression = settings.compression
+    return sha256(
+        canonical_json(
+            [str(digest), mtime, str(compression.kind), compression.level, settings.codec]
+        )
+    ).hex

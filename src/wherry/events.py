@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frozen progress events and the sink that takes them.
+
+The engine tells what happens in these values; a renderer (plain lines, live view, JSON lines)
+turns them into text. A sink may be called from any thread, must not block for long and must not
+raise. Times are seconds as `time.monotonic` gives them, taken by the sender's clock.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+
+class Outcome(StrEnum):
+    """How a step ended."""
+
+    DONE = "done"
+    CACHED = "cached"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Level(StrEnum):
+    """How grave a message is."""
+
+    INFO = "info"
+    WARNING = "warning"
+
+
+class StepStarted(NamedTuple):
+    """A step began; `id` is unique within the build, `name` is what the user reads."""
+
+    id: str
+    name: str
+
+
+class StepProgress(NamedTuple):
+    """How far a step is; `total` is 0 while unknown; `unit` is `packages`, `bytes` or `files`."""
+
+    id: str
+    current: int
+    total: int
+    unit: str
+    detail: str = ""
+
+
+class StepOutput(NamedTuple):
+    """One line that the step's process wrote, without its newline."""
+
+    id: str
+    line: str
+
+
+class StepEnded(NamedTuple):
+    """A step ended after `seconds`; `detail` is a short remark such as `8.1 MB`."""
+
+    id: str
+    outcome: Outcome
+    seconds: float
+    detail: str = ""
+
+
+class Message(NamedTuple):
+    """A line that belongs to the build as a whole."""
+
+    level: Level
+    text: str
+
+
+Event = StepStarted | StepProgress | StepOutput | StepEnded | Message
+
+
+class Sink(Protocol):
+    """Takes events, from any thread; never raises."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take one event."""
+
+
+def discard(_event: Event) -> None:
+    """The sink of callers that do not want to know."""

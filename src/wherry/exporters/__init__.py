@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Send an image to where it is wanted."""

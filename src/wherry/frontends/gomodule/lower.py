@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lower a Go module's main package to a build graph: base, then one layer for the binary.
+
+Pure: every fact of the world (module, toolchain, settings, version control) comes in as a value.
+Layers are ordered by rate of change, slowest first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wherry.graph.build import BuildGraph, ImageOutput, LayerOutput, Vertex
+from wherry.graph.ops import ComposedBase, GoBuildOp, ImageOp
+from wherry.oci.image import Pairs, RunConfig, pairs
+from wherry.oci.platform import Platform
+
+BINARY_DIRECTORY = "app"
+
+
+@dataclass(frozen=True, slots=True)
+class GoImage:
+    """One image of one Go program, all questions answered.
+
+    `import_path` is the main package, `name` its binary's file name. `flags` and `environment`
+    are for `go build`. `base_run` is what the base gives the image's run configuration, `run` what
+    the user's settings say; `created` is RFC 3339.
+    """
+
+    name: str
+    directory: str
+    import_path: str
+    platform: Platform
+    flags: tuple[str, ...]
+    environment: Pairs
+    go_version: str
+    base: ComposedBase
+    base_run: RunConfig
+    data_versions: Pairs
+    created: str
+    run: RunConfig = field(default_factory=RunConfig)
+    annotations: Pairs = ()
+
+
+def lower(image: GoImage) -> BuildGraph:
+    """The graph whose image holds the program on its base."""
+    vertices: list[Vertex] = []
+    layers: list[LayerOutput] = []
+    if image.base is not ComposedBase.SCRATCH:
+        op = ImageOp(image.base, image.data_versions, image.platform)
+        versions = ", ".join(" ".join(pair) for pair in image.data_versions)
+        vertices.append(Vertex(op, (), f"base {image.base}"))
+        layers.append(LayerOutput(len(vertices) - 1, f"wherry base {image.base}", versions))
+    vertices.append(Vertex(_go_op(image), (), f"build {image.name} for {image.platform}"))
+    layers.append(
+        LayerOutput(len(vertices) - 1, f"wherry go build {image.import_path}", image.go_version)
+    )
+    output = ImageOutput(
+        image.platform, tuple(layers), run_config(image), _annotations(image), image.created
+    )
+    graph = BuildGraph(tuple(vertices), output)
+    graph.validate()
+    return graph
+
+
+def run_config(image: GoImage) -> RunConfig:
+    """The base's run configuration with the program, and the user's settings on top."""
+    base, own = image.base_run, image.run
+    labels = {"org.opencontainers.image.title": image.name, **dict(base.labels), **dict(own.labels)}
+    return RunConfig(
+        user=own.user or base.user,
+        env=_merged_env(base.env, own.env),
+        entrypoint=own.entrypoint or (f"/{BINARY_DIRECTORY}/{image.name}",),
+        cmd=own.cmd,
+        working_dir=own.working_dir or base.working_dir,
+        exposed_ports=own.exposed_ports,
+        labels=pairs(labels),
+    )
+
+
+def _go_op(image: GoImage) -> GoBuildOp:
+    return GoBuildOp(
+        directory=image.directory,
+        packages=(image.import_path,),
+        names=(image.name,),
+        platform=image.platform,
+        flags=image.flags,
+        environment=image.environment,
+        dynamic_allowed=False,
+        image_directory=BINARY_DIRECTORY,
+        progress_name=image.name,
+    )
+
+
+def _merged_env(base: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
+    """Variables in the base's order, then the user's; PATH ends with the binaries' directory."""
+    merged: dict[str, str] = {}
+    for item in (*base, *own):
+        name, _, value = item.partition("=")
+        merged[name] = value
+    path = [part for part in merged.get("PATH", "").split(":") if part]
+    if f"/{BINARY_DIRECTORY}" not in path:
+        path.append(f"/{BINARY_DIRECTORY}")
+    merged["PATH"] = ":".join(path)
+    return tuple(f"{name}={value}" for name, value in merged.items())
+
+
+def _annotations(image: GoImage) -> Pairs:
+    composed = {"wherry.base": str(image.base)}
+    composed |= {f"wherry.base.{name}": version for name, version in image.data_versions}
+    title = {"org.opencontainers.image.title": image.name}
+    return pairs({**title, **composed, **dict(image.annotations)})

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""File trees as values: entries, deterministic tar, layers, unpacking."""

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tree becomes a layer blob, in one pass: tar, diff ID, compression, digest, size.
+
+The calling thread reads files, hashes both streams and writes the blob; deflate, the slow part,
+runs on threads beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from wherry.errors import UsageError
+from wherry.fstree.gzipped import BlockGzip
+from wherry.fstree.tar import write_tar
+from wherry.fstree.tree import Tree
+from wherry.oci.digest import Digest
+from wherry.oci.image import LAYER_GZIP, LAYER_TAR
+from wherry.process.cancel import CancelToken
+
+_BLOCK = 1 << 20
+
+
+class CompressionKind(StrEnum):
+    """How a layer blob is compressed; the names are those of buildx's `compression=`."""
+
+    GZIP = "gzip"
+    UNCOMPRESSED = "uncompressed"
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """Kind and level; `level` counts for gzip only, 0 to 9. Raises `UsageError`."""
+
+    kind: CompressionKind = CompressionKind.GZIP
+    level: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.level <= 9:
+            raise UsageError(f"no gzip level: {self.level}", hint="use 0 to 9; 1 is the default")
+
+    @property
+    def media_type(self) -> str:
+        """The layer media type of blobs compressed this way."""
+        match self.kind:
+            case CompressionKind.GZIP:
+                return LAYER_GZIP
+            case CompressionKind.UNCOMPRESSED:
+                return LAYER_TAR
+
+
+class WrittenLayer(NamedTuple):
+    """What `write_layer` wrote: digest of the tar, digest and size of the blob, its media type."""
+
+    diff_id: Digest
+    digest: Digest
+    size: int
+    media_type: str
+
+
+class LayerSink(Protocol):
+    """Takes a layer blob's bytes in order, such as a file opened for writing."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes, all of them."""
+
+
+def write_layer(
+    tree: Tree,
+    sink: LayerSink,
+    mtime: int,
+    compression: Compression,
+    workers: int,
+    cancel: CancelToken,
+) -> WrittenLayer:
+    """Write `tree` as a layer blob to `sink`, with `workers` threads for compression.
+
+    `sink` is used from this thread only. Raises `BuildError` where a file changed meanwhile,
+    `Cancelled` between two blocks, and whatever `sink` raises; then the blob is incomplete.
+    """
+    blob = _Measured(sink.write)
+    with _compressor(blob, compression, workers) as compressor:
+        tar = _Measured(compressor.write)
+        blocks = _Blocks(tar.write, cancel)
+        write_tar(tree, blocks.write, mtime)
+        blocks.flush()
+    return WrittenLayer(tar.digest, blob.digest, blob.size, compression.media_type)
+
+
+def _compressor(
+    blob: LayerSink, compression: Compression, workers: int
+) -> AbstractContextManager[LayerSink]:
+    match compression.kind:
+        case CompressionKind.GZIP:
+            return BlockGzip(blob.write, level=compression.level, workers=workers)
+        case CompressionKind.UNCOMPRESSED:
+            return nullcontext(blob)
+
+
+class _Measured:
+    """Digest and size of what goes through to `out`."""
+
+    def __init__(self, out: Callable[[bytes], object]) -> None:
+        self._out = out
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self._hash.update(data)
+        self.size += len(data)
+        self._out(data)
+
+    @property
+    def digest(self) -> Digest:
+        return Digest("sha256", self._hash.hexdigest())
+
+
+class _Blocks:
+    """Gathers small pieces, so that what follows sees few, big ones."""
+
+    def __init__(self, out: Callable[[bytes], object], cancel: CancelToken) -> None:
+        self._out = out
+        self._cancel = cancel
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size >= _BLOCK:
+            self.flush()
+
+    def flush(self) -> None:
+        self._cancel.check()
+        if self._pieces:
+            self._out(b"".join(self._pieces))
+        self._pieces.clear()
+        self._size = 0

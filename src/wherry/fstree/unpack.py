@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Applies a layer to a directory (OCI image specification, layer.md, "Applying Changesets").
+
+The archive is hostile input. Every path is resolved inside the root (`wherry.fstree.rooted`), links
+are never written through, devices are left out and reported. Modes and times of directories are
+set last, so that a read-only directory can still be filled by the plain user who unpacks it.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+import stat
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from tarfile import HeaderError
+from typing import IO, BinaryIO, Final, NamedTuple, Self
+
+from wherry.errors import MachineError, UsageError
+from wherry.fstree.removal import OpenDirectory, remove_entry, remove_tree
+from wherry.fstree.rooted import Path, Place, RootedTree
+from wherry.fstree.tree import LAST_ID, WHITEOUT
+from wherry.process.cancel import CancelToken
+
+__all__ = ["Ownership", "Skipped", "remove_tree", "unpack_layer"]
+
+_BUFFER: Final = 1 << 18
+# Long names and attributes: what a header may hold before it counts as an attack on memory.
+_LONGEST_HEADER: Final = 1 << 20
+_LAST_TIME: Final = 253402300799  # the end of the year 9999
+_MARK: Final = WHITEOUT.encode()
+_OPAQUE: Final = b".wh..wh..opq"
+# Names with two marks, the opaque one apart, are bookkeeping of the old AUFS driver.
+_AUFS: Final = _MARK * 2
+_XATTR: Final = "SCHILY.xattr."
+_EXTENSIONS: Final = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+# What tarfile raises for hostile headers beside its own errors.
+_CONFUSED: Final = (ValueError, OverflowError, RecursionError)
+# The zero block that ends an archive.
+_EndOfArchive: Final[type[HeaderError]] = tarfile.EOFHeaderError  # type: ignore[attr-defined] # stubs lack it
+_HINT: Final = "get the image again: it is damaged, or made to do harm"
+
+
+class Ownership(StrEnum):
+    """Whether files get the layer's owners: KEEP as root or in a user namespace, IGNORE else."""
+
+    KEEP = "keep"
+    IGNORE = "ignore"
+
+
+class Skipped(NamedTuple):
+    """What of a layer was left out: a path below the root, and why."""
+
+    path: str
+    why: str
+
+
+def unpack_layer(
+    stream: BinaryIO,
+    root: str,
+    owner: Ownership,
+    *,
+    name: str = "the layer",
+    cancel: CancelToken | None = None,
+) -> tuple[Skipped, ...]:
+    """Apply the uncompressed layer tar in `stream` to the directory `root`.
+
+    `name` stands for the layer in errors. Raises `UsageError` for a tar that is damaged, cut short
+    (the end marker counts) or tries to leave `root`, `MachineError` where this machine refuses,
+    `Cancelled` between two entries; then `root` holds a part. Returns what was left out.
+    """
+    with RootedTree(root) as tree:
+        unpacking = _Unpacking(tree, owner)
+        with _explained(name):
+            for member, content in _members(stream):
+                if cancel is not None:
+                    cancel.check()
+                unpacking.apply(member, content)
+            unpacking.finish()
+    return tuple(unpacking.skipped)
+
+
+class _Metadata(NamedTuple):
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+
+
+class _Unpacking:
+    """One layer being applied."""
+
+    def __init__(self, tree: RootedTree, owner: Ownership) -> None:
+        self.skipped: list[Skipped] = []
+        self._tree = tree
+        self._owner = owner
+        # Resolved paths that this layer wrote, with their parents: its whiteouts spare them.
+        self._written: set[Path] = {()}
+        self._directories: dict[Path, _Metadata] = {}
+
+    def apply(self, member: tarfile.TarInfo, content: IO[bytes] | None) -> None:
+        path = _parse_path(member.name)
+        if any(part.startswith(_AUFS) and part != _OPAQUE for part in path):
+            return
+        if not path:
+            if not member.isdir():
+                raise UsageError("an entry without a name is no directory")
+            self._directories[()] = _metadata(member)
+        elif path[-1].startswith(_MARK):
+            self._apply_whiteout(path)
+        else:
+            with self._tree.place(path, create=True) as place:
+                self._write(member, place, content)
+
+    def finish(self) -> None:
+        """Set what had to wait, deepest first: a closed directory cannot be passed again."""
+        changed = self._tree.changed
+        for path in sorted({*changed, *self._directories}, key=len, reverse=True):
+            with self._tree.directory(path) as directory:
+                if (metadata := self._directories.get(path)) is not None:
+                    self._set(directory, metadata)
+                else:
+                    os.fchmod(directory, changed[path])
+
+    def _write(self, member: tarfile.TarInfo, place: Place, content: IO[bytes] | None) -> None:
+        if member.isdir():
+            self._make_directory(member, place)
+        elif content is not None:
+            self._make_file(member, place, content)
+        elif member.issym():
+            self._make_symlink(member, place)
+        elif member.islnk():
+            self._make_hard_link(member, place)
+        else:
+            self._skip(place.path, "devices and other special files are left out")
+            return
+        self._written.update(place.path[:length] for length in range(1, len(place.path) + 1))
+
+    def _make_directory(self, member: tarfile.TarInfo, place: Place) -> None:
+        if place.kind() != stat.S_IFDIR:
+            self._remove(place)
+            os.mkdir(place.name, 0o700, dir_fd=place.directory)
+        self._directories[place.path] = _metadata(member)
+
+    def _make_file(self, member: tarfile.TarInfo, place: Place, content: IO[bytes]) -> None:
+        self._remove(place)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        descriptor = os.open(place.name, flags, 0o600, dir_fd=place.directory)
+        with open(descriptor, "wb") as file:
+            shutil.copyfileobj(content, file, _BUFFER)
+            file.flush()
+            self._set(descriptor, _metadata(member))
+            self._set_attributes(descriptor, place, member)
+
+    def _make_symlink(self, member: tarfile.TarInfo, place: Place) -> None:
+        target = _encode(member.linkname)
+        if not target:
+            raise UsageError(f"/{_decode(place.path)} is a link to nowhere")
+        self._remove(place)
+        os.symlink(target, place.name, dir_fd=place.directory)
+        metadata = _metadata(member)
+        at = place.directory
+        if self._owner is Ownership.KEEP:
+            os.chown(place.name, metadata.uid, metadata.gid, dir_fd=at, follow_symlinks=False)
+        times = (metadata.mtime_ns, metadata.mtime_ns)
+        os.utime(place.name, ns=times, dir_fd=at, follow_symlinks=False)
+
+    def _make_hard_link(self, member: tarfile.TarInfo, place: Place) -> None:
+        path = _parse_path(member.linkname)
+        missing = UsageError(
+            f"/{_decode(place.path)} is a hard link to {member.linkname!r}, which is no file here"
+        )
+        if not path:
+            raise missing
+        try:
+            with self._tree.place(path, create=False) as target:
+                if target.kind() in (0, stat.S_IFDIR):
+                    raise missing
+                if target.path == place.path:
+                    return
+                self._remove(place)
+                os.link(target.name, place.name, src_dir_fd=target.directory,
+                        dst_dir_fd=place.directory, follow_symlinks=False)  # fmt: skip
+        except FileNotFoundError as error:
+            raise missing from error
+
+    def _apply_whiteout(self, path: Path) -> None:
+        try:
+            with self._tree.place(path, create=False) as place:
+                if place.name == _OPAQUE:
+                    self._clear(place.directory, place.parents)
+                    return
+                hidden = place._replace(name=place.name.removeprefix(_MARK))
+                if hidden.name in (b"", b".", b".."):
+                    raise UsageError(f"/{_decode(place.path)} removes nothing that has a name")
+                self._hide(hidden)
+        except FileNotFoundError:
+            return  # nothing there to hide
+
+    def _hide(self, place: Place) -> None:
+        """Remove what lower layers put at `place`; keep what this layer did."""
+        if place.path not in self._written:
+            self._remove(place)
+        elif place.kind() == stat.S_IFDIR:
+            with OpenDirectory(place.directory, place.name) as directory:
+                self._clear(directory.descriptor, place.path)
+
+    def _clear(self, directory: int, path: Path) -> None:
+        for name in os.listdir(directory):
+            self._hide(Place(directory, path, os.fsencode(name)))
+
+    def _remove(self, place: Place) -> None:
+        if place.kind() == stat.S_IFDIR:
+            below = len(place.path)
+            for known in (self._directories, self._tree.changed):
+                for path in [path for path in known if path[:below] == place.path]:
+                    del known[path]
+            if place.path in self._written:
+                self._written = {path for path in self._written if path[:below] != place.path}
+        remove_entry(place.directory, place.name)
+
+    def _set(self, descriptor: int, metadata: _Metadata) -> None:
+        # The owner first: changing it takes the set-id bits away.
+        if self._owner is Ownership.KEEP:
+            os.chown(descriptor, metadata.uid, metadata.gid)
+        os.fchmod(descriptor, metadata.mode)
+        os.utime(descriptor, ns=(metadata.mtime_ns, metadata.mtime_ns))
+
+    def _set_attributes(self, descriptor: int, place: Place, member: tarfile.TarInfo) -> None:
+        for key, value in member.pax_headers.items():
+            if key.startswith(_XATTR):
+                attribute = key.removeprefix(_XATTR)
+                try:
+                    os.setxattr(descriptor, _encode(attribute), _encode(value))
+                except OSError as error:
+                    self._skip(place.path, f"attribute {attribute}: {error.strerror}")
+
+    def _skip(self, path: Path, why: str) -> None:
+        self.skipped.append(Skipped(_decode(path), why))
+
+
+class _StrictInfo(tarfile.TarInfo):
+    """Headers read without mercy: tarfile takes a damaged or missing one for the archive's end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        info = super().frombuf(buf, encoding, errors)
+        if info.size < 0 or (info.type in _EXTENSIONS and info.size > _LONGEST_HEADER):
+            raise UsageError(f"a header of the archive says that {info.size} bytes follow it")
+        return info
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except _EndOfArchive:
+            raise
+        except HeaderError as error:
+            raise UsageError(f"the archive is damaged or cut short: {error}") from error
+
+
+def _members(stream: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+    """Entries in order, each with its content where it is a file; nothing is kept in memory."""
+    with _open(stream) as archive:
+        while (member := _next(archive)) is not None:
+            if member.issparse():
+                # layer.md advises against them, and a small one could fill the disk.
+                raise UsageError(f"/{member.name} is a sparse file, which layers do not hold")
+            yield member, archive.extractfile(member) if member.isreg() else None
+
+
+def _open(stream: BinaryIO) -> tarfile.TarFile:
+    """Open the archive, which reads its first header."""
+    try:
+        return tarfile.open(
+            fileobj=stream,
+            mode="r|",
+            bufsize=_BUFFER,
+            tarinfo=_StrictInfo,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+    except _CONFUSED as error:
+        raise UsageError(f"the archive is damaged: {error}") from error
+
+
+def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+    try:
+        member = archive.next()
+    except _CONFUSED as error:
+        raise UsageError(f"the archive is damaged: {error}") from error
+    archive.members.clear()  # type: ignore[attr-defined] # stubs lack it
+    return member
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"cannot unpack {name}", why=error.what, hint=_HINT) from error
+    except (tarfile.TarError, zlib.error, EOFError) as error:
+        why = f"the archive is damaged or cut short: {error}"
+        raise UsageError(f"cannot unpack {name}", why=why, hint=_HINT) from error
+    except OSError as error:
+        # Decompressors raise OSError without a number for damaged input.
+        if error.errno in (None, errno.ENAMETOOLONG):
+            raise UsageError(f"cannot unpack {name}", why=str(error), hint=_HINT) from error
+        raise MachineError(
+            f"cannot unpack {name}",
+            why=f"{error.strerror}: {_decode((error.filename,))}" if error.filename else str(error),
+            hint="check the rights and the free space of the directory it goes to",
+        ) from error
+
+
+def _parse_path(name: str) -> Path:
+    path = tuple(part for part in _encode(name).split(b"/") if part not in (b"", b"."))
+    if b".." in path or b"\0" in _encode(name):
+        raise UsageError(f"{name!r} leads out of the image")
+    return path
+
+
+def _metadata(member: tarfile.TarInfo) -> _Metadata:
+    if not (0 <= member.uid <= LAST_ID and 0 <= member.gid <= LAST_ID):
+        raise UsageError(f"/{member.name} belongs to {member.uid}:{member.gid}")
+    seconds = member.mtime if math.isfinite(member.mtime) else 0
+    mtime_ns = int(min(max(seconds, 0), _LAST_TIME) * 1_000_000_000)
+    return _Metadata(member.mode & 0o7777, member.uid, member.gid, mtime_ns)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _decode(path: Path) -> str:
+    return b"/".join(path).decode("utf-8", "surrogateescape")

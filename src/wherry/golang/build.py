@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compile and link one main package: `go build`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from wherry.golang.command import GoTool, LineKind, OnLine, messages, sort_line
+from wherry.golang.credentials import mask_credentials
+from wherry.golang.diagnostics import Failure, explain_failure
+from wherry.process.spawn import Command, run
+
+if TYPE_CHECKING:
+    from wherry.golang.toolchain import GoCommand
+    from wherry.process.cancel import CancelToken
+
+
+class BuildCall(NamedTuple):
+    """One `go build`: `package` in `directory`, written to the absolute path `output`.
+
+    `flags` are Go's (`wherry.golang.flags`), `env` is the whole environment; `keep_fds` stay open
+    in every process that Go starts.
+    """
+
+    directory: str
+    package: str
+    output: str
+    flags: tuple[str, ...]
+    env: Mapping[str, str]
+    keep_fds: tuple[int, ...] = ()
+
+    def command(self, go: GoCommand) -> Command:
+        """The process to start."""
+        args = ("build", "-v", "-o", self.output, *self.flags, "--", self.package)
+        return GoTool(go, self.directory, self.env).command(args, self.keep_fds)
+
+
+def build_binary(
+    go: GoCommand,
+    call: BuildCall,
+    cancel: CancelToken,
+    on_package: Callable[[str], None],
+    on_line: OnLine,
+) -> None:
+    """Build; `on_package` hears each import path that Go compiles, `on_line` what Go fetches.
+
+    Both are called in a thread of the process's own. A file at `output` that would not change is
+    left as it is. Raises what `explain_failure` makes of Go's messages.
+    """
+
+    def listen(line: str) -> None:
+        match sort_line(line):
+            case LineKind.PACKAGE:
+                on_package(line)
+            case LineKind.FETCH:
+                on_line(mask_credentials(line))
+            case LineKind.MESSAGE:
+                pass
+
+    finished = run(call.command(go), cancel, listen)
+    if finished.returncode != 0:
+        text = messages(finished.stderr, verbose=True)
+        raise explain_failure(Failure(text, finished.returncode, call.package))

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Local directories that go.mod and go.work name: `replace … => ./dir` and `use ./dir`.
+
+Their go.mod files take part in choosing versions also where no package of theirs is imported.
+Source: the Go Modules Reference, sections "go.mod files" and "Workspaces".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|`([^`]*)`|(=>)|([^\s()]+)|([()])')
+
+
+def local_directories(path: str) -> tuple[str, ...]:
+    """Absolute paths of the directories that the go.mod or go.work at `path` names.
+
+    A file that cannot be read names none; a syntax error is left to go to report.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read()
+    except OSError:
+        return ()
+    home = os.path.dirname(path)
+    return tuple(
+        os.path.normpath(os.path.join(home, word))
+        for word in _named(text)
+        if word.startswith(("./", "../", "/")) or word in (".", "..")
+    )
+
+
+def _named(text: str) -> list[str]:
+    found: list[str] = []
+    block = ""
+    for line in text.splitlines():
+        words = _words(line.split("//", 1)[0])
+        if not words:
+            continue
+        if words[0] == ")":
+            block = ""
+            continue
+        verb = block
+        if not verb:
+            verb, words = words[0], words[1:]
+            if words[:1] == ["("]:
+                block = verb
+                continue
+        if verb == "use":
+            found += words[:1]
+        elif verb == "replace" and "=>" in words:
+            found += words[words.index("=>") + 1 :][:1]
+    return found
+
+
+def _words(line: str) -> list[str]:
+    return ["".join(match.groups(default="")) for match in _WORD.finditer(line)]

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a command to its end, with its output line by line and a kill that reaches its children.
+
+Commands get a process group of their own, so that cancelling kills the compilers under `go build`
+too; the terminal's Ctrl-C reaches wherry alone, which cancels them. The environment is always
+given whole: nothing is inherited by accident.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from wherry.errors import MachineError
+from wherry.process.cancel import Cancelled, CancelToken
+
+GRACE_SECONDS = 2.0
+
+
+class Command(NamedTuple):
+    """A process to start: argument vector, working directory, whole environment.
+
+    `keep_fds` are inherited: a lock's descriptor given here stays locked until the last child is
+    gone, also when wherry itself is killed.
+    """
+
+    argv: tuple[str, ...]
+    cwd: str
+    env: Mapping[str, str]
+    keep_fds: tuple[int, ...] = ()
+
+
+class Finished(NamedTuple):
+    """How a command ended: exit status (negative: killed by that signal), its output as bytes."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+def replayable(command: Command, base_env: Mapping[str, str] | None = None) -> str:
+    """A line for a shell that runs the same again; only variables that differ from `base_env`."""
+    base = base_env if base_env is not None else {}
+    changed = [
+        f"{key}={shlex.quote(value)}"
+        for key, value in sorted(command.env.items())
+        if base.get(key) != value
+    ]
+    words = [shlex.quote(word) for word in command.argv]
+    return f"cd {shlex.quote(command.cwd)} && {' '.join([*changed, *words])}"
+
+
+def run(
+    command: Command,
+    cancel: CancelToken,
+    on_stderr_line: Callable[[str], None] | None = None,
+) -> Finished:
+    """Run `command` to its end; stdin is empty, both outputs are collected.
+
+    `on_stderr_line` sees each line of stderr (decoded, without newline) as it comes, in a thread
+    of its own. Raises `Cancelled` if the token was cancelled, `MachineError` if the program cannot
+    be started. The exit status is the caller's to judge.
+    """
+    try:
+        process = subprocess.Popen(
+            command.argv,
+            cwd=command.cwd,
+            env=dict(command.env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            process_group=0,
+            pass_fds=command.keep_fds,
+        )
+    except OSError as error:
+        raise MachineError(
+            f"cannot start {command.argv[0]}",
+            why=f"{error.strerror or error}",
+            hint="check that it is installed and may be executed",
+        ) from error
+    collected: list[bytes] = []
+    with process, cancel.on_cancel(lambda: kill_group(process)):
+        reader = threading.Thread(
+            target=_read_lines, args=(process, collected, on_stderr_line), daemon=True
+        )
+        reader.start()
+        try:
+            stdout = process.stdout.read() if process.stdout else b""
+            process.wait()
+            reader.join()
+        except BaseException:
+            kill_group(process)
+            raise
+    if cancel.cancelled:
+        raise Cancelled
+    return Finished(process.returncode, stdout, b"".join(collected))
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its group: SIGTERM, and SIGKILL after a short grace."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGTERM)
+    timer = threading.Timer(GRACE_SECONDS, _kill_hard, args=(process,))
+    timer.daemon = True
+    timer.start()
+
+
+def _kill_hard(process: subprocess.Popen[bytes]) -> None:
+    # poll() is None: not yet reaped, so that the number cannot belong to another group.
+    if process.poll() is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _read_lines(
+    process: subprocess.Popen[bytes],
+    collected: list[bytes],
+    on_line: Callable[[str], None] | None,
+) -> None:
+    stream: Sequence[bytes] | None = process.stderr  # type: ignore[assignment] # iterates by line
+    for line in stream or ():
+        collected.append(line)
+        if on_line is not None:
+            on_line(line.decode("utf-8", "replace").rstrip("\r\n"))

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Typed messages between wherry and the process inside the namespaces, over one socket pair.
+
+A message is a frozen value, sent as one line of JSON; a descriptor may ride along. The socket also
+tells each side of the other's end: whoever reads end-of-file cleans up and stops, so that killing
+either leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+from typing import Final, NamedTuple
+
+from wherry.errors import InternalError
+
+
+class LayerSource(NamedTuple):
+    """A layer to unpack: an inherited descriptor of its blob, and whether that is gzipped."""
+
+    descriptor: int
+    gzipped: bool
+
+
+class Check(NamedTuple):
+    """To the worker, first of all: prove the rights; which of `runtimes` (paths) works?
+
+    `directory` is the run's own, removed at the end, with any of `leftovers`.
+    """
+
+    directory: str
+    runtimes: tuple[str, ...]
+    leftovers: tuple[str, ...]
+    probe: str
+
+
+class Ready(NamedTuple):
+    """Mounts work. `runtime` is a path or empty; `problems` tell why none works."""
+
+    own_proc: bool
+    runtime: str
+    problems: tuple[str, ...]
+
+
+class Unpack(NamedTuple):
+    """To the worker: unpack the layers, lowest first, keeping owners or not."""
+
+    layers: tuple[LayerSource, ...]
+    keep_owners: bool
+
+
+class Unpacked(NamedTuple):
+    """The root tree is there; its user files are wanted to know who runs."""
+
+    passwd: str
+    group: str
+
+
+class Start(NamedTuple):
+    """To the worker: start the program that `config` (an OCI runtime config) describes.
+
+    `runtime` empty means without one. `remap` is true where the program's ids exist only in one
+    more namespace. `streams` are the inherited descriptors of stdin, stdout and stderr.
+    """
+
+    config: str
+    runtime: str
+    remap: bool
+    streams: tuple[int, ...]
+
+
+class Started(NamedTuple):
+    """The program runs; with a terminal its main side rides along."""
+
+
+class Signal(NamedTuple):
+    """To the worker: pass this signal to the program."""
+
+    number: int
+
+
+class Exited(NamedTuple):
+    """The program ended and nothing of the run is left; `code` as a shell tells it."""
+
+    code: int
+
+
+class Failed(NamedTuple):
+    """What was asked did not work; `code` is docker's exit code."""
+
+    code: int
+    what: str
+    why: str
+
+
+Message = Check | Ready | Unpack | Unpacked | Start | Started | Signal | Exited | Failed
+_TYPES: Final[dict[str, type[Message]]] = {
+    kind.__name__: kind
+    for kind in (Check, Ready, Unpack, Unpacked, Start, Started, Signal, Exited, Failed)
+}
+_CHUNK: Final = 1 << 16
+
+
+def encode(message: Message) -> bytes:
+    """One line for one message."""
+    return json.dumps([type(message).__name__, *message]).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The message of one line; raises `InternalError` for anything else."""
+    try:
+        name, *fields = json.loads(line)
+        if name == "Unpack":
+            return Unpack(tuple(LayerSource(*item) for item in fields[0]), fields[1])
+        return _TYPES[name](*(tuple(item) if isinstance(item, list) else item for item in fields))
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise InternalError("a message between wherry's processes is broken") from error
+
+
+class Channel:
+    """One end of the socket pair; not thread-safe. Owns the socket and what comes through it."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._buffer = b""
+        self._descriptors: list[int] = []
+
+    def fileno(self) -> int:
+        """For `select`: readable means a message, a part of one, or the end."""
+        return self._socket.fileno()
+
+    def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
+        """Send; a peer that is gone is found by reading, so that nothing is raised for it."""
+        data = encode(message)
+        try:
+            if descriptors:
+                sent = socket.send_fds(self._socket, [data], list(descriptors))
+                data = data[sent:]
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def receive(self) -> Message | None:
+        """The next message, waiting for it; None once the other end is gone."""
+        while b"\n" not in self._buffer:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self._socket, _CHUNK, 4)
+            except ConnectionResetError:
+                return None
+            self._descriptors += descriptors
+            if not data:
+                return None
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return decode(line)
+
+    @property
+    def has_message(self) -> bool:
+        """Whether `receive` would return without reading the socket."""
+        return b"\n" in self._buffer
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the other end closed and nothing is left to read; does not wait."""
+        if self.has_message or not select.select([self._socket], [], [], 0)[0]:
+            return False
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK)
+        except ConnectionResetError:
+            return True
+
+    def take_descriptor(self) -> int:
+        """The oldest descriptor received and not yet taken; the caller closes it."""
+        if not self._descriptors:
+            raise InternalError("a terminal was promised and did not come")
+        return self._descriptors.pop(0)
+
+    def close(self) -> None:
+        """Close the socket and whatever was not taken."""
+        self._socket.close()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()

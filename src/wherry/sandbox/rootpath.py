@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paths of the image found in its root tree, with links followed as if the tree were `/`.
+
+For a tree that nobody else changes meanwhile. A link never leads out of the tree.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import Final
+
+_LINKS: Final = 40
+
+
+def resolve(root: str, path: str) -> str:
+    """The real path, below `root`, of the image's `path`, which need not exist.
+
+    Raises `OSError` (ELOOP) for links in a circle.
+    """
+    todo = list(reversed(path.split("/")))
+    done: list[str] = []
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            done = done[:-1]
+            continue
+        here = "/".join((root, *done, part))
+        if not os.path.islink(here):
+            done.append(part)
+            continue
+        links += 1
+        if links > _LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        target = os.readlink(here)
+        if target.startswith("/"):
+            done = []
+        todo.extend(reversed(target.split("/")))
+    return "/".join((root, *done))
+
+
+def read_text(root: str, path: str) -> str:
+    """The text of a regular file in the image; empty where there is none."""
+    try:
+        with open(_regular(resolve(root, path)), encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def make_mount_point(root: str, path: str, is_directory: bool) -> str:
+    """The real path of something to mount over, made where it is missing."""
+    real = resolve(root, path)
+    if is_directory:
+        os.makedirs(real, 0o755, exist_ok=True)
+    elif not os.path.lexists(real):
+        os.makedirs(os.path.dirname(real), 0o755, exist_ok=True)
+        with open(real, "xb"):
+            pass
+    return real
+
+
+def find_program(root: str, name: str, search_path: str, cwd: str) -> str:
+    """The real path of the program that exec would start.
+
+    Raises `FileNotFoundError` where there is none and `PermissionError` for what is there and may
+    not be executed.
+    """
+    refused = ""
+    for path in _places(name, search_path, cwd):
+        real = resolve(root, path)
+        try:
+            mode = os.stat(real).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if stat.S_ISREG(mode) and mode & 0o111:
+            return real
+        refused = refused or path
+    if refused:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), refused)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
+def _places(name: str, search_path: str, cwd: str) -> Iterator[str]:
+    if "/" in name:
+        yield os.path.join(cwd, name)
+        return
+    for directory in search_path.split(":"):
+        yield os.path.join(cwd, directory, name)
+
+
+def _regular(path: str) -> str:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return path

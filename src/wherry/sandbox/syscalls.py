@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The few Linux calls that Python does not wrap: mounts, namespaces, capabilities.
+
+For the spawned programs `worker` and `enter` only: each changes the process that calls it. All
+raise `OSError` with the kernel's number.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from typing import Final
+
+MS_RDONLY: Final = 0x1
+MS_NOSUID: Final = 0x2
+MS_NODEV: Final = 0x4
+MS_NOEXEC: Final = 0x8
+MS_REMOUNT: Final = 0x20
+MS_BIND: Final = 0x1000
+MS_REC: Final = 0x4000
+MS_PRIVATE: Final = 1 << 18
+MS_STRICTATIME: Final = 1 << 24
+CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWUTS: Final = 0x04000000
+CLONE_NEWIPC: Final = 0x08000000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
+_MNT_DETACH: Final = 2
+_PR_CAPBSET_READ: Final = 23
+_PR_CAPBSET_DROP: Final = 24
+_PR_CAP_AMBIENT: Final = 47
+_PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+_CAPABILITY_VERSION_3: Final = 0x20080522
+# include/uapi/linux/capability.h, in the order of their numbers.
+CAPABILITY_NUMBERS: Final = {
+    "CAP_CHOWN": 0, "CAP_DAC_OVERRIDE": 1, "CAP_FOWNER": 3, "CAP_FSETID": 4, "CAP_KILL": 5,
+    "CAP_SETGID": 6, "CAP_SETUID": 7, "CAP_SETPCAP": 8, "CAP_NET_BIND_SERVICE": 10,
+    "CAP_NET_RAW": 13, "CAP_SYS_CHROOT": 18, "CAP_AUDIT_WRITE": 29, "CAP_SETFCAP": 31,
+}  # fmt: skip
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+)
+_libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
+# glibc and musl have no pivot_root(2), and the number of the call differs by machine.
+_PIVOT_ROOT: Final = {"x86_64": 155, "i686": 217, "armv7l": 218, "s390x": 217, "ppc64le": 203}
+_PIVOT_ROOT_GENERIC: Final = 41
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2)."""
+    _check(
+        _libc.mount(
+            os.fsencode(source),
+            os.fsencode(target),
+            kind.encode() or None,
+            flags,
+            os.fsencode(data) or None,
+        ),
+        target,
+    )
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    _check(_libc.unshare(flags))
+
+
+def pivot_root(root: str) -> None:
+    """Make the mount at `root` the only one that can be reached, and the working directory."""
+    os.chdir(root)
+    number = _PIVOT_ROOT.get(os.uname().machine, _PIVOT_ROOT_GENERIC)
+    # With both names the same the old root lies over the new one until it is taken off.
+    _check(_libc.syscall(number, b".", b"."), root)
+    _check(_libc.umount2(b".", _MNT_DETACH))
+    os.chdir("/")
+
+
+def limit_capabilities(kept: frozenset[int]) -> None:
+    """Let no later exec give more than `kept`, and nothing by inheritance."""
+    number = 0
+    while _libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) >= 0:
+        if number not in kept:
+            _check(_libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0))
+        number += 1
+    _check(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    buffer = ctypes.create_string_buffer(24)
+    _check(_libc.capget(header, buffer))
+    low_e, low_p, _, high_e, high_p, _ = struct.unpack("=6I", buffer.raw)
+    _check(_libc.capset(header, struct.pack("=6I", low_e, low_p, 0, high_e, high_p, 0)))
+
+
+def _check(result: int, path: str = "") -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path or None)

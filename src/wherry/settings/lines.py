@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On which line a key stands: tomllib does not tell, and an error without a line is half an error.
+
+This is no second parser: it knows table headers, keys and strings of several lines, in a text
+that tomllib has already taken. A key that it does not find is reported at its table.
+"""
+
+from __future__ import annotations
+
+import re
+
+_PART = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)"""
+_DOTTED = rf"{_PART}(?:\s*\.\s*{_PART})*"
+_HEADER = re.compile(rf"\s*\[\[?\s*({_DOTTED})\s*\]")
+_KEY = re.compile(rf"\s*({_DOTTED})\s*=(.*)")
+_LONG_QUOTES = ('"""', "'''")
+
+KeyPath = tuple[str, ...]
+
+
+def locate_keys(text: str) -> dict[KeyPath, int]:
+    """The first line, from 1, of every table header and key in `text`."""
+    found: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    open_quote = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if open_quote:
+            open_quote = "" if open_quote in line else open_quote
+            continue
+        if header := _HEADER.match(line):
+            table = _parts(header[1])
+            _note(found, table, (), number)
+        elif key := _KEY.match(line):
+            _note(found, table, _parts(key[1]), number)
+            open_quote = _opened(key[2])
+    return found
+
+
+def line_of(keys: dict[KeyPath, int], path: KeyPath) -> int:
+    """The line of `path`, or of the nearest table around it; 1 where nothing is known."""
+    while path and path not in keys:
+        path = path[:-1]
+    return keys.get(path, 1)
+
+
+def _note(found: dict[KeyPath, int], table: KeyPath, key: KeyPath, number: int) -> None:
+    # `a.b.c` also makes the tables `a` and `a.b`.
+    for length in range(len(table) + 1 if key else 1, len(table) + len(key) + 1):
+        found.setdefault((table + key)[:length], number)
+
+
+def _parts(dotted: str) -> KeyPath:
+    return tuple(part[1:-1] if part[0] in "\"'" else part for part in re.findall(_PART, dotted))
+
+
+def _opened(value: str) -> str:
+    """The long quote that `value` opens and does not close."""
+    start = value.strip()
+    for quote in _LONG_QUOTES:
+        if start.startswith(quote) and quote not in start[3:]:
+            return quote
+    return ""

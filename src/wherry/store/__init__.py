@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All of wherry's persistent state, shared by any number of processes and threads.
+
+Layout, version 1 (root 0700, files 0600)::
+
+    version                "1\\n"; a higher number is refused
+    CACHEDIR.TAG           tells backup programs to pass by
+    blobs/sha256/HEX       bytes by digest; mtime is the time of last use
+    work/KEY/              a build's own directory, held by locks/work-KEY
+    tmp/NAME/              what one process stages, held by locks/tmp-NAME; without holder: garbage
+    locks/                 flock(2) files, all harmless to delete while nothing runs
+    locks/session-EPOCH    shared, by every open store, for the hour in which it was opened
+    locks/gate             shared to begin a session or touch, exclusive to remove
+    state.db               SQLite (WAL): records, the blobs they pin, tags
+
+Every blob is staged in tmp/, fsynced and renamed; records are committed after the blobs they pin.
+
+**Nothing in use is removed.** Whatever an open store reads or writes carries a time of last use at
+or after the beginning of the hour in which that store was opened: `has`, `get`, `put`, `tag` see
+to it (and write nothing when it holds already). Removal happens with the gate held exclusively,
+when no session can begin, and spares everything used since the beginning of the oldest hour that
+has a live session. With no other session alive, everything unpinned may go.
+"""

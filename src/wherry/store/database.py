@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""state.db: one SQLite connection for each open store, used by one thread at a time.
+
+What SQLite reports about the disk becomes a `MachineError`. A file that is no database is moved
+aside and a new one begun: blobs stay, tags and records are lost, and the user is told.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from wherry.errors import MachineError
+from wherry.store.errors import FULL_HINT, machine_error
+from wherry.store.locks import acquire
+
+if TYPE_CHECKING:
+    from wherry.events import Event
+
+Value = str | bytes | float | int | None
+Row = tuple[Value, ...]
+
+_BUSY_SECONDS = 60.0
+_SCHEMA_VERSION = 1
+_SCHEMA = (
+    "CREATE TABLE records (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL,"
+    " value BLOB NOT NULL, used_at REAL NOT NULL, UNIQUE (kind, key))",
+    "CREATE TABLE pins (record INTEGER NOT NULL REFERENCES records ON DELETE CASCADE,"
+    " digest TEXT NOT NULL, PRIMARY KEY (record, digest)) WITHOUT ROWID",
+    "CREATE TABLE tags (name TEXT PRIMARY KEY, digest TEXT NOT NULL, created_at REAL NOT NULL)",
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value REAL NOT NULL)",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+_REASONS = {
+    sqlite3.SQLITE_FULL: "No space left on device",
+    sqlite3.SQLITE_READONLY: "the file cannot be written",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+    sqlite3.SQLITE_IOERR: "the disk reports an error; it may be full",
+    sqlite3.SQLITE_BUSY: f"another process has kept it locked for {_BUSY_SECONDS:.0f} s",
+}
+
+
+class Database:
+    """Statements and transactions; safe for threads, and raises `MachineError` only."""
+
+    def __init__(self, root: str, sink: Callable[[Event], None] | None) -> None:
+        self._root = root
+        self._path = f"{root}/state.db"
+        self._lock = threading.RLock()
+        try:
+            self._connection, self._inode = self._open()
+        except sqlite3.DatabaseError as error:
+            if _code(error) not in _DAMAGED:
+                raise self._told(error) from error
+            self._begin_anew(self._file_inode())
+            if sink is not None:
+                sink(_begun_anew(self._path))
+            try:
+                self._connection, self._inode = self._open()
+            except sqlite3.Error as again:
+                raise self._told(again) from again
+
+    def rows(self, statement: str, *values: Value) -> list[Row]:
+        """Run one statement and give all its rows."""
+        with self._lock:
+            try:
+                return self._connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._told(error) from error
+
+    def row(self, statement: str, *values: Value) -> Row | None:
+        """Run one statement and give its first row, if there is one."""
+        found = self.rows(statement, *values)
+        return found[0] if found else None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside becomes visible at once, or nothing does."""
+        with self._lock:
+            self.rows("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                # SQLite rolls back by itself where the disk is full.
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+            try:
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise self._told(error) from error
+
+    def shrink(self) -> None:
+        """Give the room of deleted rows back to the disk."""
+        self.rows("PRAGMA incremental_vacuum")
+        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the connection; the last one of all processes folds the log into the file."""
+        with self._lock, suppress(sqlite3.Error):
+            self._connection.close()
+
+    def _open(self) -> tuple[sqlite3.Connection, int]:
+        if not os.path.exists(self._path):
+            # SQLite gives its log files the mode of the database, which it would create 0644.
+            try:
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            except OSError as error:
+                raise machine_error(error, self._path) from error
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._create(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection, self._file_inode()
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        # Turning the log on does not wait for other processes as statements do: hence the lock.
+        fd = self._creation_lock()
+        try:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+            connection.execute("COMMIT")
+        finally:
+            os.close(fd)
+
+    def _begin_anew(self, inode: int) -> None:
+        """Move the files aside, unless another process has replaced them already."""
+        fd = self._creation_lock()
+        try:
+            if inode == self._file_inode():
+                # The database goes first: SQLite deletes a log that it finds without one.
+                for suffix in ("", "-wal", "-shm"):
+                    with suppress(FileNotFoundError):
+                        os.replace(f"{self._path}{suffix}", f"{self._path}.damaged{suffix}")
+        except OSError as error:
+            raise machine_error(error, self._path) from error
+        finally:
+            os.close(fd)
+
+    def _creation_lock(self) -> int:
+        path = f"{self._root}/locks/database"
+        try:
+            return acquire(path)
+        except OSError as error:
+            raise machine_error(error, path) from error
+
+    def _file_inode(self) -> int:
+        try:
+            return os.stat(self._path).st_ino
+        except OSError:
+            return 0
+
+    def _told(self, error: sqlite3.Error) -> MachineError:
+        code = _code(error)
+        if code in _DAMAGED:
+            self._begin_anew(self._inode)
+            return MachineError(f"{self._path} is damaged", why=str(error),
+                                hint="run the command again: it begins a new one; "
+                                     "blobs are kept, tags and records are lost")  # fmt: skip
+        hint = FULL_HINT
+        if code == sqlite3.SQLITE_BUSY:
+            hint = "end the process that holds it, or name another store with --store"
+        elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+            hint = "check the rights there, or name another store with --store"
+        return MachineError(f"cannot use {self._path}", why=_REASONS.get(code, str(error)),
+                            hint=hint)  # fmt: skip
+
+
+def _code(error: sqlite3.Error) -> int:
+    # The low byte is the primary code; the rest tells details. Absent for errors of the module.
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _begun_anew(path: str) -> Event:
+    # Late, for speed: hardly any store is ever damaged.
+    from wherry.events import Level, Message  # noqa: PLC0415
+
+    text = f"{path} was no database and has been moved aside: tags and records are lost, blobs kept"
+    return Message(Level.WARNING, text)

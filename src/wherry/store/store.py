@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store as its users see it: opened once for each build, closed at its end.
+
+Opening is on the way of a build in which nothing changed, so this module imports only what such a
+build needs; pruning and measuring are imported where they are called.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from wherry.errors import MachineError
+from wherry.store.blobs import Blobs
+from wherry.store.database import Database
+from wherry.store.errors import machine_error
+from wherry.store.images import Images
+from wherry.store.layout import prepare
+from wherry.store.records import Records
+from wherry.store.session import Session
+
+if TYPE_CHECKING:
+    from wherry.events import Event
+    from wherry.store.prune import Goal, Pruned
+    from wherry.store.usage import Usage
+    from wherry.store.work import WorkDir
+
+# The points at which tests stop or kill a process: every step boundary of a write.
+POINTS: Final = (
+    "store-prepared", "blob-staged", "blob-synced", "blob-renamed", "record-before",
+    "record-after", "tag-before", "tag-after", "work-held", "prune-planned", "prune-records",
+    "prune-blobs",
+)  # fmt: skip
+_LEAST_LIMIT = 2 * 10**9
+_GREATEST_LIMIT = 20 * 10**9
+_CHECK_SECONDS = 600.0
+
+
+def _no_hook(_point: str) -> None:
+    return
+
+
+def open_store(
+    path: str | os.PathLike[str],
+    size_limit: int | None = None,
+    *,
+    sink: Callable[[Event], None] | None = None,
+    clock: Callable[[], float] = time.time,
+    hook: Callable[[str], None] = _no_hook,
+) -> Store:
+    """Open the store at `path`, creating it if need be.
+
+    `size_limit` is the cap in bytes, by default a tenth of the file system, 2 to 20 GB. `sink`
+    hears of a state.db that had to be begun anew; `hook` is called at each of `POINTS`. Raises
+    `MachineError` for a store that is newer, another user's, not writable or on a full disk.
+    """
+    root = os.path.abspath(os.fspath(path))
+    prepare(root)
+    hook("store-prepared")
+    session = Session(root, clock, hook)
+    try:
+        return Store(session, Database(root, sink), size_limit)
+    except BaseException:
+        session.close()
+        raise
+
+
+class Store:
+    """Blobs, records, images, work directories; safe for threads. Made by `open_store`.
+
+    What one store object uses is safe from every other process and store object until `close`.
+    `prune` and `enforce_limit` spare nothing that only this object uses: call them at the end.
+    """
+
+    def __init__(self, session: Session, database: Database, size_limit: int | None) -> None:
+        self.path = session.root
+        self._session = session
+        self._database = database
+        self._size_limit = size_limit
+        self.blobs = Blobs(session)
+        self.records = Records(database, self.blobs, session)
+        self.images = Images(database, self.blobs, self.records, session)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the use of the store; what is staged and not committed goes."""
+        self._database.close()
+        self._session.close()
+
+    def trace(self, point: str) -> None:
+        """Tell the test's hook that `point` is reached."""
+        self._session.trace(point)
+
+    def barrier(self) -> None:
+        """Make all committed blobs last through a power failure; `put` and `tag` do it too."""
+        self.blobs.barrier()
+
+    @contextmanager
+    def work(self, key: str, check: Callable[[], None] | None = None) -> Iterator[WorkDir]:
+        """Hold the work directory `key` alone; `check` is called while waiting and may raise."""
+        from wherry.store.work import held_work  # noqa: PLC0415 - late, for speed
+
+        with held_work(self._session, key, check) as work:
+            yield work
+
+    @contextmanager
+    def lock(self, name: str, check: Callable[[], None] | None = None) -> Iterator[int]:
+        """Hold the lock `name` alone among all processes; gives its descriptor."""
+        from wherry.store.work import held_lock  # noqa: PLC0415 - late, for speed
+
+        with held_lock(self._session, f"user-{name}", check) as fd:
+            yield fd
+
+    @property
+    def size_limit(self) -> int:
+        """The cap over everything, in bytes."""
+        if self._size_limit is not None:
+            return self._size_limit
+        try:
+            status = os.statvfs(self.path)
+        except OSError as error:
+            raise machine_error(error, self.path) from error
+        tenth = status.f_frsize * status.f_blocks // 10
+        return min(max(tenth, _LEAST_LIMIT), _GREATEST_LIMIT)
+
+    def usage(self) -> Usage:
+        """How much room the store takes; looks at every file."""
+        from wherry.store.usage import measured  # noqa: PLC0415 - late, for speed
+
+        try:
+            return measured(self.path)
+        except OSError as error:
+            raise machine_error(error, self.path) from error
+
+    def prune(
+        self, everything: bool = False, target: int | None = None, *, dry_run: bool = False
+    ) -> Pruned:
+        """Remove what is not in use; tagged images always stay.
+
+        Without more words: images without a tag, blobs that nothing pins, and then the least
+        recently used down to the size limit. `everything`: all but tagged images. `target`: the
+        least recently used until so many bytes are left.
+        """
+        from wherry.store.prune import Goal  # noqa: PLC0415 - late, for speed
+
+        if target is not None:
+            goal = Goal(target, garbage=False)
+        elif everything:
+            goal = Goal(0, garbage=True)
+        else:
+            goal = Goal(self.size_limit, garbage=True)
+        return self._pruned(goal, dry_run=dry_run)
+
+    def enforce_limit(self) -> Pruned | None:
+        """Hold the size cap, for the end of a build; None if nothing had to be pruned.
+
+        Looks at every file at most once in ten minutes, sooner if what was written since may
+        have broken the cap. A disk that refuses it fails no build.
+        """
+        try:
+            return self._enforced()
+        except MachineError:
+            return None
+
+    def _enforced(self) -> Pruned | None:
+        written = self.blobs.take_written()
+        meta = {str(name): float(str(value))
+                for name, value in self._database.rows("SELECT name, value FROM meta")}  # fmt: skip
+        written_since = meta.get("written", 0.0) + written
+        limit = self.size_limit
+        room = max(limit - meta.get("total", 0.0), limit / 20)
+        age = self._session.clock() - meta.get("checked_at", 0.0)
+        if 0 <= age < _CHECK_SECONDS and written_since <= room:
+            if written:
+                self._remember(written=written_since)
+            return None
+        total, pruned = self.usage().total, None
+        if total > limit:
+            from wherry.store.prune import Goal  # noqa: PLC0415 - late, for speed
+
+            # Somewhat below the cap, so that the next build need not prune again.
+            pruned = self._pruned(Goal(limit - limit // 10, garbage=False))
+            total = pruned.remaining
+        self._remember(written=0.0, total=float(total), checked_at=self._session.clock())
+        return pruned
+
+    def _pruned(self, goal: Goal, *, dry_run: bool = False) -> Pruned:
+        from wherry.store.prune import Pruner  # noqa: PLC0415 - late, for speed
+
+        try:
+            return Pruner(self._session, self._database).prune(goal, dry_run=dry_run)
+        except OSError as error:
+            raise machine_error(error, self.path) from error
+
+    def _remember(self, **values: float) -> None:
+        with self._database.transaction():
+            for name, value in values.items():
+                self._database.rows("INSERT OR REPLACE INTO meta VALUES (?, ?)", name, value)
