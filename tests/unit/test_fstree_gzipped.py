@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import random
 import shutil
 import subprocess
@@ -24,21 +25,21 @@ def zipped(data: bytes, *, level: int = 1, workers: int = 2, cuts: tuple[int, ..
     out = bytearray()
     bounds = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     with BlockGzip(out.extend, level=level, workers=workers) as writer:
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in itertools.pairwise(bounds):
             writer.write(data[start:end])
     return bytes(out)
 
 
 def some_text(size: int) -> bytes:
     """Compressible bytes with long-range repeats, always the same."""
-    words = [b"%x " % number for number in random.Random(1).choices(range(5000), k=size // 4 + 1)]
+    words = [b"%x " % (number * number * 2654435761 % 5003) for number in range(size // 2 + 1)]
     return b"".join(words)[:size]
 
 
 @pytest.mark.skipif(hasattr(zlib, "ZLIBNG_VERSION"), reason="zlib-ng deflates to other bytes")
 def test_golden_digest() -> None:
     digest = hashlib.sha256(zipped(some_text(3 * BLOCK + 17))).hexdigest()
-    assert digest == "GOLDEN"
+    assert digest == "810775a47e6ac0bc7b9e9dd06cb299da856b7dc81fb0f54cb167e679a210d3e3"
 
 
 SIZES = (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 5 * BLOCK + 3)
@@ -87,7 +88,7 @@ def test_bytes_do_not_depend_on_workers_or_writes(workers: int) -> None:
 
 
 def test_the_header_holds_no_time_and_no_system() -> None:
-    assert zipped(b"x")[:10] == bytes.fromhex("1f8b0800000000000 4ff".replace(" ", ""))
+    assert zipped(b"x")[:10] == bytes.fromhex("1f8b08000000000004ff")
     assert zipped(b"x", level=9)[8:10] == b"\x02\xff"
     assert zipped(b"x", level=6)[8:10] == b"\x00\xff"
 

@@ -15,8 +15,8 @@ from wherry.errors import UsageError, near
 from wherry.graph.ops import ComposedBase
 from wherry.oci.image import Pairs, RunConfig, pairs
 from wherry.oci.platform import Platform, host_platform, parse_platform
-from wherry.settings.load import FILE_NAME, load_settings
-from wherry.settings.model import ImageSettings, Settings
+from wherry.settings.load import load_settings
+from wherry.settings.model import FILE_NAME, ImageSettings, Settings
 
 
 class Asked(NamedTuple):
@@ -98,8 +98,10 @@ def source_date_epoch(env: Mapping[str, str]) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and int(text) <= 253402300799):
-        raise UsageError(f"SOURCE_DATE_EPOCH is no time: {text!r}",
-                         hint="set it to whole seconds since 1970, as of: git log -1 --format=%ct")  # fmt: skip
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH is no time: {text!r}",
+            hint="set it to whole seconds since 1970, as of: git log -1 --format=%ct",
+        )
     return int(text)
 
 
@@ -109,8 +111,8 @@ def _choose(settings: Settings, target: str) -> ImageSettings:
         for image in settings.images:
             if image.name == target:
                 return image
-        raise UsageError(f"no image {target!r} in {FILE_NAME}",
-                         hint=near(target, names) or f"it names: {', '.join(names) or 'none'}")  # fmt: skip
+        hint = near(target, names) or f"it names: {', '.join(names) or 'none'}"
+        raise UsageError(f"no image {target!r} in {FILE_NAME}", hint=hint)
     if len(settings.images) > 1:
         raise UsageError(f"{FILE_NAME} names {len(names)} images", why=", ".join(names),
                          hint=f"choose one: --target {names[0]}")  # fmt: skip

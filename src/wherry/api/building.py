@@ -31,7 +31,7 @@ def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Build
     with open_store(request.store) as store:
         record, reason = _record(request, store, sink, cancel)
         request.trace("before-delivery")
-        outputs = deliver(request, record.output, store)
+        outputs = deliver(request, record.output, store, cancel)
         reused = not reason
         if not reused:
             store.enforce_limit()

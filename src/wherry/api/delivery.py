@@ -12,10 +12,13 @@ from wherry.api.recorded import Output
 from wherry.api.request import BuildRequest
 from wherry.oci.digest import parse_digest
 from wherry.oci.reference import Reference, parse_reference
+from wherry.process.cancel import CancelToken
 from wherry.store.store import Store
 
 
-def deliver(request: BuildRequest, output: Output, store: Store) -> tuple[str, ...]:
+def deliver(
+    request: BuildRequest, output: Output, store: Store, cancel: CancelToken
+) -> tuple[str, ...]:
     """Tag the image and write what was asked for besides; gives the paths written.
 
     Raises `MachineError` where an output cannot be written; the image stays in the store.
@@ -26,7 +29,7 @@ def deliver(request: BuildRequest, output: Output, store: Store) -> tuple[str, .
         return ()
     from wherry.api.exporting import export  # noqa: PLC0415 - only where an output asks
 
-    return export(request, output, store, references)
+    return export(request, output, store, references, cancel)
 
 
 def _tag(output: Output, store: Store, references: tuple[Reference, ...]) -> None:

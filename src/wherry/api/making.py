@@ -8,6 +8,7 @@ writes the build record. Everything heavy is imported here, off the no-change pa
 from __future__ import annotations
 
 import calendar
+import gc
 import os
 import re
 import time
@@ -67,6 +68,7 @@ def make_record(
     request: BuildRequest, verdict: Verdict, store: Store, sink: Sink, cancel: CancelToken
 ) -> BuildRecord:
     """Build, and give the record of it; it is stored where all inputs are clear."""
+    gc.enable()
     place = locate(request.cwd, request.source)
     asked = ask(request, place.directory)
     if asked.package:

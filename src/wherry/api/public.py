@@ -31,8 +31,6 @@ class Surroundings(NamedTuple):
     cancel: CancelToken | None = None
 
 
-
-
 class Options(TypedDict, total=False):
     """Fields of `BuildRequest` that `build` takes by name."""
 
@@ -77,6 +75,4 @@ def build(
         tags=tuple(tags),
         outputs=tuple(outputs),
     )
-    return build_image(
-        request._replace(**options), around.on_event, around.cancel or CancelToken()
-    )
+    return build_image(request._replace(**options), around.on_event, around.cancel or CancelToken())

@@ -8,7 +8,7 @@ arguments or environment.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -23,7 +23,7 @@ class BuildRequest(NamedTuple):
     `source` is a directory or a Go package path, seen from `cwd` (absolute); `env` is the whole
     environment; `store` the store's directory. Empty texts mean "not said": the settings file and
     then the default decide. `outputs` are in buildx's `--output` form. `jobs` 0 means the number
-    of cores. `trace` is called at named points of the build.
+    of cores. `stdout` takes an archive whose `dest` is `-`. `trace` is called at named points.
     """
 
     source: str
@@ -43,6 +43,7 @@ class BuildRequest(NamedTuple):
     iidfile: str = ""
     no_cache: bool = False
     jobs: int = 0
+    stdout: BinaryIO | None = None
     trace: Callable[[str], None] = no_trace
 
 

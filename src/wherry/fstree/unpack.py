@@ -18,10 +18,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from tarfile import HeaderError
-from typing import IO, BinaryIO, Final, NamedTuple, Self
+from typing import IO, BinaryIO, Final, NamedTuple
 
 from wherry.errors import MachineError, UsageError
+from wherry.fstree.archive import read_members
 from wherry.fstree.removal import OpenDirectory, remove_entry, remove_tree
 from wherry.fstree.rooted import Path, Place, RootedTree
 from wherry.fstree.tree import LAST_ID, WHITEOUT
@@ -30,25 +30,12 @@ from wherry.process.cancel import CancelToken
 __all__ = ["Ownership", "Skipped", "remove_tree", "unpack_layer"]
 
 _BUFFER: Final = 1 << 18
-# Long names and attributes: what a header may hold before it counts as an attack on memory.
-_LONGEST_HEADER: Final = 1 << 20
 _LAST_TIME: Final = 253402300799  # the end of the year 9999
 _MARK: Final = WHITEOUT.encode()
 _OPAQUE: Final = b".wh..wh..opq"
 # Names with two marks, the opaque one apart, are bookkeeping of the old AUFS driver.
 _AUFS: Final = _MARK * 2
 _XATTR: Final = "SCHILY.xattr."
-_EXTENSIONS: Final = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
-# What tarfile raises for hostile headers beside its own errors.
-_CONFUSED: Final = (ValueError, OverflowError, RecursionError)
-# The zero block that ends an archive.
-_EndOfArchive: Final[type[HeaderError]] = tarfile.EOFHeaderError  # type: ignore[attr-defined] # stubs lack it
 _HINT: Final = "get the image again: it is damaged, or made to do harm"
 
 
@@ -80,15 +67,15 @@ def unpack_layer(
     (the end marker counts) or tries to leave `root`, `MachineError` where this machine refuses,
     `Cancelled` between two entries; then `root` holds a part. Returns what was left out.
     """
-    with RootedTree(root) as tree:
-        unpacking = _Unpacking(tree, owner)
-        with _explained(name):
-            for member, content in _members(stream):
-                if cancel is not None:
-                    cancel.check()
-                unpacking.apply(member, content)
-            unpacking.finish()
-    return tuple(unpacking.skipped)
+    skipped: list[Skipped] = []
+    with _explained(name), RootedTree(root) as tree:
+        unpacking = _Unpacking(tree, owner, skipped)
+        for member, content in read_members(stream):
+            if cancel is not None:
+                cancel.check()
+            unpacking.apply(member, content)
+        unpacking.finish()
+    return tuple(skipped)
 
 
 class _Metadata(NamedTuple):
@@ -101,10 +88,10 @@ class _Metadata(NamedTuple):
 class _Unpacking:
     """One layer being applied."""
 
-    def __init__(self, tree: RootedTree, owner: Ownership) -> None:
-        self.skipped: list[Skipped] = []
+    def __init__(self, tree: RootedTree, owner: Ownership, skipped: list[Skipped]) -> None:
         self._tree = tree
         self._owner = owner
+        self._skipped = skipped
         # Resolved paths that this layer wrote, with their parents: its whiteouts spare them.
         self._written: set[Path] = {()}
         self._directories: dict[Path, _Metadata] = {}
@@ -165,8 +152,8 @@ class _Unpacking:
 
     def _make_symlink(self, member: tarfile.TarInfo, place: Place) -> None:
         target = _encode(member.linkname)
-        if not target:
-            raise UsageError(f"/{_decode(place.path)} is a link to nowhere")
+        if not target or b"\0" in target:
+            raise UsageError(f"/{_decode(place.path)} is a link to {member.linkname!r}")
         self._remove(place)
         os.symlink(target, place.name, dir_fd=place.directory)
         metadata = _metadata(member)
@@ -243,65 +230,12 @@ class _Unpacking:
                 attribute = key.removeprefix(_XATTR)
                 try:
                     os.setxattr(descriptor, _encode(attribute), _encode(value))
-                except OSError as error:
-                    self._skip(place.path, f"attribute {attribute}: {error.strerror}")
+                except (OSError, ValueError, AttributeError) as error:
+                    # No such attributes here, no right to set them, or no name for one.
+                    self._skip(place.path, f"attribute {attribute!r}: {error}")
 
     def _skip(self, path: Path, why: str) -> None:
-        self.skipped.append(Skipped(_decode(path), why))
-
-
-class _StrictInfo(tarfile.TarInfo):
-    """Headers read without mercy: tarfile takes a damaged or missing one for the archive's end."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        info = super().frombuf(buf, encoding, errors)
-        if info.size < 0 or (info.type in _EXTENSIONS and info.size > _LONGEST_HEADER):
-            raise UsageError(f"a header of the archive says that {info.size} bytes follow it")
-        return info
-
-    @classmethod
-    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(tarfile)
-        except _EndOfArchive:
-            raise
-        except HeaderError as error:
-            raise UsageError(f"the archive is damaged or cut short: {error}") from error
-
-
-def _members(stream: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
-    """Entries in order, each with its content where it is a file; nothing is kept in memory."""
-    with _open(stream) as archive:
-        while (member := _next(archive)) is not None:
-            if member.issparse():
-                # layer.md advises against them, and a small one could fill the disk.
-                raise UsageError(f"/{member.name} is a sparse file, which layers do not hold")
-            yield member, archive.extractfile(member) if member.isreg() else None
-
-
-def _open(stream: BinaryIO) -> tarfile.TarFile:
-    """Open the archive, which reads its first header."""
-    try:
-        return tarfile.open(
-            fileobj=stream,
-            mode="r|",
-            bufsize=_BUFFER,
-            tarinfo=_StrictInfo,
-            encoding="utf-8",
-            errors="surrogateescape",
-        )
-    except _CONFUSED as error:
-        raise UsageError(f"the archive is damaged: {error}") from error
-
-
-def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
-    try:
-        member = archive.next()
-    except _CONFUSED as error:
-        raise UsageError(f"the archive is damaged: {error}") from error
-    archive.members.clear()  # type: ignore[attr-defined] # stubs lack it
-    return member
+        self._skipped.append(Skipped(_decode(path), why))
 
 
 @contextmanager
@@ -319,9 +253,15 @@ def _explained(name: str) -> Iterator[None]:
             raise UsageError(f"cannot unpack {name}", why=str(error), hint=_HINT) from error
         raise MachineError(
             f"cannot unpack {name}",
-            why=f"{error.strerror}: {_decode((error.filename,))}" if error.filename else str(error),
+            why=_reason(error),
             hint="check the rights and the free space of the directory it goes to",
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error.filename, bytes):
+        return f"{error.strerror}: {_decode((error.filename,))}"
+    return error.strerror or str(error)
 
 
 def _parse_path(name: str) -> Path:

@@ -45,8 +45,8 @@ def build_binary(
 ) -> None:
     """Build; `on_package` hears each import path that Go compiles, `on_line` what Go fetches.
 
-    Both are called in a thread of the process's own. A file at `output` that would not change is
-    left as it is. Raises what `explain_failure` makes of Go's messages.
+    Both are called in a thread of their own. A file at `output` that would not change is not
+    linked again; Go only renews its time. Raises what `explain_failure` makes of Go's messages.
     """
 
     def listen(line: str) -> None:

@@ -57,9 +57,9 @@ def decode_build_info(read: ReadMemory, address: int) -> BuildInfo | None:
         text, _ = _inline_string(read, after)
     else:
         version, text = _pointed_strings(read, header)
-    if not version:
+    if not version or not version.isascii():
         return None
-    return parse_module_text(version.decode("utf-8", "replace"), _without_sentinels(text))
+    return parse_module_text(version.decode(), _without_sentinels(text))
 
 
 def parse_module_text(go_version: str, text: str) -> BuildInfo:

@@ -20,11 +20,11 @@ from typing import NamedTuple
 from wherry.golang import listing
 from wherry.golang.command import GoTool
 from wherry.golang.embedded import watched_directories
-from wherry.golang.toolchain import GoFacts
 from wherry.golang.modfile import local_directories
 from wherry.golang.packages import Package
 from wherry.golang.record import Inputs, file_digest, look_up, sealed
 from wherry.golang.signature import RACY_NS, directory_signature, signature, signature_of
+from wherry.golang.toolchain import GoFacts
 
 # Contents are read up to this sum; what is beyond is compared by signature.
 READ_LIMIT = 64 << 20

@@ -12,6 +12,8 @@ import os
 
 # One-second file systems round down: an edit within two seconds may show the same time.
 RACY_NS = 2_000_000_000
+# Only to look up names below; macOS has no O_PATH.
+_PLACE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def signature(status: os.stat_result) -> str:
@@ -37,31 +39,38 @@ def directory_signature(directory: str) -> tuple[str, str, int]:
     it. All empty where the directory cannot be read.
     """
     names: list[str] = []
+    newest = 0
     try:
-        status = os.stat(directory)
-        newest = status.st_ctime_ns
-        signatures = [signature(status)]
         with os.scandir(directory) as entries:
-            found = sorted((entry.name, entry) for entry in entries)
-        for name, entry in found:
-            if entry.is_dir(follow_symlinks=False):
-                continue
-            status = entry.stat(follow_symlinks=True)
-            newest = max(newest, status.st_ctime_ns)
-            names.append(name)
-            signatures.append(signature(status))
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    names.append(entry.name)
+                    newest = max(newest, entry.stat().st_ctime_ns)
     except OSError:
         return "", "", 0
-    return "\0".join(names), "\n".join(signatures), newest
+    joined = "\0".join(sorted(names))
+    return joined, current_signature(directory, joined), newest
 
 
 def current_signature(directory: str, names: str) -> str:
-    """Signatures as `directory_signature` gives them, for the names it found then."""
-    prefix = directory + "/"
-    stat = os.stat
+    """Signatures as `directory_signature` gives them, for the names it found then.
+
+    The change time alone tells of every edit, since nobody can set it; size and inode are beside
+    it for clocks that were set back. One path look-up a directory: this runs for many files.
+    """
     try:
-        signatures = [signature(stat(directory))]
-        signatures += [signature(stat(prefix + name)) for name in names.split("\0") if name]
+        place = os.open(directory, _PLACE)
     except OSError:
         return ""
+    stat = os.stat
+    try:
+        status = stat(place)
+        signatures = [f"{status.st_size}:{status.st_ctime_ns}:{status.st_ino}"]
+        for name in names.split("\0") if names else ():
+            status = stat(name, dir_fd=place)
+            signatures.append(f"{status.st_size}:{status.st_ctime_ns}:{status.st_ino}")
+    except OSError:
+        return ""
+    finally:
+        os.close(place)
     return "\n".join(signatures)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 
-
 Json = None | bool | int | str | list["Json"] | tuple["Json", ...] | dict[str, "Json"]
 
 

@@ -56,8 +56,8 @@ def parse_reference(text: str) -> Reference:
     path, colon, tag = path.partition(":")
     problem = _problem(registry, path, tag, bool(colon))
     if problem:
-        raise UsageError(f"not an image reference: {text!r}", why=problem,
-                         hint="write it as name:tag or registry.example.com/team/name:tag")  # fmt: skip
+        hint = "write it as name:tag or registry.example.com/team/name:tag"
+        raise UsageError(f"not an image reference: {text!r}", why=problem, hint=hint)
     if registry in ("docker.io", "index.docker.io"):
         registry = DEFAULT_REGISTRY
         path = path if "/" in path else f"library/{path}"

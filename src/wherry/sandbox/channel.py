@@ -12,28 +12,24 @@ import json
 import os
 import select
 import socket
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from wherry.errors import InternalError
 
 
-class LayerSource(NamedTuple):
-    """A layer to unpack: an inherited descriptor of its blob, and whether that is gzipped."""
-
-    descriptor: int
-    gzipped: bool
-
-
 class Check(NamedTuple):
     """To the worker, first of all: prove the rights; which of `runtimes` (paths) works?
 
-    `directory` is the run's own, removed at the end, with any of `leftovers`.
+    `directory` is the run's own and removed at the end, `leftovers` at once. `mapping` and
+    `initial` (no user namespace outside) tell which mounts there will be.
     """
 
     directory: str
     runtimes: tuple[str, ...]
     leftovers: tuple[str, ...]
-    probe: str
+    mapping: str
+    initial: bool
 
 
 class Ready(NamedTuple):
@@ -45,9 +41,12 @@ class Ready(NamedTuple):
 
 
 class Unpack(NamedTuple):
-    """To the worker: unpack the layers, lowest first, keeping owners or not."""
+    """To the worker: unpack the layers, lowest first, keeping owners or not.
 
-    layers: tuple[LayerSource, ...]
+    Each layer's blob rides along as a descriptor; `gzipped` says for each how to read it.
+    """
+
+    gzipped: tuple[bool, ...]
     keep_owners: bool
 
 
@@ -62,17 +61,19 @@ class Start(NamedTuple):
     """To the worker: start the program that `config` (an OCI runtime config) describes.
 
     `runtime` empty means without one. `remap` is true where the program's ids exist only in one
-    more namespace. `streams` are the inherited descriptors of stdin, stdout and stderr.
+    more namespace. The caller's stdin, stdout and stderr ride along, unless it has a terminal.
     """
 
     config: str
     runtime: str
     remap: bool
-    streams: tuple[int, ...]
+    has_volumes: bool
 
 
 class Started(NamedTuple):
-    """The program runs; with a terminal its main side rides along."""
+    """The program runs; its terminal's main side rides along where it has one."""
+
+    has_terminal: bool
 
 
 class Signal(NamedTuple):
@@ -88,11 +89,12 @@ class Exited(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """What was asked did not work; `code` is docker's exit code."""
+    """What was asked did not work; `code` is the exit code it calls for."""
 
     code: int
     what: str
     why: str
+    hint: str
 
 
 Message = Check | Ready | Unpack | Unpacked | Start | Started | Signal | Exited | Failed
@@ -101,6 +103,7 @@ _TYPES: Final[dict[str, type[Message]]] = {
     for kind in (Check, Ready, Unpack, Unpacked, Start, Started, Signal, Exited, Failed)
 }
 _CHUNK: Final = 1 << 16
+_MOST_DESCRIPTORS: Final = 253  # the kernel's SCM_MAX_FD
 
 
 def encode(message: Message) -> bytes:
@@ -112,9 +115,9 @@ def decode(line: bytes) -> Message:
     """The message of one line; raises `InternalError` for anything else."""
     try:
         name, *fields = json.loads(line)
-        if name == "Unpack":
-            return Unpack(tuple(LayerSource(*item) for item in fields[0]), fields[1])
-        return _TYPES[name](*(tuple(item) if isinstance(item, list) else item for item in fields))
+        # Only what `encode` wrote arrives here; the fields are checked by their number.
+        make: Callable[..., Message] = _TYPES[name]
+        return make(*(tuple(item) if isinstance(item, list) else item for item in fields))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise InternalError("a message between wherry's processes is broken") from error
 
@@ -146,7 +149,7 @@ class Channel:
         """The next message, waiting for it; None once the other end is gone."""
         while b"\n" not in self._buffer:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self._socket, _CHUNK, 4)
+                data, descriptors, _, _ = socket.recv_fds(self._socket, _CHUNK, _MOST_DESCRIPTORS)
             except ConnectionResetError:
                 return None
             self._descriptors += descriptors
@@ -174,7 +177,7 @@ class Channel:
     def take_descriptor(self) -> int:
         """The oldest descriptor received and not yet taken; the caller closes it."""
         if not self._descriptors:
-            raise InternalError("a terminal was promised and did not come")
+            raise InternalError("a descriptor was promised and did not come")
         return self._descriptors.pop(0)
 
     def close(self) -> None:

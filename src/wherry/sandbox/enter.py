@@ -3,12 +3,13 @@
 
 Started by the worker as process 1 of a new pid namespace, it makes the mounts that the bundle's
 config.json names, moves into the root tree, takes the user's ids and capabilities and becomes the
-program. No seccomp and no cgroup: what holds the program is the user namespace. A failure goes to
+program. Once it has moved, Python's own modules cannot be imported any more. No seccomp and no cgroup: what holds the program is the user namespace. A failure goes to
 the descriptor ERRORS as JSON; its end-of-file means that the program runs.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -59,7 +60,7 @@ class _Options(NamedTuple):
     data: str
 
 
-def main(arguments: list[str]) -> NoReturn:
+def main(arguments: list[str]) -> None:
     """Become the program of the bundle, or report why not and exit with 125."""
     bundle, errors, remap, terminal = arguments[0], int(arguments[1]), arguments[2], arguments[3]
     os.set_inheritable(errors, False)
@@ -69,9 +70,11 @@ def main(arguments: list[str]) -> NoReturn:
         build_root(config, os.path.join(bundle, "rootfs"))
         become(config["process"], remap=remap == "1", terminal=terminal == "1")
     except OSError as error:
-        report = {"errno": error.errno, "what": error.strerror, "path": error.filename or ""}
-        os.write(errors, json.dumps(report).encode())
-        os._exit(125)
+        _report(errors, error, at_exec=False)
+    try:
+        execute(config["process"])
+    except OSError as error:
+        _report(errors, error, at_exec=True)
 
 
 def build_root(config: _Object, root: str) -> None:
@@ -96,7 +99,7 @@ def build_root(config: _Object, root: str) -> None:
 
 
 def become(process: _Object, *, remap: bool, terminal: bool) -> None:
-    """Take ids, capabilities, terminal and directory of `process`, then exec it."""
+    """Take ids, capabilities, terminal and directory of `process`."""
     user = process["user"]
     if terminal:
         os.setsid()
@@ -109,11 +112,40 @@ def become(process: _Object, *, remap: bool, terminal: bool) -> None:
     if not remap:
         _set_ids(user)
     os.umask(0o022)
+
+
+def execute(process: _Object) -> NoReturn:
+    """Exec the program of `process`; only its failure comes back, as `OSError`."""
     # Python ignores these two, and exec would hand that on.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     variables = dict(item.split("=", 1) for item in process["env"])
-    os.execvpe(process["args"][0], process["args"], variables)
+    name = process["args"][0]
+    error: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for path in [name] if "/" in name else _search(name, variables):
+        try:
+            os.execve(path, process["args"], variables)  # noqa: S606 - the program itself
+        except FileNotFoundError:
+            continue
+        except OSError as found:
+            error = found
+    raise error
+
+
+def _search(name: str, variables: dict[str, str]) -> list[str]:
+    directories = variables.get("PATH", os.defpath).split(":")
+    return [os.path.join(directory, name) for directory in directories]
+
+
+def _report(errors: int, error: OSError, *, at_exec: bool) -> NoReturn:
+    report = {
+        "errno": error.errno,
+        "what": error.strerror,
+        "path": error.filename or "",
+        "at_exec": at_exec,
+    }
+    os.write(errors, json.dumps(report).encode())
+    os._exit(125)
 
 
 def _set_ids(user: _Object) -> None:
@@ -136,8 +168,9 @@ def _take_only_id(uid: int, gid: int) -> None:
         ("uid_map", f"{uid} {outer_uid} 1"),
         ("gid_map", f"{gid} {outer_gid} 1"),
     ):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-            file.write(text)
+        descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY)
+        os.write(descriptor, text.encode())
+        os.close(descriptor)
 
 
 def _mount(root: str, item: _Object) -> None:
@@ -162,14 +195,14 @@ def _mount(root: str, item: _Object) -> None:
 def _remount(target: str, flags: int) -> None:
     present = os.statvfs(target).f_flag
     kept = sum(flag for bit, flag in _KEPT if present & bit and not flags & flag)
-    syscalls.mount(
-        "none", target, flags=syscalls.MS_REMOUNT | syscalls.MS_BIND | flags | kept
-    )
+    syscalls.mount("none", target, flags=syscalls.MS_REMOUNT | syscalls.MS_BIND | flags | kept)
 
 
 def _mounts_below(target: str) -> list[str]:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        points = {_ESCAPE.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4]) for line in file}
+        points = {
+            _ESCAPE.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4]) for line in file
+        }
     return sorted(point for point in points if point.startswith(target + "/"))
 
 

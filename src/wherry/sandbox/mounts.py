@@ -11,7 +11,7 @@ import os
 from typing import Final, NamedTuple
 
 from wherry.oci.canonical import Json
-from wherry.sandbox.mapping import HostFacts, Mapping
+from wherry.sandbox.mapping import Mapping
 from wherry.sandbox.request import RunError, RunRequest, Volume
 
 HOST_FILES: Final = ("/etc/resolv.conf", "/etc/hosts")
@@ -51,21 +51,20 @@ class Mount(NamedTuple):
 
 
 def plan_mounts(
-    request: RunRequest, mapping: Mapping, facts: HostFacts, own_proc: bool, cwd: str
+    request: RunRequest, mapping: Mapping, *, initial: bool, own_proc: bool
 ) -> tuple[Mount, ...]:
     """All mounts in order; raises `RunError` for a volume whose source is not there.
 
-    `own_proc` says whether /proc can be mounted anew; else the outer one is bound. `cwd` is where
-    relative sources begin.
+    `initial` and `own_proc` are as in `system_mounts`.
     """
-    volumes = [_bind_volume(volume, cwd) for volume in request.volumes]
+    volumes = [_bind_volume(volume) for volume in request.volumes]
     taken = {mount.target for mount in volumes}
     host = [
         bind(path, path, readonly=True)
         for path in HOST_FILES
         if path not in taken and os.path.isfile(path)
     ]
-    return (*_system_mounts(mapping, facts, own_proc), *host, *volumes)
+    return (*system_mounts(mapping, initial, own_proc), *host, *volumes)
 
 
 def bind(source: str, target: str, *, readonly: bool, recursive: bool = False) -> Mount:
@@ -79,13 +78,18 @@ def bind(source: str, target: str, *, readonly: bool, recursive: bool = False) -
     return Mount(target, "bind", source, tuple(words))
 
 
-def _system_mounts(mapping: Mapping, facts: HostFacts, own_proc: bool) -> tuple[Mount, ...]:
+def system_mounts(mapping: Mapping, initial: bool, own_proc: bool) -> tuple[Mount, ...]:
+    """What every run sees of the kernel.
+
+    `initial` says that no user namespace lies around; `own_proc` that /proc can be mounted anew,
+    else the outer one is bound.
+    """
     proc = Mount("/proc", "proc", "proc", _SAFE)
     if not own_proc:
         proc = Mount("/proc", "bind", "/proc", ("rbind", "rprivate", *_SAFE))
     # Locked mounts below /sys force a recursive bind in a user namespace; real root takes the bare
     # file system, so that no writable cgroup, debug or EFI tree comes along.
-    whole = mapping is not Mapping.ROOT or not facts.initial
+    whole = mapping is not Mapping.ROOT or not initial
     tty_group = () if mapping is Mapping.ONE else ("gid=5",)
     return (
         proc,
@@ -96,13 +100,13 @@ def _system_mounts(mapping: Mapping, facts: HostFacts, own_proc: bool) -> tuple[
             "devpts",
             ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *tty_group),
         ),
-        Mount("/dev/shm", "tmpfs", "shm", (*_SAFE, "mode=1777", "size=65536k")),
+        Mount("/dev/shm", "tmpfs", "shm", (*_SAFE, "mode=1777", "size=65536k")),  # noqa: S108 - the program's
         Mount("/sys", "bind", "/sys", ("rbind" if whole else "bind", "rprivate", *_SAFE, "ro")),
     )
 
 
-def _bind_volume(volume: Volume, cwd: str) -> Mount:
-    source = os.path.normpath(os.path.join(cwd, volume.source))
+def _bind_volume(volume: Volume) -> Mount:
+    source = volume.source
     if not os.path.exists(source):
         raise RunError(
             f"cannot mount {source} on {volume.target}",
@@ -111,5 +115,3 @@ def _bind_volume(volume: Volume, cwd: str) -> Mount:
         )
     target = os.path.normpath(volume.target)
     return bind(source, target, readonly=volume.readonly, recursive=True)
-
-

@@ -16,7 +16,7 @@ from pathlib import PurePath
 from typing import Final
 
 from wherry.sandbox.mounts import Mount
-from wherry.sandbox.request import RunError
+from wherry.sandbox.request import CannotExecute, ProgramNotFound, RunError
 from wherry.sandbox.spec import Program, runtime_config
 from wherry.sandbox.users import User
 
@@ -132,8 +132,18 @@ def _call(command: list[str], bundle: str, *, stdin: int, stdout: int, stderr: i
     except subprocess.TimeoutExpired as error:
         raise RunError("the OCI runtime does not answer", why=str(error)) from error
     if done.returncode != 0:
-        why = _logged(os.path.join(bundle, _LOG)) or f"it ended with status {done.returncode}"
-        raise RunError(f"{PurePath(command[0]).name} cannot start the program", why=why)
+        raise _refused(PurePath(command[0]).name, done.returncode, _logged(f"{bundle}/{_LOG}"))
+
+
+def _refused(name: str, status: int, logged: str) -> RunError:
+    kind = RunError
+    # The words of exec's failures, which both runtimes pass on; only the log tells them apart.
+    if "executable file not found" in logged or logged.endswith("no such file or directory"):
+        kind = ProgramNotFound
+    elif "exec" in logged and logged.endswith(("permission denied", "exec format error")):
+        kind = CannotExecute
+    why = logged or f"it ended with status {status}"
+    return kind(f"{name} cannot start the program", why=why)
 
 
 def _logged(path: str) -> str:

@@ -8,6 +8,7 @@ executed, 127 for one that is not there.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from wherry.errors import WherryError
 
 _PORT = re.compile(
-    r"(?:(?P<address>\[[0-9a-fA-F:]+\]|[0-9.]+):)?(?:(?P<host>[0-9]+):)?(?P<program>[0-9]+)"
+    r"(?:(?P<address>\[[0-9a-fA-F:]+\]|[0-9]+(?:\.[0-9]+){3}):)?(?:(?P<host>[0-9]+):)?(?P<program>[0-9]+)"
     r"(?:/(?P<protocol>[a-z]+))?"
 )
 
@@ -40,7 +41,7 @@ class ProgramNotFound(RunError):
 
 
 class Volume(NamedTuple):
-    """A file or directory of this machine seen at `target` by the program."""
+    """A file or directory of this machine seen at `target` by the program; absolute paths."""
 
     source: str
     target: str
@@ -90,8 +91,11 @@ class Caller(NamedTuple):
     say: Callable[[str], None]
 
 
-def parse_volume(text: str) -> Volume:
-    """Parse `SRC:DST[:ro]`; raises `RunError`. SRC may be relative where it begins with a dot."""
+def parse_volume(text: str, cwd: str) -> Volume:
+    """Parse `SRC:DST[:ro]`; raises `RunError`.
+
+    SRC may be relative to `cwd` where it begins with a dot.
+    """
     source, _, rest = text.partition(":")
     target, _, options = rest.partition(":")
     words = set(options.split(",")) - {""}
@@ -104,7 +108,7 @@ def parse_volume(text: str) -> Volume:
     # z and Z relabel for SELinux, which has no say over a process of the user's own.
     if unknown := words - {"ro", "rw", "z", "Z"}:
         raise _bad_volume(text, f"unknown option {sorted(unknown)[0]!r}")
-    return Volume(source, target, "ro" in words)
+    return Volume(os.path.normpath(os.path.join(cwd, source)), target, "ro" in words)
 
 
 def _bad_volume(text: str, why: str) -> RunError:

@@ -8,7 +8,7 @@ without a device cgroup it would let root in the image open the machine's disks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,14 +40,6 @@ class Program:
     def describe(self) -> str:
         """A line for people."""
         return f"run {list(self.args)} as {self.user.uid}:{self.user.gid} in {self.cwd}"
-
-    @property
-    def search_path(self) -> str:
-        """The PATH that the program's own name is looked up in."""
-        for item in reversed(self.env):
-            if item.startswith("PATH="):
-                return item.removeprefix("PATH=")
-        return DEFAULT_PATH
 
 
 def command_line(image: RunConfig, request: RunRequest) -> tuple[str, ...]:
@@ -96,6 +88,14 @@ def environment(
     if not values.get("HOME"):
         values["HOME"] = home
     return tuple(f"{name}={value}" for name, value in values.items())
+
+
+def search_path(env: Sequence[str]) -> str:
+    """The PATH of the program's environment, in which its own name is looked up."""
+    for item in env:
+        if item.startswith("PATH="):
+            return item.removeprefix("PATH=")
+    return DEFAULT_PATH
 
 
 def working_directory(image: RunConfig, request: RunRequest) -> str:

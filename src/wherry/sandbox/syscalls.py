@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 MS_RDONLY: Final = 0x1
@@ -70,6 +72,26 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 def unshare(flags: int) -> None:
     """unshare(2)."""
     _check(_libc.unshare(flags))
+
+
+def unmount(target: str) -> None:
+    """umount2(2), at once for everybody who does not use it already."""
+    _check(_libc.umount2(os.fsencode(target), _MNT_DETACH), target)
+
+
+@contextmanager
+def new_pid_namespace() -> Iterator[None]:
+    """Processes started inside the block go into one new pid namespace; the first is process 1."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    try:
+        unshare(CLONE_NEWPID)
+        try:
+            yield
+        finally:
+            # Until then no thread can be started: it would live in two namespaces.
+            _check(_libc.setns(own, CLONE_NEWPID))
+    finally:
+        os.close(own)
 
 
 def pivot_root(root: str) -> None:

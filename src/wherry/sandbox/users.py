@@ -48,9 +48,7 @@ def find_user(text: str, passwd: str, group: str) -> User:
     groups = _groups(group)
     if wanted_group:
         return User(account.uid, _find_gid(wanted_group, groups), (), account.home)
-    member_of = tuple(
-        item.gid for item in groups if account.name and account.name in item.members
-    )
+    member_of = tuple(item.gid for item in groups if account.name and account.name in item.members)
     return User(account.uid, account.gid, member_of, account.home)
 
 

@@ -9,7 +9,6 @@ directory removed, so that even a killed wherry leaves nothing.
 
 from __future__ import annotations
 
-import errno
 import gzip
 import json
 import os
@@ -17,10 +16,9 @@ import selectors
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from contextlib import suppress
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar, cast
 
 from wherry.errors import WherryError
 from wherry.fstree.unpack import Ownership, remove_tree, unpack_layer
@@ -28,33 +26,26 @@ from wherry.process.cancel import Cancelled, CancelToken
 from wherry.sandbox import channel as messages
 from wherry.sandbox import oci_runtime, syscalls
 from wherry.sandbox.channel import Channel
-from wherry.sandbox.executable import Unrunnable, check_program
-from wherry.sandbox.mounts import Mount
+from wherry.sandbox.executable import check_program
+from wherry.sandbox.launch import Launched, launch
+from wherry.sandbox.mapping import Mapping
+from wherry.sandbox.mounts import Mount, system_mounts
 from wherry.sandbox.request import RunError
 from wherry.sandbox.rootpath import read_text, resolve
-from wherry.sandbox.streams import Pipes
+from wherry.sandbox.spec import search_path
 
-_NOT_EXECUTABLE: Final = (errno.EACCES, errno.ENOEXEC, errno.EISDIR, errno.EPERM)
-
-
-class _Gone(Exception):  # noqa: N818 - not an error: whoever asked for the run is no more
-    pass
-
-
-class _Refused(Exception):  # noqa: N818 - carries an answer, not a fault
-    def __init__(self, code: int, what: str, why: str = "") -> None:
-        super().__init__(what)
-        self.answer = messages.Failed(code, what, why)
+_M = TypeVar("_M", messages.Check, messages.Unpack, messages.Start)
+_CGROUPS: Final = "/sys/fs/cgroup"
+_KEPT: Final = (
+    (os.ST_NOSUID, syscalls.MS_NOSUID),
+    (os.ST_NOEXEC, syscalls.MS_NOEXEC),
+    (os.ST_NODEV, syscalls.MS_NODEV),
+    (os.ST_RDONLY, syscalls.MS_RDONLY),
+)
 
 
-def main(arguments: list[str]) -> None:
-    """Serve the other end of the socket whose descriptor is the only argument."""
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    worker = Worker(Channel(socket.socket(fileno=int(arguments[0]))))
-    with suppress(_Gone):
-        worker.serve()
-    # Not by return: a thread may still wait for the caller's stdin.
-    os._exit(0)
+class _Gone(Exception):
+    """Whoever asked for the run is no more."""
 
 
 class _Watch(CancelToken):
@@ -69,41 +60,53 @@ class _Watch(CancelToken):
             raise Cancelled
 
 
+def main(arguments: list[str]) -> None:
+    """Serve the other end of the socket whose descriptor is the only argument."""
+    worker = Worker(Channel(socket.socket(fileno=int(arguments[0]))))
+    with suppress(_Gone):
+        worker.serve()
+    # Not by return: a thread may still wait for the caller's stdin.
+    os._exit(0)
+
+
 class Worker:
     """One run, from the check to the removal."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._directory = ""
-        self._proc = False
+        self._root = ""
 
     def serve(self) -> None:
         """Answer messages until the program ended, something failed or the other end is gone."""
-        answer: messages.Message | None = None
         try:
             self._channel.send(self._check(self._expect(messages.Check)))
             self._channel.send(self._unpack(self._expect(messages.Unpack)))
-            answer = self._run(self._expect(messages.Start))
-        except _Refused as refused:
-            answer = refused.answer
-        except RunError as error:
-            answer = messages.Failed(error.exit_code, error.what, error.why)
+            answer: messages.Message = self._run(self._expect(messages.Start))
         except WherryError as error:
-            answer = messages.Failed(error.exit_code, error.what, error.why)
+            answer = messages.Failed(error.exit_code, error.what, error.why, error.hint)
         except OSError as error:
-            answer = messages.Failed(125, "cannot set up the run", str(error))
+            answer = messages.Failed(RunError.exit_code, "cannot set up the run", str(error), "")
         finally:
-            if self._directory:
-                with suppress(OSError):
-                    remove_tree(self._directory)
-        if answer is not None:
-            self._channel.send(answer)
+            self._remove()
+        # Last, so that whoever hears of the end finds nothing left of the run.
+        self._channel.send(answer)
 
-    def _expect(self, kind: type[Any]) -> Any:  # noqa: ANN401 - an instance of `kind`
+    def _expect(self, kind: type[_M]) -> _M:
         message = self._channel.receive()
         if not isinstance(message, kind):
             raise _Gone
         return message
+
+    def _remove(self) -> None:
+        if self._root:
+            with suppress(OSError):
+                syscalls.unmount(self._root)
+        if self._directory:
+            with suppress(OSError):
+                remove_tree(self._directory)
+                # The run's own; wherry removes it too, unless it was killed.
+                os.rmdir(os.path.dirname(self._directory))
 
     def _check(self, request: messages.Check) -> messages.Ready:
         self._directory = request.directory
@@ -111,14 +114,13 @@ class Worker:
             with suppress(OSError):
                 remove_tree(path)
         root = os.path.join(request.directory, "rootfs")
-        try:
-            os.mkdir(root, 0o755)
-            # Devices that an image may hold must stay dead files.
-            syscalls.mount(root, root, flags=syscalls.MS_BIND)
-            flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_NODEV
-            syscalls.mount("none", root, flags=flags | _kept_flags(root))
-        except OSError as error:
-            raise _Refused(3, "mounts are refused", str(error)) from error
+        os.mkdir(request.directory, 0o700)
+        os.mkdir(root, 0o755)
+        # Devices that an image may hold stay dead files. The first of all mounts, so it also
+        # proves that mounts are allowed.
+        syscalls.mount(root, root, flags=syscalls.MS_BIND)
+        self._root = root
+        _remount(root, syscalls.MS_NODEV)
         own_proc = _mount_proc()
         _close_cgroups()
         mounts = system_mounts(Mapping(request.mapping), request.initial, own_proc)
@@ -143,11 +145,13 @@ class Worker:
 
     def _unpack(self, request: messages.Unpack) -> messages.Unpacked:
         owner = Ownership.KEEP if request.keep_owners else Ownership.IGNORE
-        for layer in request.layers:
-            with open(layer.descriptor, "rb") as blob:
-                stream = gzip.open(blob) if layer.gzipped else blob
+        watch = _Watch(self._channel)
+        for gzipped in request.gzipped:
+            with open(self._channel.take_descriptor(), "rb") as blob:
+                # GzipFile holds nothing of its own to close.
+                stream = cast("BinaryIO", gzip.GzipFile(fileobj=blob)) if gzipped else blob
                 try:
-                    unpack_layer(stream, self._root, owner, cancel=_Watch(self._channel))
+                    unpack_layer(stream, self._root, owner, cancel=watch)
                 except Cancelled:
                     raise _Gone from None
         return messages.Unpacked(
@@ -155,28 +159,105 @@ class Worker:
         )
 
     def _run(self, request: messages.Start) -> messages.Exited:
-        config = json.loads(request.config)
-        process = config["process"]
-        cwd = resolve(self._root, process["cwd"])
+        process = json.loads(request.config)["process"]
+        name, cwd = process["args"][0], process["cwd"]
         try:
-            os.makedirs(cwd, 0o755, exist_ok=True)
-        except FileExistsError as error:
-            raise _Refused(125, f"the working directory {process['cwd']} is a file") from error
-        try:
-            check_program(self._root, process)
-        except Unrunnable as error:
-            raise _Refused(error.code, f"cannot run {process['args'][0]!r}", error.why) from error
-        with open(os.path.join(self._directory, "config.json"), "w", encoding="utf-8") as file:
+            os.makedirs(resolve(self._root, cwd), 0o755, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RunError(f"the working directory {cwd} is a file in the image") from error
+        if not request.has_volumes:
+            check_program(self._root, name, search_path(process["env"]), cwd)
+        config = os.path.join(self._directory, "config.json")
+        with open(config, "w", encoding="utf-8") as file:
             file.write(request.config)
-        start = self._start_bundle if request.runtime else self._start_alone
-        if process["terminal"]:
-            pid = self._with_terminal(request, start)
-            return messages.Exited(self._supervise(pid))
-        mapped = None if request.remap else process["user"]["uid"]
-        pipes = Pipes(request.streams, mapped)
-        pid = start(request, pipes.inner)
-        pipes.start()
-        self._channel.send(messages.Started())
-        code = self._supervise(pid)
-        pipes.finish()
+        take = self._channel.take_descriptor
+        streams = () if process["terminal"] else (take(), take(), take())
+        launched = launch(request, self._directory, process, streams)
+        if launched.terminal < 0:
+            self._channel.send(messages.Started(False))
+        else:
+            self._channel.send(messages.Started(True), (launched.terminal,))
+            os.close(launched.terminal)
+        return self._supervise(launched)
+
+    def _supervise(self, launched: Launched) -> messages.Exited:
+        """Pass signals on until the program ends; kill it if the other end goes."""
+        woken, wake = os.pipe()
+        for end in (woken, wake):
+            os.set_blocking(end, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._channel, selectors.EVENT_READ)
+            selector.register(woken, selectors.EVENT_READ)
+            while (code := _reap(launched.pid)) is None:
+                for key, _ in selector.select():
+                    if key.fd == woken:
+                        os.read(woken, 4096)
+                    else:
+                        self._pass_on(launched.pid)
+        if launched.pipes is not None:
+            launched.pipes.finish()
         return messages.Exited(code)
+
+    def _pass_on(self, pid: int) -> None:
+        while True:
+            message = self._channel.receive()
+            if message is None:
+                os.kill(pid, signal.SIGKILL)
+                # Its files can be removed only once it is gone.
+                os.waitpid(pid, 0)
+                raise _Gone
+            if isinstance(message, messages.Signal):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, message.number)
+            if not self._channel.has_message:
+                return
+
+
+def _reap(program: int) -> int | None:
+    """Reap all that ended; the program's exit code as a shell tells it, once it ended."""
+    code = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return code
+        if pid == 0:
+            return code
+        if pid == program:
+            result = os.waitstatus_to_exitcode(status)
+            code = result if result >= 0 else 128 - result
+
+
+def _mount_proc() -> bool:
+    """Mount /proc for this pid namespace; False where that is refused, as inside containers."""
+    try:
+        flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+        syscalls.mount("proc", "/proc", "proc", flags)
+    except OSError:
+        return False
+    return True
+
+
+def _close_cgroups() -> None:
+    """Make cgroups read-only here, so that no runtime makes one that a kill would leave behind."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        points = {line.split(" ")[4] for line in file}
+    inside = (point for point in points if point == _CGROUPS or point.startswith(_CGROUPS + "/"))
+    for point in sorted(inside, reverse=True):
+        # A user who may not do this may not make cgroups there either.
+        with suppress(OSError):
+            _remount(point, syscalls.MS_RDONLY)
+
+
+def _remount(target: str, flags: int) -> None:
+    present = os.statvfs(target).f_flag
+    for bit, flag in _KEPT:
+        if present & bit:
+            flags |= flag
+    syscalls.mount("none", target, flags=syscalls.MS_REMOUNT | syscalls.MS_BIND | flags)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

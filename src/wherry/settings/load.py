@@ -6,9 +6,7 @@ from __future__ import annotations
 import os
 
 from wherry.errors import UsageError
-from wherry.settings.model import Settings
-
-FILE_NAME = "wherry.toml"
+from wherry.settings.model import FILE_NAME, Settings
 
 
 def load_settings(directory: str) -> Settings:

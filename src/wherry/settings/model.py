@@ -13,6 +13,8 @@ from typing import Any
 from wherry.settings import kinds
 from wherry.settings.kinds import Kind
 
+FILE_NAME = "wherry.toml"
+
 TEXTS = Kind("list of strings", kinds.parse_texts, '["serve", "--verbose"]')
 PAIRS = Kind("table of strings", kinds.parse_pairs, '{ team = "shop" }')
 VARIABLES = Kind("table of strings", kinds.parse_environment, '{ LOG_FORMAT = "json" }')

@@ -14,9 +14,7 @@ from typing import Any
 from wherry.errors import SeveralErrors, UsageError, WherryError, near
 from wherry.settings.kinds import Kind
 from wherry.settings.lines import KeyPath, line_of, locate_keys
-from wherry.settings.model import BuildSettings, ImageSettings, Settings, key_of
-
-FILE_NAME = "wherry.toml"
+from wherry.settings.model import FILE_NAME, BuildSettings, ImageSettings, Settings, key_of
 
 # Words that other releases or other tools taught people: an honest answer instead of "unknown".
 _LATER = {

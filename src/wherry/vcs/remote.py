@@ -6,8 +6,9 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-# `git@example.com:team/repo`, git's short form of an ssh URL.
-_SHORT = re.compile(r"(?:([^@:/\s]+)@)?([^@:/\s]+):(?!/?/)(\S+)")
+# `git@example.com:team/repo`, git's short form of an ssh URL; an @ behind the colon could end a
+# password, and is not published.
+_SHORT = re.compile(r"(?:([^@:/\s]+)@)?([^@:/\s]+):(?!//)([^@\s]+)")
 _WEB = ("http", "https")
 _SHELL = ("ssh", "git+ssh", "git")
 

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing an image's outputs and the files about it: exporters put together with the store."""
+
+from __future__ import annotations
+
+import os
+
+from wherry.api.recorded import Output
+from wherry.api.request import BuildRequest
+from wherry.errors import UsageError
+from wherry.exporters.archive import stream_oci_archive, write_oci_archive
+from wherry.exporters.blobs import ExportedImage
+from wherry.exporters.local import write_local
+from wherry.exporters.metadata import write_iidfile, write_metadata_file
+from wherry.exporters.oci_layout import write_oci_directory
+from wherry.exporters.spec import STDOUT, OutputKind, OutputSpec, parse_output
+from wherry.oci.digest import parse_digest
+from wherry.oci.image import load_image
+from wherry.oci.reference import Reference, parse_reference
+from wherry.process.cancel import CancelToken
+from wherry.store.store import Store
+
+# An archive is made from blobs alone; its members carry the time of their digests: none.
+_ARCHIVE_TIME = 0
+
+
+def export(
+    request: BuildRequest,
+    output: Output,
+    store: Store,
+    references: tuple[Reference, ...],
+    cancel: CancelToken,
+) -> tuple[str, ...]:
+    """Write every output, then the files about the image; gives the paths of the outputs."""
+    image = load_image(
+        store.blobs.read(parse_digest(output.manifest)),
+        store.blobs.read(parse_digest(output.config)),
+    )
+    written: list[str] = []
+    for text in request.outputs:
+        spec = parse_output(text, request.cwd)
+        named = tuple(parse_reference(name) for name in spec.names)
+        exported = ExportedImage(image, store.blobs, (*references, *named))
+        _write(request, spec, exported, cancel)
+        written.append(spec.dest)
+    if request.metadata_file:
+        write_metadata_file(image, references, _absolute(request, request.metadata_file))
+    if request.iidfile:
+        write_iidfile(image.digest, _absolute(request, request.iidfile))
+    return tuple(written)
+
+
+def _write(
+    request: BuildRequest, spec: OutputSpec, exported: ExportedImage, cancel: CancelToken
+) -> None:
+    match spec.kind:
+        case OutputKind.LOCAL:
+            write_local(exported, spec.dest, cancel)
+        case OutputKind.OCI if not spec.tar:
+            write_oci_directory(exported, spec.dest, cancel)
+        case OutputKind.OCI if spec.dest == STDOUT:
+            if request.stdout is None:
+                raise UsageError("dest=- needs a stream to write to",
+                                 hint="name a file, or set BuildRequest.stdout")  # fmt: skip
+            stream_oci_archive(exported, request.stdout, _ARCHIVE_TIME, cancel)
+        case OutputKind.OCI:
+            write_oci_archive(exported, spec.dest, _ARCHIVE_TIME, cancel)
+
+
+def _absolute(request: BuildRequest, path: str) -> str:
+    return os.path.normpath(os.path.join(request.cwd, path))

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running an image of the local store: `wherry run` as a library function."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import BinaryIO
+
+from wherry.errors import UsageError
+from wherry.oci.digest import Digest
+from wherry.oci.image import (
+    INDEX,
+    Descriptor,
+    Image,
+    load_image,
+    parse_descriptor,
+    parse_manifest,
+)
+from wherry.oci.platform import host_platform
+from wherry.sandbox.request import Caller, RunError, RunRequest
+from wherry.sandbox.run import run_image
+from wherry.sandbox.rundir import Workplace
+from wherry.store.store import Store, open_store
+
+
+def run(
+    reference: str, request: RunRequest, store: str, env: Mapping[str, str], caller: Caller
+) -> int:
+    """Run an image of the store at `store` to its end; returns the program's exit code.
+
+    `reference` is a name, NAME@DIGEST or digest. `env` is the caller's environment: its PATH finds
+    the programs wherry needs, and a bare `-e NAME` takes its value. Raises `RunError` (docker's
+    125, 126, 127), `MachineError` where this machine refuses, `Interrupted`.
+    """
+    with ExitStack() as stack:
+        blobs: dict[Digest, BinaryIO] = {}
+        # Open files outlive a prune, so the store need not stay open as long as the program runs.
+        with open_store(store) as opened:
+            root = opened.path
+            image = _load(opened, reference)
+            for layer in image.manifest.layers:
+                blobs[layer.digest] = stack.enter_context(opened.blobs.open(layer.digest))
+        place = Workplace(os.path.join(root, "tmp"), os.path.join(root, "locks"))
+        return run_image(image, lambda layer: blobs[layer.digest], place, request, env, caller)
+
+
+def _load(store: Store, reference: str) -> Image:
+    try:
+        found = store.images.resolve(reference)
+    except UsageError as error:
+        raise RunError(error.what, why=error.why, hint=error.hint) from error
+    if found is None:
+        unknown = store.images.unknown(reference)
+        raise RunError(unknown.what, hint=unknown.hint)
+    if found.media_type == INDEX:
+        found = _for_this_machine(store, found, reference)
+    manifest = store.blobs.read(found.digest)
+    return load_image(manifest, store.blobs.read(parse_manifest(manifest).config.digest))
+
+
+def _for_this_machine(store: Store, index: Descriptor, reference: str) -> Descriptor:
+    entries = json.loads(store.blobs.read(index.digest)).get("manifests", ())
+    found = [parse_descriptor(entry) for entry in entries]
+    for item in found:
+        if item.platform == host_platform():
+            return item
+    platforms = ", ".join(str(item.platform) for item in found if item.platform is not None)
+    raise RunError(
+        f"{reference!r} has no image for {host_platform()}",
+        why=f"it has {platforms or 'none at all'}",
+        hint=f"build it with --platform {host_platform()}",
+    )

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`wherry build`: flags to a request, the result to stdout, everything else to stderr.
+
+On the no-change path: click is not imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import cast
+
+from wherry.api.building import build_image
+from wherry.api.places import default_store
+from wherry.api.request import BuildRequest, BuildResult
+from wherry.cli.flags import BuildFlags
+from wherry.cli.progress.select import Mode, make_sink, use_color
+from wherry.cli.progress.summary import Summary, render_summary
+from wherry.cli.stopping import stopping
+from wherry.errors import UsageError
+
+
+def run_build(flags: BuildFlags) -> int:
+    """Build and print the result; raises what the build raises."""
+    mode = cast("Mode", "quiet" if flags.quiet else flags.progress)
+    request = _request(flags)
+    with stopping() as token, make_sink(mode, sys.stderr, os.environ) as sink:
+        result = build_image(request, sink, token)
+    if mode not in ("quiet", "json"):
+        color = use_color(sys.stderr, os.environ)
+        sys.stderr.write(render_summary(_summary(result), color) + "\n")
+    # An archive on stdout keeps stdout to itself.
+    stream = sys.stderr if _writes_stdout(flags.outputs) else sys.stdout
+    stream.write((_as_json(result) if flags.as_json else result.reference) + "\n")
+    return 0
+
+
+def _request(flags: BuildFlags) -> BuildRequest:
+    return BuildRequest(
+        source=flags.source,
+        cwd=_working_directory(),
+        env=os.environ,
+        store=os.path.abspath(flags.store) if flags.store else default_store(os.environ),
+        frontend=flags.frontend,
+        target=flags.target,
+        tags=flags.tags,
+        platform=flags.platform,
+        base=flags.base,
+        stamp=flags.stamp,
+        labels=_pairs("--label", flags.labels),
+        annotations=_pairs("--annotation", flags.annotations),
+        outputs=flags.outputs,
+        metadata_file=flags.metadata_file,
+        iidfile=flags.iidfile,
+        no_cache=flags.no_cache,
+        jobs=flags.jobs,
+        stdout=sys.stdout.buffer,
+    )
+
+
+def _summary(result: BuildResult) -> Summary:
+    binary = result.binaries[0]
+    return Summary(
+        name=result.tags[0],
+        digest=result.digest,
+        size=result.unpacked,
+        binary_name=binary.name,
+        binary_size=binary.size,
+        seconds=result.seconds,
+        fresh=not result.reused,
+        outputs=result.outputs,
+    )
+
+
+def _as_json(result: BuildResult) -> str:
+    import json  # noqa: PLC0415 - only for --json
+
+    value = result._asdict() | {"binaries": [item._asdict() for item in result.binaries]}
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _writes_stdout(outputs: tuple[str, ...]) -> bool:
+    return any(word in ("-", "dest=-") for text in outputs for word in text.split(","))
+
+
+def _pairs(flag: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"{flag} {text!r} is not KEY=VALUE")
+        found[key] = value
+    return tuple(sorted(found.items()))
+
+
+def _working_directory() -> str:
+    """The directory as the user's shell writes it: go looks for go.work along that path."""
+    try:
+        real = os.getcwd()
+    except OSError as error:
+        raise UsageError("the current directory is gone", hint="change to another one") from error
+    logical = os.environ.get("PWD", "")
+    try:
+        if os.path.isabs(logical) and os.path.samefile(logical, real):
+            return logical
+    except OSError:
+        return real
+    return real

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All verbs as one click group that imports a verb's module only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from wherry._version import __version__
+from wherry.errors import UsageError, near
+
+_VERBS = {
+    "build": "build a Go module into a small image",
+    "run": "run a built image, unprivileged",
+    "images": "list the images of the local store",
+    "tag": "give an image another name",
+    "rmi": "remove names of images",
+    "cache": "show and prune the local store",
+}
+
+
+class _Verbs(click.Group):
+    """The group: names and short helps are known without importing any verb."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        command = importlib.import_module(f"wherry.cli.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _VERBS and not args[0].startswith("-"):
+            raise UsageError(f"wherry has no verb {args[0]!r}",
+                             hint=near(args[0], tuple(_VERBS)) or "see: wherry --help")  # fmt: skip
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(_VERBS.items()))
+
+
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 the build failed, 2 wrong usage, 3 this machine lacks something, "
+    "4 network or registry, 5 a fault in wherry.",
+)
+@click.version_option(__version__, "--version", message="wherry %(version)s")
+def _cli() -> None:
+    """Small, safe container images for Go programs, without a daemon and without root."""
+
+
+def run_verb(arguments: list[str]) -> int:
+    """Run a command line; click's complaints become `UsageError`."""
+    try:
+        outcome = _cli.main(arguments, prog_name="wherry", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.exceptions.Abort as error:
+        raise KeyboardInterrupt from error
+    except click.ClickException as error:
+        raise UsageError(error.format_message().rstrip("."), hint=_usage(error)) from error
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _usage(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if isinstance(context, click.Context) else "wherry"
+    return f"see: {path} --help"

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image's file tree in a directory, as buildx's `type=local` has it.
+
+All layers, the base's too, are unpacked into a hidden directory inside the destination; only when
+that has worked do the files move to their places, by renames. What the image also has is replaced,
+other files stay. Links that lie in the destination are replaced, never followed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+from wherry.errors import MachineError, UsageError
+from wherry.exporters.blobs import ExportedImage, VerifyingReader
+from wherry.exporters.directories import make_directory, undone_on_error
+from wherry.exporters.staging import explained
+from wherry.fstree.removal import OpenDirectory, remove_tree
+from wherry.fstree.unpack import Ownership, Skipped, unpack_layer
+from wherry.oci.image import LAYER_TAR, Descriptor
+from wherry.process.cancel import CancelToken
+
+_GZIP_ENDINGS = ("+gzip", ".gzip")
+
+
+def write_local(exported: ExportedImage, dest: str, cancel: CancelToken) -> tuple[Skipped, ...]:
+    """Write the image's file tree into `dest`, which is made where it is missing.
+
+    Files belong to the user who exports. Returns what could not be made (devices). Raises
+    `MachineError` where `dest` cannot be written, a directory stands where the image has a file,
+    or a blob is damaged; `Cancelled`. `dest` is then as it was, unless a rename itself failed.
+    """
+    undo: list[str] = []
+    with explained(dest), undone_on_error(undo):
+        make_directory(os.path.abspath(dest), undo)
+        with _stage(dest) as stage:
+            skipped = [
+                item
+                for layer in exported.image.manifest.layers
+                for item in _unpack(exported, layer, stage, cancel)
+            ]
+            _move_into(stage, dest)
+    return tuple(skipped)
+
+
+@contextmanager
+def _stage(dest: str) -> Iterator[str]:
+    path = os.path.join(dest, f".wherry-{secrets.token_hex(6)}")
+    os.mkdir(path, 0o700)
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            remove_tree(path)
+
+
+def _unpack(
+    exported: ExportedImage, layer: Descriptor, root: str, cancel: CancelToken
+) -> tuple[Skipped, ...]:
+    with exported.blobs.open(layer.digest) as file:
+        reader = VerifyingReader(file, layer)
+        stream = _decompressed(reader, layer)
+        name = f"the layer {layer.digest.short}"
+        skipped = unpack_layer(stream, root, Ownership.IGNORE, name=name, cancel=cancel)
+        reader.finish()
+    return skipped
+
+
+def _decompressed(reader: VerifyingReader, layer: Descriptor) -> BinaryIO:
+    if layer.media_type.endswith(_GZIP_ENDINGS):
+        return io.BufferedReader(gzip.GzipFile(fileobj=reader, mode="rb"))
+    if layer.media_type == LAYER_TAR:
+        return io.BufferedReader(reader)
+    raise UsageError(f"cannot unpack the layer {layer.digest.short}",
+                     why=f"its media type is {layer.media_type}",
+                     hint="only plain and gzip layers can be written as files")  # fmt: skip
+
+
+def _move_into(stage: str, dest: str) -> None:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    source = os.open(stage, flags | os.O_NOFOLLOW)
+    try:
+        target = os.open(dest, flags)
+        try:
+            # Looked for first: a move that stops halfway is worse than none.
+            _refuse_conflicts(source, target, dest)
+            _merge(source, target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+
+
+def _refuse_conflicts(source: int, target: int, path: str) -> None:
+    """Raise where the image has a file and the destination a directory."""
+    for name in _names(source):
+        if _kind(name, target) != stat.S_IFDIR:
+            continue
+        place = os.path.join(path, os.fsdecode(name))
+        if _kind(name, source) != stat.S_IFDIR:
+            raise MachineError(f"cannot write {place}",
+                               why="it is a directory, and the image has a file there",
+                               hint="remove it, or name another directory")  # fmt: skip
+        with _looked_into(source, name) as below, _looked_into(target, name) as other:
+            _refuse_conflicts(below, other, place)
+
+
+def _merge(source: int, target: int) -> None:
+    for name in _names(source):
+        if _kind(name, source) != stat.S_IFDIR:
+            os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+            continue
+        if _kind(name, target) != stat.S_IFDIR:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=target)
+            os.mkdir(name, 0o700, dir_fd=target)
+        found = os.lstat(name, dir_fd=source)
+        with OpenDirectory(source, name) as below, OpenDirectory(target, name) as made:
+            _merge(below.descriptor, made.descriptor)
+            os.fchmod(made.descriptor, stat.S_IMODE(found.st_mode))
+            os.utime(made.descriptor, ns=(found.st_mtime_ns, found.st_mtime_ns))
+
+
+@contextmanager
+def _looked_into(parent: int, name: bytes) -> Iterator[int]:
+    """A directory opened for reading, with the rights that it had before."""
+    with OpenDirectory(parent, name) as directory:
+        try:
+            yield directory.descriptor
+        finally:
+            if directory.mode is not None:
+                os.fchmod(directory.descriptor, directory.mode)
+
+
+def _names(directory: int) -> list[bytes]:
+    return sorted(os.fsencode(name) for name in os.listdir(directory))
+
+
+def _kind(name: bytes, directory: int) -> int:
+    """The file type at `name`, links not followed; 0 where nothing is."""
+    try:
+        return stat.S_IFMT(os.lstat(name, dir_fd=directory).st_mode)
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image's names as other tools read them in layouts and metadata."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from wherry.oci.canonical import Json
+from wherry.oci.image import Descriptor, Image, pairs
+from wherry.oci.reference import Reference
+
+REF_NAME = "org.opencontainers.image.ref.name"
+IMAGE_NAME = "io.containerd.image.name"
+CREATED = "org.opencontainers.image.created"
+
+
+def full_name(reference: Reference) -> str:
+    """`docker.io/library/movies:latest`: the name without anything left to guess."""
+    name = f"{reference.registry}/{reference.repository}"
+    if reference.tag:
+        name += f":{reference.tag}"
+    return f"{name}@{reference.digest}" if reference.digest else name
+
+
+def index_entries(image: Image, references: tuple[Reference, ...]) -> list[dict[str, Json]]:
+    """The image as an index.json lists it: once for each name, or once without a name."""
+    created = {CREATED: image.config.created} if image.config.created else {}
+    if not references:
+        return [_entry(image.descriptor, created)]
+    return [_entry(image.descriptor, created | _names(item)) for item in references]
+
+
+def _names(reference: Reference) -> dict[str, str]:
+    # As buildx writes them: the tag for OCI tools, the whole name for containerd and Docker.
+    names = {IMAGE_NAME: full_name(reference)}
+    if reference.tag:
+        names[REF_NAME] = reference.tag
+    return names
+
+
+def _entry(descriptor: Descriptor, annotations: dict[str, str]) -> dict[str, Json]:
+    return replace(descriptor, annotations=pairs(annotations)).as_json()

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`-o/--output` as `docker buildx build` writes it: one CSV record of `key=value` fields.
+
+A bare `DIR` means `type=local,dest=DIR`. Words of buildx that this release does not bring are known
+and refused as such, never taken for a spelling mistake.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wherry.errors import UsageError, near
+
+STDOUT = "-"
+
+_ATTRIBUTES = {
+    "oci": ("type", "dest", "tar", "name"),
+    "local": ("type", "dest"),
+}
+_LATER_TYPES = ("docker", "image", "registry", "tar", "cacheonly")
+_LATER_ATTRIBUTES = (
+    "attestation-prefix", "buildinfo", "compression", "compression-level", "context",
+    "force-compression", "mode", "oci-mediatypes", "platform-split", "push", "push-by-digest",
+    "rewrite-timestamp", "store", "unpack",
+)  # fmt: skip
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class OutputKind(StrEnum):
+    """Where an image can be exported to."""
+
+    OCI = "oci"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """One output: `dest` is an absolute path, or `-` for an OCI archive on stdout.
+
+    `tar` is False where an OCI layout is wanted as a directory; `names` are references that the
+    output alone carries, beside the image's tags.
+    """
+
+    kind: OutputKind
+    dest: str
+    tar: bool = True
+    names: tuple[str, ...] = ()
+
+
+def parse_output(text: str, cwd: str) -> OutputSpec:
+    """Parse one `--output`; a relative `dest` is seen from `cwd`. Raises `UsageError`."""
+    fields = _fields(text)
+    if len(fields) == 1 and "=" not in fields[0]:
+        return _bare(fields[0], text, cwd)
+    attributes: dict[str, str] = {}
+    for field in fields:
+        key, equals, value = field.partition("=")
+        key = key.strip().lower()
+        if not equals:
+            raise _wrong(text, f"{field!r} is not key=value")
+        if key in attributes:
+            raise _wrong(text, f"{key!r} is there twice")
+        attributes[key] = value
+    kind = _kind(text, attributes)
+    _check_known(text, kind, tuple(attributes))
+    if kind is OutputKind.LOCAL:
+        return OutputSpec(kind, _directory(text, attributes.get("dest", ""), cwd))
+    return _oci(text, attributes, cwd)
+
+
+def _fields(text: str) -> list[str]:
+    try:
+        records = list(csv.reader([text], strict=True))
+    except csv.Error as error:
+        raise _wrong(text, f"not one CSV record: {error}") from error
+    if len(records) != 1 or not any(records[0]):
+        raise _wrong(text, "nothing is in it")
+    return records[0]
+
+
+def _bare(word: str, text: str, cwd: str) -> OutputSpec:
+    if word == STDOUT:
+        # buildx takes this for type=tar, the file system without the image around it.
+        raise _wrong(text, "a bare - means type=tar, which is not in this release",
+                     "write the image to stdout with type=oci,dest=-")  # fmt: skip
+    return OutputSpec(OutputKind.LOCAL, _directory(text, word, cwd))
+
+
+def _kind(text: str, attributes: dict[str, str]) -> OutputKind:
+    word = attributes.get("type", "").strip().lower()
+    if not word:
+        raise _wrong(text, "it has no type", "begin it with type=oci or type=local")
+    if word in _LATER_TYPES:
+        raise _wrong(text, f"type={word} is not in this release",
+                     "use type=oci or type=local")  # fmt: skip
+    if word not in _ATTRIBUTES:
+        hint = near(word, (*_ATTRIBUTES, *_LATER_TYPES)) or "use type=oci or type=local"
+        raise _wrong(text, f"type={word} is not known", hint)
+    return OutputKind(word)
+
+
+def _check_known(text: str, kind: OutputKind, keys: tuple[str, ...]) -> None:
+    known = _ATTRIBUTES[kind]
+    for key in keys:
+        if key in known:
+            continue
+        if key in _LATER_ATTRIBUTES or key.startswith("annotation"):
+            raise _wrong(text, f"{key}= is not in this release for type={kind}", "leave it out")
+        hint = near(key, known) or f"type={kind} knows {', '.join(known)}"
+        raise _wrong(text, f"type={kind} does not know {key!r}", hint)
+
+
+def _oci(text: str, attributes: dict[str, str], cwd: str) -> OutputSpec:
+    word = attributes.get("tar", "true").strip().lower()
+    if word not in _BOOLEANS:
+        raise _wrong(text, f"tar={word} is neither true nor false")
+    names = tuple(name.strip() for name in attributes.get("name", "").split(",") if name.strip())
+    dest = attributes.get("dest", "")
+    if not _BOOLEANS[word]:
+        return OutputSpec(OutputKind.OCI, _directory(text, dest, cwd), False, names)
+    if dest in ("", STDOUT):
+        return OutputSpec(OutputKind.OCI, STDOUT, True, names)
+    if dest.endswith("/"):
+        raise _wrong(text, f"{dest!r} is a directory, not a file", "add tar=false, or name a file")
+    return OutputSpec(OutputKind.OCI, os.path.join(cwd, dest), True, names)
+
+
+def _directory(text: str, dest: str, cwd: str) -> str:
+    if dest in ("", STDOUT):
+        raise _wrong(text, "it needs a directory", "add dest=DIRECTORY")
+    return os.path.join(cwd, dest)
+
+
+def _wrong(text: str, why: str, hint: str = "write it as type=oci,dest=FILE") -> UsageError:
+    return UsageError(f"not an output: {text!r}", why=why, hint=hint)

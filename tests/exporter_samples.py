@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small image with two layers, and a blob source that holds its layers in memory."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+from wherry.exporters.blobs import ExportedImage
+from wherry.fstree.layer import Compression, CompressionKind, write_layer
+from wherry.fstree.tree import Directory, File, Inline, Symlink, Tree, make_tree
+from wherry.oci.digest import Digest
+from wherry.oci.image import Descriptor, Image, ImageConfig, Layer, RunConfig, make_image, pairs
+from wherry.oci.platform import Platform
+from wherry.oci.reference import parse_reference
+from wherry.process.cancel import CancelToken
+
+CREATED = "1970-01-01T00:00:00Z"
+
+
+class MemoryBlobs:
+    """Blobs by digest."""
+
+    def __init__(self) -> None:
+        self.data: dict[Digest, bytes] = {}
+
+    def has(self, digest: Digest) -> bool:
+        return digest in self.data
+
+    def open(self, digest: Digest) -> BinaryIO:
+        return io.BytesIO(self.data[digest])
+
+
+def make_layer(blobs: MemoryBlobs, tree: Tree, kind: CompressionKind) -> Layer:
+    buffer = io.BytesIO()
+    written = write_layer(tree, buffer, 0, Compression(kind), 1, CancelToken())
+    blobs.data[written.digest] = buffer.getvalue()
+    return Layer(Descriptor(written.media_type, written.digest, written.size), written.diff_id)
+
+
+def sample_trees(binary: bytes = b"\x7fELF binary") -> tuple[Tree, Tree]:
+    base = make_tree(
+        [
+            Directory("root", 0o700),
+            Directory("tmp", 0o1777),
+            Directory("closed", 0o555),
+            File("closed/file", Inline(b"shut in\n")),
+            File("etc/passwd", Inline(b"root:x:0:0::/root:/sbin/nologin\n")),
+            Symlink("etc/mtab", "/proc/mounts"),
+        ]
+    )
+    return base, make_tree([File("app/movies", Inline(binary), 0o755)])
+
+
+def sample_export(binary: bytes = b"\x7fELF binary", *names: str) -> ExportedImage:
+    blobs = MemoryBlobs()
+    base, app = sample_trees(binary)
+    layers = (
+        make_layer(blobs, base, CompressionKind.GZIP),
+        make_layer(blobs, app, CompressionKind.UNCOMPRESSED),
+    )
+    run = RunConfig(user="65532:65532", env=("PATH=/app",), entrypoint=("/app/movies",))
+    config = ImageConfig(Platform("linux", "amd64"), CREATED, run, (), ())
+    image: Image = make_image(layers, config, pairs({"org.example.note": "sample"}))
+    return ExportedImage(image, blobs, tuple(parse_reference(name) for name in names))

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of the store run as processes of their own: `python store_worker.py MODE DIR ...`."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from store_samples import age, blobs_of, put_image
+from wherry.errors import WherryError
+from wherry.oci.digest import Digest
+from wherry.oci.reference import parse_reference
+from wherry.store.store import open_store
+
+# An hour passes in 100 ms, so that things become old while others use them.
+_RATE = 36_000
+
+
+def fast_clock(began):
+    """A clock on which all processes of a test agree; file systems end in the year 2446."""
+    return lambda: 1e6 + (time.time() - float(began)) * _RATE
+
+
+def kill_at(root, point):
+    """Go through every kind of write and be killed at `point`."""
+
+    def hook(reached):
+        if reached == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with open_store(root, hook=hook) as store:
+        image = put_image(store, "new")
+        store.records.put("gobuild", "new", b"v", blobs_of(image))
+        store.images.tag(parse_reference("movies"), image.descriptor, 1.0)
+        with store.work("new"):
+            pass
+        age(store, 100_000)
+        store.prune(everything=True)
+
+
+def build(root, began, seed, rounds):
+    """Write and read as builds do; whatever was found must stay readable until closing."""
+    choice = random.Random(seed)
+    for _ in range(int(rounds)):
+        with open_store(root, clock=fast_clock(began)) as store:
+            found = []
+            for _ in range(choice.randrange(1, 5)):
+                key = str(choice.randrange(12))
+                value = store.records.get("layer", key)
+                if value is None:
+                    image = put_image(store, key)
+                    store.records.put("layer", key, image.digest.hex.encode(), blobs_of(image))
+                    found += blobs_of(image)
+                    if key == "0":
+                        store.images.tag(parse_reference("zero"), image.descriptor, 1.0)
+                else:
+                    found.append(Digest("sha256", value.decode()))
+                    assert store.blobs.has(found[-1]), f"record {key} without its blob"
+                if choice.random() < 0.3:
+                    store.records.delete("layer", key)
+                time.sleep(choice.random() * 0.02)
+            for digest in found:
+                store.blobs.read(digest)
+            with store.work(f"w{choice.randrange(3)}") as work:
+                path = os.path.join(work.path, "file")
+                with open(path, "w") as file:
+                    file.write(str(seed))
+                time.sleep(0.002)
+                with open(path) as file:
+                    assert file.read() == str(seed), "a work directory held by two"
+
+
+def prune(root, began, seconds):
+    """Prune again and again."""
+    end = time.monotonic() + float(seconds)
+    removed = 0
+    while time.monotonic() < end:
+        with open_store(root, clock=fast_clock(began)) as store:
+            pruned = store.prune(everything=True)
+            removed += pruned.blobs
+        time.sleep(0.01)
+    print(removed)
+
+
+def orphan(root):
+    """Hold a work directory, give its lock to a child, and die."""
+    with open_store(root) as store, store.work("w") as work:
+        child = subprocess.Popen(
+            ["sleep", "60"],
+            pass_fds=(work.fd,),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        print(child.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def full(root):
+    """Fill the disk; then make room and go on."""
+    with open_store(root) as store:
+        put_image(store, "fits", 64_000)
+        try:
+            with store.blobs.writer() as writer:
+                for _ in range(1000):
+                    writer.write(os.urandom(65536))
+                writer.commit(Digest("sha256", "0" * 64), 65536 * 1000)
+        except WherryError as error:
+            print(error.exit_code, error)
+        left = [name for _, _, files in os.walk(os.path.join(root, "tmp")) for name in files]
+        print("staged", left)
+        ballast = os.path.join(os.path.dirname(root), "ballast")
+        with open(ballast, "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError:
+                pass
+        try:
+            store.records.put("k", "big", b"x" * 300_000, [])
+            print("stored on a full disk")
+        except WherryError as error:
+            print(error.exit_code, error.why)
+        print("record", store.records.get("k", "big"), store.enforce_limit())
+        os.unlink(ballast)
+        store.records.put("k", "big", b"y", [])
+        print("record", store.records.get("k", "big"))
+        print("freed", store.prune(everything=True).freed > 60_000)
+
+
+def full_at_opening(root):
+    """Open a store, existing or not, where nothing fits."""
+    with open(os.path.join(os.path.dirname(root), "ballast"), "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            pass
+    try:
+        open_store(root).close()
+        print("opened")
+    except WherryError as error:
+        print(error.exit_code, error)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

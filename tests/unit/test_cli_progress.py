@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plain lines, JSON lines, silence, and which of them a stream gets."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wherry.cli.progress import Summary, make_sink, render_summary
+from wherry.cli.progress.jsonlines import NAMES, JsonLines
+from wherry.cli.progress.live import LiveView
+from wherry.cli.progress.output import printable
+from wherry.cli.progress.plain import PROGRESS_SECONDS, PlainLines
+from wherry.cli.progress.quiet import Quiet
+from wherry.cli.progress.select import use_color
+from wherry.cli.progress.units import format_progress, format_seconds, format_size
+from wherry.events import (
+    Event,
+    Level,
+    Message,
+    Outcome,
+    StepEnded,
+    StepOutput,
+    StepProgress,
+    StepStarted,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+BUILD: list[Event] = [
+    Message(Level.INFO, "building the Go module"),
+    StepStarted("b", "base static"),
+    StepStarted("c", "compile movies"),
+    StepEnded("b", Outcome.CACHED, 0.0),
+    StepOutput("c", "go: downloading example.com/x v1.0.0"),
+    Message(Level.WARNING, "cgo is off"),
+    StepEnded("c", Outcome.DONE, 1.24, "8.1 MB"),
+    StepStarted("l", "layer app/movies"),
+    StepEnded("l", Outcome.FAILED, 62.0, "disk full"),
+]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.TextIOWrapper):
+    """A stream that says it is a terminal."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, errors="backslashreplace")
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_plain_lines_of_a_build():
+    stream = io.StringIO()
+    with make_sink("plain", stream, {}) as sink:
+        for event in BUILD:
+            sink(event)
+    assert stream.getvalue().splitlines() == [
+        "building the Go module",
+        "#1 base static ...",
+        "#2 compile movies ...",
+        "#1 base static ... cached",
+        "#2 | go: downloading example.com/x v1.0.0",
+        "warning: cgo is off",
+        "#2 compile movies ... done 1.2s (8.1 MB)",
+        "#3 layer app/movies ...",
+        "#3 layer app/movies ... failed 1m02s (disk full)",
+    ]
+
+
+def test_plain_progress_is_told_every_few_seconds_for_each_step():
+    stream, clock = io.StringIO(), Clock()
+    sink = PlainLines(stream, clock)
+    sink(StepStarted("a", "compile"))
+    sink(StepStarted("b", "download"))
+    for number in range(100):
+        clock.now += PROGRESS_SECONDS / 10
+        sink(StepProgress("a", number, 100, "packages"))
+    sink(StepProgress("b", 12_300_000, 67_000_000, "bytes"))
+    lines = stream.getvalue().splitlines()[2:]
+    assert lines[0] == "#1 compile ... 9 of 100 packages"
+    assert lines[-1] == "#2 download ... 12.3 MB of 67.0 MB"
+    assert len(lines) == 11
+
+
+def test_control_characters_do_not_reach_a_terminal():
+    stream = io.StringIO()
+    sink = PlainLines(stream)
+    sink(StepStarted("a", "na\x1b[2Jme\n"))
+    sink(StepOutput("a", "\x1b[31mred\x1b[0m\tkept \x1b]0;title\x07\rend\x9b"))
+    sink(StepEnded("a", Outcome.DONE, 0.0, "\x07"))
+    assert stream.getvalue() == "#1 name ...\n#1 | red\tkept end\n#1 name ... done 0.0s ()\n"
+
+
+@given(st.text(st.characters()))
+def test_printable_text_is_one_line_that_utf8_can_hold(text: str):
+    shown = printable(text)
+    assert not re.search("[\x00-\x08\x0a-\x1f\x7f-\x9f]", shown)
+    shown.encode()
+
+
+def test_json_lines_are_the_documented_events():
+    stream, clock = io.StringIO(), Clock()
+    page = (ROOT / "docs" / "reference" / "events.md").read_text()
+    sections = dict(re.findall(r"## `(\w+)`\n(.*?)(?=\n## |\Z)", page, re.DOTALL))
+    with JsonLines(stream, clock) as sink:
+        clock.now += 1.23456
+        for event in [*BUILD, StepProgress("c", 1, 2, "packages", "net/http")]:
+            sink(event)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert {line["event"] for line in lines} == set(NAMES.values()) == set(sections)
+    for line in lines:
+        documented = set(re.findall(r"^\| `(\w+)` \|", sections[line["event"]], re.MULTILINE))
+        assert set(line) == documented | {"event", "time"}
+        assert line["time"] == 1.235
+    assert lines[3] == {
+        "event": "step_ended",
+        "time": 1.235,
+        "id": "b",
+        "outcome": "cached",
+        "seconds": 0.0,
+        "detail": "",
+    }
+
+
+def test_json_keeps_text_as_it_is_on_one_ascii_line():
+    stream = io.StringIO()
+    line = "tab\t\x1b[31m caf\u00e9 \udcff"
+    JsonLines(stream)(StepOutput("a", line))
+    assert stream.getvalue().count("\n") == 1
+    assert stream.getvalue().isascii()
+    assert json.loads(stream.getvalue())["line"] == line
+
+
+def test_quiet_writes_nothing():
+    stream = io.StringIO()
+    with make_sink("quiet", stream, {}) as sink:
+        for event in BUILD:
+            sink(event)
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("mode", "stream", "env", "wanted"),
+    [
+        ("auto", io.StringIO(), {"TERM": "xterm"}, PlainLines),
+        ("auto", Terminal(), {"TERM": "xterm"}, LiveView),
+        ("auto", Terminal(), {"TERM": "dumb"}, PlainLines),
+        ("auto", Terminal("latin-1"), {"TERM": "xterm"}, PlainLines),
+        ("tty", Terminal(), {}, LiveView),
+        ("tty", Terminal(), {"TERM": "dumb"}, PlainLines),
+        ("tty", io.StringIO(), {}, PlainLines),
+        ("plain", Terminal(), {"TERM": "xterm"}, PlainLines),
+        ("json", Terminal(), {"TERM": "xterm"}, JsonLines),
+        ("quiet", Terminal(), {"TERM": "xterm"}, Quiet),
+    ],
+)
+def test_choice_of_renderer(mode, stream, env: dict[str, str], wanted: type):
+    assert type(make_sink(mode, stream, env)) is wanted
+
+
+def test_colour_needs_a_terminal_and_no_objection():
+    assert use_color(Terminal(), {"TERM": "xterm", "NO_COLOR": ""})
+    assert not use_color(Terminal(), {"TERM": "xterm", "NO_COLOR": "1"})
+    assert not use_color(Terminal(), {"TERM": "dumb"})
+    assert not use_color(io.StringIO(), {})
+    closed = Terminal()
+    closed.close()
+    assert not use_color(closed, {})
+
+
+class Broken(io.StringIO):
+    """A stream whose reader went away."""
+
+    writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("kind", [PlainLines, JsonLines])
+def test_broken_stream_silences_the_renderer(kind):
+    stream = Broken()
+    with kind(stream) as sink:
+        for event in BUILD:
+            sink(event)
+    assert stream.writes == 1
+
+
+@pytest.mark.parametrize("kind", [PlainLines, JsonLines])
+def test_closed_stream_silences_the_renderer(kind):
+    stream = io.StringIO()
+    stream.close()
+    with kind(stream) as sink:
+        sink(BUILD[0])
+    assert stream.closed
+
+
+@pytest.mark.parametrize("kind", [PlainLines, JsonLines])
+def test_events_out_of_order_do_not_raise(kind):
+    stream = io.StringIO()
+    with kind(stream) as sink:
+        for event in reversed(BUILD):
+            sink(event)
+            sink(event)
+    assert stream.getvalue().count("\n") == 2 * len(BUILD)
+
+
+@pytest.mark.parametrize("kind", [PlainLines, JsonLines])
+def test_lines_of_threads_are_whole_and_complete(kind):
+    stream = io.StringIO()
+    threads, events = 8, 200
+    with kind(stream) as sink:
+        sink(StepStarted("s", "step"))
+
+        def send(number: int) -> None:
+            for count in range(events):
+                sink(StepOutput("s", f"<{number}.{count}>"))
+
+        workers = [threading.Thread(target=send, args=(number,)) for number in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    found = re.findall(r"^[^<\n]*<(\d+\.\d+)>[^<\n]*$", stream.getvalue(), re.MULTILINE)
+    assert sorted(found) == sorted(f"{t}.{e}" for t in range(threads) for e in range(events))
+
+
+def test_importing_progress_is_cheap():
+    script = (
+        "import sys; import wherry.events, re, typing; before = set(sys.modules);"
+        "import wherry.cli.progress; after = {m.partition('.')[0] for m in sys.modules};"
+        "print(sorted(after & {'rich', 'json', 'dataclasses', 'asyncio', 'ssl'}))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = [{str(ROOT / 'src')!r}]\n{script}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout == "[]\n"
+
+
+def test_summary_says_name_digest_size_of_which_binary_and_time():
+    digest = "sha256:" + "0" * 64
+    built = Summary("movies:latest", digest, 8_900_000, "movies", 8_100_000, 1.23, True)
+    assert render_summary(built, False).splitlines() == [
+        "movies:latest  8.9 MB, of which 8.1 MB movies; built in 1.2s",
+        digest,
+    ]
+    again = built._replace(seconds=0.09, fresh=False, outputs=("movies.tar", "out"))
+    assert render_summary(again, False).splitlines() == [
+        "movies:latest  8.9 MB, of which 8.1 MB movies; unchanged, 0.1s",
+        digest,
+        "written to movies.tar, out",
+    ]
+    assert re.sub(r"\x1b\[\d*m", "", render_summary(again, True)) == render_summary(again, False)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"), (8_123_456, "8.1 MB"), (5 * 10**12, "5.0 TB"),
+        (5 * 10**15, "5000.0 TB"),
+    ],
+)  # fmt: skip
+def test_sizes(size: int, text: str):
+    assert format_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0.0s"), (0.04, "0.0s"), (59.94, "59.9s"), (59.96, "1m00s"), (125, "2m05s"),
+        (3599.6, "1h00m"), (3725, "1h02m"),
+    ],
+)  # fmt: skip
+def test_times(seconds: float, text: str):
+    assert format_seconds(seconds) == text
+
+
+def test_counts():
+    assert format_progress(StepProgress("a", 37, 1018, "packages")) == "37 of 1018 packages"
+    assert format_progress(StepProgress("a", 37, 0, "files")) == "37 files"
+    assert format_progress(StepProgress("a", 3_000_000, 0, "bytes")) == "3.0 MB"
+    assert format_progress(StepProgress("a", 37, 1018, "packages"), short=True) == "3%"
+    assert format_progress(StepProgress("a", 37, 0, "packages"), short=True) == "37 packages"

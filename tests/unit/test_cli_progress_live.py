@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The live view: what stays on the screen, what moves, and how wide it is."""
+
+import fcntl
+import io
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wherry.cli.progress import make_sink
+from wherry.cli.progress.lines import INDENT, LineStyle, Running
+from wherry.cli.progress.rows import Frame, render_rows
+from wherry.events import (
+    Level,
+    Message,
+    Outcome,
+    StepEnded,
+    StepOutput,
+    StepProgress,
+    StepStarted,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+
+
+class Screen:
+    """As much of a terminal as the live view needs: lines, a cursor, erasing."""
+
+    def __init__(self) -> None:
+        self.lines = [""]
+        self.row = 0
+        self.column = 0
+
+    def feed(self, text: str) -> None:
+        for part in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", text):
+            self._take(part)
+
+    def _take(self, part: str) -> None:
+        match part:
+            case "\r":
+                self.column = 0
+            case "\n":
+                self.row, self.column = self.row + 1, 0
+                if self.row == len(self.lines):
+                    self.lines.append("")
+            case "\x1b[2K":
+                self.lines[self.row] = ""
+            case "\x1b[1A":
+                self.row = max(self.row - 1, 0)
+            case _ if part.startswith("\x1b["):
+                assert part.endswith("m") or part in (HIDE, SHOW), f"unknown control {part!r}"
+            case _:
+                old = self.lines[self.row].ljust(self.column)
+                self.column += len(part)
+                self.lines[self.row] = old[: self.column - len(part)] + part + old[self.column :]
+
+    @property
+    def shown(self) -> list[str]:
+        return [line.rstrip() for line in self.lines if line.strip()]
+
+
+class Pty:
+    """A pseudo-terminal: `stream` is what a program writes to, `text` what arrived."""
+
+    def __init__(self, width: int) -> None:
+        self._master, slave = os.openpty()
+        size = struct.pack("HHHH", 24, width, 0, 0)
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
+        self.stream: TextIO = open(slave, "w", encoding="utf-8")
+        self.text = ""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        data = b""
+        while True:
+            try:
+                piece = os.read(self._master, 1 << 16)
+            except OSError:  # the last writer is gone
+                break
+            data += piece
+            self.text = data.decode("utf-8", "ignore")
+
+    def close(self) -> None:
+        if not self.stream.closed:
+            self.stream.close()
+        self._reader.join()
+        os.close(self._master)
+
+    def wait_for(self, words: str) -> None:
+        deadline = time.monotonic() + 20
+        while words not in self.text:
+            assert time.monotonic() < deadline, f"{words!r} never came: {self.text!r}"
+            time.sleep(0.02)
+
+    @property
+    def screen(self) -> Screen:
+        screen = Screen()
+        # The terminal's line discipline turned \n into \r\n, which changes nothing here.
+        screen.feed(self.text)
+        return screen
+
+
+@contextmanager
+def pty(width: int = 100) -> Iterator[Pty]:
+    terminal = Pty(width)
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize("env", [{"TERM": "xterm"}, {"TERM": "xterm", "NO_COLOR": "1"}])
+def test_finished_steps_stay_and_rows_go(env: dict[str, str]):
+    with pty() as terminal:
+        with make_sink("auto", terminal.stream, env) as sink:
+            sink(Message(Level.INFO, "building the Go module"))
+            sink(StepStarted("b", "base static"))
+            sink(StepEnded("b", Outcome.CACHED, 0.0, "0.4 MB"))
+            sink(StepStarted("c", "compile movies"))
+            sink(StepProgress("c", 37, 1018, "packages", "net/http"))
+            terminal.wait_for("37 of 1018 packages")
+            sink(StepStarted("d", "list sources"))
+            sink(StepOutput("c", "go: downloading example.com/x v1.0.0"))
+            sink(Message(Level.WARNING, "cgo is off"))
+            terminal.wait_for("cgo is off")
+            moving = terminal.screen.shown[-2:]
+            sink(StepEnded("d", Outcome.FAILED, 0.4, "exit status 1"))
+            sink(StepEnded("c", Outcome.DONE, 5.02, "8.1 MB"))
+            sink(StepStarted("e", "never ends"))
+        terminal.close()
+        screen, text = terminal.screen, terminal.text
+    assert "compile movies" in moving[0]
+    assert "━" in moving[0]
+    assert "37 of 1018 packages  net/http" in moving[0]
+    assert "list sources" in moving[1]
+    assert screen.shown == [
+        "building the Go module",
+        "✓ cached  base static  0.4 MB",
+        "          compile movies │ go: downloading example.com/x v1.0.0",
+        "warning: cgo is off",
+        "✗   0.4s  list sources  failed: exit status 1",
+        "✓   5.0s  compile movies  8.1 MB",
+    ]
+    assert text.count(HIDE) == text.count(SHOW) == 1
+    assert text.rindex(SHOW) > text.rindex("━")
+    assert bool(re.search(r"\x1b\[\d*m", text)) == ("NO_COLOR" not in env)
+
+
+def test_the_same_in_a_process_that_is_over_at_once_loads_no_rich():
+    script = """
+import os, sys
+from wherry.cli.progress import make_sink
+from wherry.events import *
+with make_sink("auto", sys.stderr, {"TERM": "xterm"}) as sink:
+    for name in ("base", "compile"):
+        sink(StepStarted(name, name))
+        sink(StepEnded(name, Outcome.CACHED, 0.0))
+print(any(name.partition(".")[0] == "rich" for name in sys.modules))
+"""
+    with pty() as terminal:
+        shown = subprocess.run(
+            [sys.executable, "-c", script],
+            env={"PYTHONPATH": str(ROOT / "src"), "PYTHONUTF8": "1"},
+            stdout=subprocess.PIPE,
+            stderr=terminal.stream,
+            text=True,
+            check=True,
+        )
+        terminal.close()
+        assert shown.stdout == "False\n"
+        assert terminal.screen.shown == ["✓ cached  base", "✓ cached  compile"]
+        assert HIDE not in terminal.text
+
+
+def test_an_error_in_the_block_still_leaves_a_clean_terminal():
+    with pty() as terminal:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            make_sink("tty", terminal.stream, {}) as sink,
+        ):
+            sink(StepStarted("c", "compile movies"))
+            terminal.wait_for("compile movies")
+            raise KeyboardInterrupt
+        terminal.close()
+        assert terminal.screen.shown == []
+        assert terminal.text.count(HIDE) == terminal.text.count(SHOW) == 1
+
+
+class Terminal(io.StringIO):
+    """A terminal whose writes are up to a function."""
+
+    encoding = "utf-8"
+
+    def __init__(self, on_write: Callable[[str], None]) -> None:
+        super().__init__()
+        self.on_write = on_write
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.on_write(text)
+        return len(text)
+
+
+def test_terminal_that_goes_away_silences_the_view_and_raises_nothing():
+    written = threading.Event()
+
+    def fail(_text: str) -> None:
+        written.set()
+        raise OSError(5, "Input/output error")
+
+    with make_sink("tty", Terminal(fail), {}) as sink:
+        sink(StepStarted("c", "compile"))
+        assert written.wait(20)
+        for number in range(100):
+            sink(StepProgress("c", number, 100, "packages"))
+        sink(StepEnded("c", Outcome.DONE, 1.0))
+
+
+def test_sending_does_not_wait_for_a_slow_terminal():
+    release = threading.Event()
+    blocked = threading.Event()
+
+    def block(_text: str) -> None:
+        blocked.set()
+        release.wait(20)
+
+    try:
+        with make_sink("tty", Terminal(block), {}) as sink:
+            sink(StepStarted("c", "compile"))
+            assert blocked.wait(20)
+            began = time.monotonic()
+            for number in range(1000):
+                sink(StepProgress("c", number, 1000, "packages"))
+            took = time.monotonic() - began
+            release.set()
+    finally:
+        release.set()
+    assert took < 5
+
+
+PROGRESS = st.builds(
+    StepProgress,
+    id=st.just("a"),
+    current=st.integers(0, 10**10),
+    total=st.integers(0, 10**10),
+    unit=st.sampled_from(["packages", "bytes", "files"]),
+    detail=st.text(max_size=60),
+)
+STEP = st.builds(
+    Running,
+    name=st.text(max_size=120),
+    since=st.floats(-100_000, 0),
+    progress=st.none() | PROGRESS,
+)
+
+
+@given(st.lists(STEP, max_size=30), st.integers(40, 200), st.integers(3, 60), st.integers(0, 50))
+def test_rows_never_fill_the_width_nor_the_height(
+    steps: list[Running], width: int, height: int, tick: int
+):
+    rows = render_rows(tuple(steps), Frame(width, height, 1.0, tick))
+    assert all(row.cell_len < width for row in rows)
+    assert all("\n" not in row.plain for row in rows)
+    assert len(rows) <= height - 1
+    assert bool(rows) == bool(steps)
+
+
+@pytest.mark.parametrize(
+    ("width", "words"),
+    [
+        (40, ["compile movies", "36%"]),
+        (80, ["compile movies", "━", "366 of 1018 packages"]),
+        (200, ["compile movies", "━", "366 of 1018 packages", "net/http/httputil"]),
+    ],
+)
+def test_what_a_width_has_room_for(width: int, words: list[str]):
+    progress = StepProgress("a", 366, 1018, "packages", "net/http/httputil")
+    steps = (Running("compile movies", 0.0, progress), Running("list", 0.0))
+    first, second = render_rows(steps, Frame(width, 24, 3.4, 0))
+    assert all(word in first.plain for word in words)
+    assert "3.4s" in first.plain
+    assert second.plain.rstrip() == f"{first.plain[0]}   3.4s  list"
+
+
+def test_bars_stand_under_each_other_and_counts_keep_their_width():
+    def rows(current: int) -> list[str]:
+        steps = (
+            Running("a", 0.0, StepProgress("a", current, 1018, "packages")),
+            Running("a longer name", 0.0, StepProgress("b", 9, 10, "packages")),
+        )
+        return [row.plain for row in render_rows(steps, Frame(100, 24, 1.0, 0))]
+
+    few, many = rows(1), rows(1018)
+    bars = {min(row.index(sign) for sign in "━─" if sign in row) for row in few + many}
+    assert len(bars) == 1
+    assert len({len(row) for row in few + many}) == 1
+
+
+def test_steps_beyond_the_height_are_counted():
+    steps = tuple(Running(f"step {number}", 0.0) for number in range(10))
+    rows = render_rows(steps, Frame(80, 8, 1.0, 0))
+    assert len(rows) == 6
+    assert rows[-1].plain.strip() == "and 5 more"
+
+
+def test_lasting_lines_begin_names_in_one_column():
+    style = LineStyle(color=False)
+    ended = style.ended("NAME", StepEnded("a", Outcome.DONE, 3725.0, "x"))
+    cached = style.ended("NAME", StepEnded("a", Outcome.CACHED, 3.0))
+    cancelled = style.ended("NAME", StepEnded("a", Outcome.CANCELLED, 3.0))
+    assert {line.index("NAME") for line in (ended, cached, cancelled)} == {INDENT}
+    assert cancelled == "-   3.0s  NAME  cancelled"

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`wherry.toml`: what it gives, and what it says about every mistake."""
+
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wherry.errors import SeveralErrors, UsageError, WherryError
+from wherry.settings import BuildSettings, ImageSettings, Settings, load_settings
+from wherry.settings.reading import parse_settings
+from wherry.settings.reference import render_example, render_reference
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def parse(text: str) -> Settings:
+    return parse_settings(text, "wherry.toml")
+
+
+def errors_of(text: str) -> list[WherryError]:
+    with pytest.raises(WherryError) as caught:
+        parse(text)
+    error = caught.value
+    return list(error.errors) if isinstance(error, SeveralErrors) else [error]
+
+
+def test_no_file_means_empty_settings_without_tomllib(tmp_path: Path):
+    assert load_settings(str(tmp_path)) == Settings()
+    script = (
+        "import sys; from wherry.settings.load import load_settings;"
+        f"load_settings({str(tmp_path)!r}); print('tomllib' in sys.modules)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "False\n"
+
+
+def test_whole_file(tmp_path: Path):
+    (tmp_path / "wherry.toml").write_text(
+        """
+        [build]
+        base = "scratch"
+        go = "1.26.8"
+        cgo = true
+        stamp = "labels"
+        ldflags = ["-X main.a=b"]
+        build-tags = ["netgo"]
+        compression-level = 0
+        user = "0"
+        env = { B = "2", A = "1" }
+        ports = [8000, "8125/udp", "8000/tcp"]
+        labels."org.example.team" = "shop"
+        args = []
+
+        [image.api]
+        packages = ["./cmd/api"]
+        tags = ["registry.example.com/shop/api:1"]
+        workdir = "/srv"
+        [image.api.env]
+        A = "own"
+        C = "3"
+        """
+    )
+    settings = load_settings(str(tmp_path))
+    assert settings == Settings(
+        BuildSettings(
+            base="scratch",
+            go="1.26.8",
+            cgo=True,
+            stamp="labels",
+            ldflags=("-X main.a=b",),
+            build_tags=("netgo",),
+            compression_level=0,
+            user="0",
+            env=(("B", "2"), ("A", "1")),
+            ports=("8000/tcp", "8125/udp"),
+            labels=(("org.example.team", "shop"),),
+            args=(),
+        ),
+        (
+            ImageSettings(
+                name="api",
+                packages=("./cmd/api",),
+                tags=("registry.example.com/shop/api:1",),
+                workdir="/srv",
+                env=(("A", "own"), ("C", "3")),
+            ),
+        ),
+        str(tmp_path / "wherry.toml"),
+    )
+    assert hash(settings) == hash(load_settings(str(tmp_path)))
+
+
+def test_resolved_merges_tables_and_replaces_the_rest():
+    settings = parse(
+        '[build]\nenv = {A = "1", B = "2"}\nports = [1]\nuser = "u"\nargs = ["x"]\n'
+        '[image.api]\npackages = ["."]\nenv = {B = "own"}\nports = []\n'
+    )
+    resolved = settings.resolved(settings.images[0])
+    assert resolved.env == (("A", "1"), ("B", "own"))
+    assert (resolved.ports, resolved.user, resolved.args) == ((), "u", ("x",))
+    assert resolved.packages == (".",)
+    assert resolved.ldflags is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("[build]\nbas = 1", 2, "did you mean 'base'?"),
+        ("[biuld]\n", 1, "did you mean 'build'?"),
+        ("x = 1\n[build]", 1, "unknown key x"),
+        ("build = 3", 1, "build is no table"),
+        ("image = []", 1, "image is no table"),
+        ('[build]\n\nbase = "statik"', 3, "did you mean 'static'?"),
+        ('[build]\nbase = "debian:12"', 2, "bases by reference are not in this release"),
+        ('[build]\nlibc-base = "x"', 2, "not in this release"),
+        ('[build]\nplatforms = ["linux/amd64"]', 2, "not in this release"),
+        ("[build]\ngo = 1.26", 2, "wants a string, not a number"),
+        ('[build]\ngo = "1.26"', 2, 'write the release, for example "1.26.0"'),
+        ('[build]\ngo = "go1.26.8"', 2, 'write "1.26.8"'),
+        ('[build]\ngo = "latest"', 2, "wants an exact Go version"),
+        ('[build]\ncgo = "yes"', 2, "wants true or false, not a string"),
+        ('[build]\nstamp = "ful"', 2, "did you mean 'full'?"),
+        ('[build]\nldflags = "-s"', 2, "wants a list, not a string"),
+        ('[build]\nldflags = ["-X v={{.Version}}"]', 2, "templates are not in this release"),
+        ('[build]\nbuild-tags = ["a,b"]', 2, "'a,b' is no build tag"),
+        ("[build]\ncompression-level = 10", 2, "from 0 to 9"),
+        ("[build]\ncompression-level = true", 2, "from 0 to 9"),
+        ('[build]\nuser = "a b"', 2, "is no user"),
+        ("[build]\nuser = 0", 2, 'put it in quotes: "0"'),
+        ("[build]\nenv = { A = 1 }", 2, "A wants a string"),
+        ('[build.env]\nB = "1"\n"C=D" = "x"', 1, "is no name of an environment variable"),
+        ("[build]\nports = [0]", 2, "0 is no port"),
+        ("[build]\nports = [65536]", 2, "65536 is no port"),
+        ("[build]\nports = [true]", 2, "True is no port"),
+        ('[build]\nports = ["80/icmp"]', 2, "is no port"),
+        ("[build]\nargs = [1979-05-27]", 2, "not a date or time"),
+        ('[build]\nargs = ["a\\u0000b"]', 2, "NUL"),
+        ("[image.a]\ntags = []", 1, "image.a names no package"),
+        ("[image.a]\npackages = []", 2, "names 0 packages"),
+        ('[image.a]\npackages = ["a", "b"]', 2, "exactly one main package in this release"),
+        ('[image.a]\npackages = ["-exec=x"]', 2, "is no package"),
+        ('[image.a]\npackages = ["/abs"]', 2, "is no package"),
+        ('[image.a]\npackages = ["."]\ntags = ["UP"]', 3, "a repository name is lower case"),
+        ('[image.a]\npackages = ["."]\ntags = ["x:{{.Version}}"]', 3, "is a template"),
+        (
+            f'[image.a]\npackages = ["."]\ntags = ["x@sha256:{"0" * 64}"]',
+            3,
+            "names a digest",
+        ),
+        ('[image.a]\npackages = ["."]\nworkdir = "srv"', 3, "is no absolute path"),
+        ('[image.a]\npackages = ["."]\nfiles = []', 3, "not in this release"),
+        ('[image."a b"]\npackages = ["."]', 1, "is no name of an image"),
+        ('[image]\npackages = ["./cmd/api"]', 2, "[image.api]"),
+    ],
+)
+def test_each_mistake_has_its_line_and_a_way_out(text: str, line: int, words: str):
+    (error,) = errors_of(text)
+    assert isinstance(error, UsageError)
+    assert error.where == f"wherry.toml:{line}"
+    assert words in str(error)
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file():
+    text = '[image.a]\npackages = 3\nusr = 1\n[build]\ncgo = 1\n[x]\n[build.env]\nA = "1"\nB = 2'
+    assert [error.where for error in errors_of(text)] == [
+        f"wherry.toml:{line}" for line in (2, 3, 5, 6, 7)
+    ]
+    with pytest.raises(SeveralErrors) as caught:
+        parse(text)
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("[build]\nbase = static", "wherry.toml:2:8"),
+        ("[build", "wherry.toml:1"),
+        ('[build]\nbase = "static"\nbase = "static"', "wherry.toml:3"),
+        ("[build]\n[build]", "wherry.toml:2"),
+    ],
+)
+def test_bad_toml_is_told_with_its_place(text: str, where: str):
+    (error,) = errors_of(text)
+    assert error.where.startswith(where)
+    assert error.what == "not valid TOML"
+    assert error.why
+    assert "at line" not in error.why
+
+
+def test_unreadable_files_are_usage_errors(tmp_path: Path):
+    (tmp_path / "wherry.toml").write_bytes(b'[build]\nuser = "\xff"\n')
+    with pytest.raises(UsageError, match="not UTF-8") as caught:
+        load_settings(str(tmp_path))
+    assert caught.value.where == "wherry.toml:2"
+    (tmp_path / "wherry.toml").unlink()
+    (tmp_path / "wherry.toml").mkdir()
+    with pytest.raises(UsageError, match="cannot read"):
+        load_settings(str(tmp_path))
+
+
+VALUES = st.recursive(
+    st.booleans() | st.integers() | st.text("ab /.:=-{}\n\"'", max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["A", "b c", ""]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+KEYS = sorted({item.name.replace("_", "-") for item in fields(ImageSettings)} | {"base", "go", "x"})
+
+
+def toml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case str():
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+            return f'"{escaped}"'
+        case list():
+            return "[" + ", ".join(map(toml, value)) + "]"
+        case dict():
+            return "{" + ", ".join(f"{toml(k)} = {toml(v)}" for k, v in value.items()) + "}"
+        case _:
+            raise AssertionError(value)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6))
+def test_any_table_gives_settings_or_errors_with_their_own_lines(table: dict):
+    lines = [f"{key} = {toml(value)}" for key, value in table.items()]
+    text = "\n".join(["[build]", *lines])
+    try:
+        parse(text)
+    except WherryError as error:
+        found = error.errors if isinstance(error, SeveralErrors) else (error,)
+        for item in found:
+            number = int(item.where.removeprefix("wherry.toml:"))
+            assert item.what.removeprefix("unknown key ").startswith(
+                f"build.{lines[number - 2].partition(' ')[0]}"
+            )
+
+
+def test_reference_page_is_what_the_declarations_say():
+    page = (ROOT / "docs" / "reference" / "wherry-toml.md").read_text()
+    assert page == render_reference(), "write it anew: wherry.settings.reference.render_reference"
+
+
+def test_example_of_the_reference_sets_every_key():
+    settings = parse(render_example())
+    for owner in (settings.build, settings.images[0]):
+        for item in fields(owner):
+            if "kind" in item.metadata:
+                assert getattr(owner, item.name) not in (None, ()), item.name

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Git facts from real repositories, and what happens where there are none."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from wherry.process.cancel import Cancelled, CancelToken
+from wherry.vcs import Degraded, GitFacts, git_facts
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+ENV = {
+    "PATH": os.environ["PATH"],
+    "HOME": "/nonexistent",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+    "GIT_AUTHOR_NAME": "A",
+    "GIT_AUTHOR_EMAIL": "a@example.com",
+    "GIT_COMMITTER_NAME": "C",
+    "GIT_COMMITTER_EMAIL": "c@example.com",
+    "GIT_AUTHOR_DATE": "2001-01-01T00:00:00+0000",
+    "GIT_COMMITTER_DATE": "2026-01-02T05:04:05+0200",
+}
+
+
+def git(directory: Path, *arguments: str) -> str:
+    shown = subprocess.run(
+        ["git", *arguments], cwd=directory, env=ENV, capture_output=True, text=True, check=True
+    )
+    return shown.stdout.strip()
+
+
+def facts(directory: Path, **env: str) -> GitFacts | Degraded:
+    return git_facts(str(directory), {**ENV, **env}, CancelToken())
+
+
+def known(directory: Path, **env: str) -> GitFacts:
+    found = facts(directory, **env)
+    assert isinstance(found, GitFacts), found
+    return found
+
+
+def reason(directory: Path, **env: str) -> str:
+    found = facts(directory, **env)
+    assert isinstance(found, Degraded), found
+    assert "\n" not in found.reason
+    return found.reason
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    path = tmp_path / "repository"
+    path.mkdir()
+    git(path, "init", "-q", "-b", "main")
+    (path / "go.mod").write_text("module example.com/m\n")
+    git(path, "add", ".")
+    git(path, "commit", "-q", "-m", "first")
+    return path
+
+
+def test_clean_commit(repository: Path):
+    head = git(repository, "rev-parse", "HEAD")
+    assert known(repository) == GitFacts(
+        revision=head,
+        time="2026-01-02T03:04:05Z",
+        dirty=False,
+        version=f"v0.0.0-20260102030405-{head[:12]}",
+        source="",
+    )
+
+
+def test_asking_changes_nothing_in_the_repository(repository: Path):
+    os.utime(repository / "go.mod", (1, 1))  # git status would like to refresh its index
+    before = (repository / ".git" / "index").stat()
+    known(repository)
+    after = (repository / ".git" / "index").stat()
+    assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
+
+
+@pytest.mark.parametrize("change", ["edited", "untracked", "staged", "deleted"])
+def test_any_change_is_dirty_and_shows_in_the_version(repository: Path, change: str):
+    git(repository, "tag", "v1.2.3")
+    # A user's own setting must not hide untracked files.
+    git(repository, "config", "status.showUntrackedFiles", "no")
+    match change:
+        case "edited":
+            (repository / "go.mod").write_text("module example.com/other\n")
+        case "untracked":
+            (repository / "new.go").touch()
+        case "staged":
+            (repository / "new.go").touch()
+            git(repository, "add", "new.go")
+        case _:
+            (repository / "go.mod").unlink()
+    found = known(repository)
+    assert found.dirty
+    assert found.version == "v1.2.3+dirty"
+
+
+def test_ignored_files_are_not_dirty(repository: Path):
+    (repository / ".gitignore").write_text("*.log\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "ignore")
+    (repository / "a.log").touch()
+    assert not known(repository).dirty
+
+
+@pytest.mark.parametrize(
+    ("tags", "wanted"),
+    [
+        (["v1.2.3"], "v1.2.3"),
+        (["v1.9.0", "v1.10.0", "v1.10.0-rc.1", "zzz"], "v1.10.0"),
+        (["v1.0.0-rc.2", "v1.0.0-rc.10"], "v1.0.0-rc.10"),
+        (["1.2.3"], "1.2.3"),
+        (["release-5", "api/v1.0.0"], "release-5"),
+    ],
+)
+def test_tags_at_the_commit_name_the_version(repository: Path, tags: list[str], wanted: str):
+    for tag in tags:
+        git(repository, "tag", tag)
+    git(repository, "tag", "-a", "-m", "annotated", "nightly")
+    assert known(repository).version == wanted
+
+
+def test_tag_of_an_older_commit_does_not_count(repository: Path):
+    git(repository, "tag", "v1.2.3")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "second")
+    assert known(repository).version.startswith("v0.0.0-20260102030405-")
+
+
+def test_module_in_a_subdirectory_has_its_own_tags(repository: Path):
+    (repository / "api").mkdir()
+    git(repository, "tag", "v9.0.0")
+    git(repository, "tag", "api/v1.2.3")
+    assert known(repository / "api").version == "v1.2.3"
+    assert known(repository).version == "v9.0.0"
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("https://example.com/a/b.git", "https://example.com/a/b.git"),
+        ("https://user:secret@example.com/a/b", "https://example.com/a/b"),
+        ("https://secret@example.com:8443/a?private_token=secret#x", "https://example.com:8443/a"),
+        ("ssh://git@example.com:22/a/b", "ssh://git@example.com:22/a/b"),
+        ("ssh://git:secret@[2001:db8::1]/a", "ssh://git@[2001:db8::1]/a"),
+        ("git@example.com:a/b.git", "ssh://git@example.com/a/b.git"),
+        ("example.com:a/b.git", "ssh://example.com/a/b.git"),
+        ("user:secret@example.com:a/b", ""),
+        ("/home/me/secret", ""),
+        ("../secret", ""),
+        ("file:///home/me/secret", ""),
+        ("ext::sh -c secret", ""),
+        ("https://[broken/secret", ""),
+        ("https://example.com:secret/a", ""),
+    ],
+)
+def test_source_is_the_remote_without_secrets_or_paths(repository: Path, url: str, wanted: str):
+    git(repository, "config", "remote.origin.url", url)
+    assert known(repository).source == wanted
+
+
+def test_source_is_origin_or_the_only_remote(repository: Path):
+    git(repository, "remote", "add", "upstream", "https://example.com/up")
+    assert known(repository).source == "https://example.com/up"
+    git(repository, "remote", "add", "fork", "https://example.com/fork")
+    assert known(repository).source == ""
+    git(repository, "remote", "add", "origin", "https://example.com/origin")
+    assert known(repository).source == "https://example.com/origin"
+
+
+def test_rewritten_urls_with_tokens_stay_out(repository: Path):
+    git(repository, "remote", "add", "origin", "https://example.com/a")
+    git(repository, "config", "url.https://token@example.com/.insteadOf", "https://example.com/")
+    assert known(repository).source == "https://example.com/a"
+
+
+def test_worktree_and_submodule_are_repositories(repository: Path, tmp_path: Path):
+    git(repository, "worktree", "add", "-q", str(tmp_path / "tree"), "-b", "side")
+    assert known(tmp_path / "tree").revision == git(repository, "rev-parse", "HEAD")
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    git(outer, "init", "-q")
+    git(outer, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add",
+        str(repository), "sub")  # fmt: skip
+    git(outer, "commit", "-q", "-m", "with submodule")
+    assert known(outer / "sub").revision == git(repository, "rev-parse", "HEAD")
+    assert known(outer).revision == git(outer, "rev-parse", "HEAD")
+    (outer / "sub" / "new").touch()
+    assert known(outer).dirty
+
+
+def test_shallow_clone_says_that_a_tag_may_be_missing(repository: Path, tmp_path: Path):
+    git(repository, "tag", "v1.0.0")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "second")
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{repository}", "shallow")
+    found = known(tmp_path / "shallow")
+    assert found.revision == git(repository, "rev-parse", "HEAD")
+    assert "shallow" in found.note
+    assert "\n" not in found.note
+
+
+def test_no_repository(tmp_path: Path):
+    assert "no git repository" in reason(tmp_path, GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
+
+
+def test_bare_repository(repository: Path, tmp_path: Path):
+    git(tmp_path, "clone", "-q", "--bare", str(repository), "bare")
+    assert "bare" in reason(tmp_path / "bare")
+    assert "bare" in reason(repository / ".git")
+
+
+def test_repository_without_a_commit(tmp_path: Path):
+    git(tmp_path, "init", "-q")
+    assert "no commit" in reason(tmp_path)
+
+
+def test_broken_repositories(repository: Path, tmp_path: Path):
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / ".git").write_text("gitdir: /nonexistent/worktrees/gone\n")
+    assert "no git repository" in reason(tmp_path / "gone")
+    (repository / ".git" / "config").write_text("[core\n")
+    assert "git rev-parse failed" in reason(repository)
+
+
+def test_missing_commit_object(repository: Path):
+    shutil.rmtree(repository / ".git" / "objects")
+    (repository / ".git" / "objects").mkdir()
+    assert "no commit" in reason(repository)
+
+
+def test_repository_of_another_user(repository: Path):
+    words = reason(repository, GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+    assert "belongs to another user" in words
+    assert "safe.directory" in words
+
+
+def test_no_git_on_path(repository: Path, tmp_path: Path):
+    assert "not installed" in reason(repository, PATH=str(tmp_path))
+
+
+def test_language_of_the_user_does_not_matter(tmp_path: Path):
+    words = reason(
+        tmp_path, LANG="de_DE.UTF-8", LANGUAGE="de", GIT_CEILING_DIRECTORIES=str(tmp_path.parent)
+    )
+    assert "no git repository" in words
+
+
+def test_cancel_reaches_the_caller(repository: Path):
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        git_facts(str(repository), ENV, token)
