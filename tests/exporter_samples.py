@@ -3,17 +3,27 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from typing import BinaryIO
 
 from wherry.exporters.blobs import ExportedImage
-from wherry.fstree.layer import Compression, CompressionKind, write_layer
+from wherry.fstree.tar import write_tar
 from wherry.fstree.tree import Directory, File, Inline, Symlink, Tree, make_tree
-from wherry.oci.digest import Digest
-from wherry.oci.image import Descriptor, Image, ImageConfig, Layer, RunConfig, make_image, pairs
+from wherry.oci.digest import Digest, sha256
+from wherry.oci.image import (
+    LAYER_GZIP,
+    LAYER_TAR,
+    Descriptor,
+    Image,
+    ImageConfig,
+    Layer,
+    RunConfig,
+    make_image,
+    pairs,
+)
 from wherry.oci.platform import Platform
 from wherry.oci.reference import parse_reference
-from wherry.process.cancel import CancelToken
 
 CREATED = "1970-01-01T00:00:00Z"
 
@@ -31,11 +41,15 @@ class MemoryBlobs:
         return io.BytesIO(self.data[digest])
 
 
-def make_layer(blobs: MemoryBlobs, tree: Tree, kind: CompressionKind) -> Layer:
+def make_layer(blobs: MemoryBlobs, tree: Tree, media_type: str) -> Layer:
     buffer = io.BytesIO()
-    written = write_layer(tree, buffer, 0, Compression(kind), 1, CancelToken())
-    blobs.data[written.digest] = buffer.getvalue()
-    return Layer(Descriptor(written.media_type, written.digest, written.size), written.diff_id)
+    write_tar(tree, buffer.write, 0)
+    data = buffer.getvalue()
+    diff_id = sha256(data)
+    if media_type == LAYER_GZIP:
+        data = gzip.compress(data, mtime=0)
+    blobs.data[sha256(data)] = data
+    return Layer(Descriptor(media_type, sha256(data), len(data)), diff_id)
 
 
 def sample_trees(binary: bytes = b"\x7fELF binary") -> tuple[Tree, Tree]:
@@ -56,8 +70,8 @@ def sample_export(binary: bytes = b"\x7fELF binary", *names: str) -> ExportedIma
     blobs = MemoryBlobs()
     base, app = sample_trees(binary)
     layers = (
-        make_layer(blobs, base, CompressionKind.GZIP),
-        make_layer(blobs, app, CompressionKind.UNCOMPRESSED),
+        make_layer(blobs, base, LAYER_GZIP),
+        make_layer(blobs, app, LAYER_TAR),
     )
     run = RunConfig(user="65532:65532", env=("PATH=/app",), entrypoint=("/app/movies",))
     config = ImageConfig(Platform("linux", "amd64"), CREATED, run, (), ())

@@ -16,7 +16,7 @@ import tzdata
 from wherry.bases import static
 from wherry.bases.static import static_data_versions, static_tree
 from wherry.errors import MachineError
-from wherry.fstree.layer import Compression, CompressionKind, write_layer
+from wherry.fstree.layer import Compression, CompressionKind, Writing, write_layer
 from wherry.fstree.tree import Directory, File, HardLink, Inline, OnDisk, Symlink, Tree
 from wherry.fstree.unpack import Ownership, unpack_layer
 from wherry.process.cancel import CancelToken
@@ -144,14 +144,14 @@ def test_no_path_of_this_machine_is_in_it(tree: Tree) -> None:
             assert home not in entry.content.data
     out = io.BytesIO()
     plain = Compression(CompressionKind.UNCOMPRESSED)
-    write_layer(tree, out, 0, plain, 1, CancelToken())
+    write_layer(tree, out, 0, Writing(plain, 1), CancelToken())
     assert home not in out.getvalue()
     assert sys.prefix.encode() not in out.getvalue()
 
 
 def test_it_unpacks_for_a_plain_user(tree: Tree, tmp_path: Path) -> None:
     out = io.BytesIO()
-    write_layer(tree, out, 0, Compression(CompressionKind.UNCOMPRESSED), 1, CancelToken())
+    write_layer(tree, out, 0, Writing(Compression(CompressionKind.UNCOMPRESSED), 1), CancelToken())
     out.seek(0)
     assert unpack_layer(out, str(tmp_path), Ownership.IGNORE) == ()
     assert (tmp_path / "var/run").resolve() == (tmp_path / "run").resolve()

@@ -14,10 +14,9 @@ from exporter_samples import MemoryBlobs, make_layer, sample_export
 from wherry.errors import MachineError
 from wherry.exporters.blobs import ExportedImage
 from wherry.exporters.local import write_local
-from wherry.fstree.layer import CompressionKind
 from wherry.fstree.tree import File, HardLink, Inline, make_tree
 from wherry.oci.digest import sha256
-from wherry.oci.image import LAYER_TAR, Descriptor, Layer, make_image
+from wherry.oci.image import LAYER_GZIP, LAYER_TAR, Descriptor, Layer, make_image
 from wherry.process.cancel import Cancelled, CancelToken
 
 
@@ -32,7 +31,7 @@ def mode(path: Path) -> int:
 def with_layer(exported: ExportedImage, *entries: File | HardLink) -> ExportedImage:
     blobs = exported.blobs
     assert isinstance(blobs, MemoryBlobs)
-    layer = make_layer(blobs, make_tree(entries), CompressionKind.GZIP)
+    layer = make_layer(blobs, make_tree(entries), LAYER_GZIP)
     image = make_image((*exported.image.layers, layer), exported.image.config)
     return ExportedImage(image, blobs)
 

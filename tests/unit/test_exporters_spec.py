@@ -54,6 +54,7 @@ def test_what_buildx_users_write_is_understood(text: str, wanted: OutputSpec):
         ("type=oci,dest=a,dest=b", "'dest' is there twice"),
         ("type=oci,dest=x,tar=maybe", "neither true nor false"),
         ("type=oci,dest=x/", "is a directory, not a file"),
+        ("type=oci,dest=x,name=Upper", "a repository name is lower case"),
         ("type=oci,tar=false", "needs a directory"),
         ("type=oci,dest=-,tar=false", "needs a directory"),
         ("type=local", "needs a directory"),

@@ -141,6 +141,18 @@ def test_a_replaced_record_leaves_its_blob_to_whoever_read_it(store, clock):
         assert user.blobs.read(digest)
 
 
+def test_a_record_of_a_long_build_vouches_for_its_blobs(store, clock):
+    with open_store(store.path, clock=clock) as long:
+        digest = long.blobs.put(b"written early")
+        clock.time += 5 * HOUR
+        long.records.put("layer", "k", b"v", [digest])
+    with open_store(store.path, clock=clock) as user:
+        assert user.records.get("layer", "k") == b"v"
+        store.records.delete("layer", "k")
+        store.prune(everything=True)
+        assert user.blobs.read(digest) == b"written early"
+
+
 def test_an_orphan_found_by_has_stays_for_the_finder(store, clock):
     digest = store.blobs.put(b"orphan")
     clock.time += 5 * HOUR

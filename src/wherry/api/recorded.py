@@ -60,7 +60,8 @@ class RecordStore(Protocol):
 
 def codec() -> str:
     """The zlib that writes gzip layers: its bytes differ between families, not within one."""
-    return "zlib-ng" if hasattr(zlib, "ZLIBNG_VERSION") else "zlib"
+    family = "zlib-ng" if hasattr(zlib, "ZLIBNG_VERSION") else "zlib"
+    return f"{family} {zlib.ZLIB_RUNTIME_VERSION}"
 
 
 def directory_of(request: BuildRequest) -> tuple[str, str]:

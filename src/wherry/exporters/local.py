@@ -20,7 +20,7 @@ from typing import BinaryIO
 from wherry.errors import MachineError, UsageError
 from wherry.exporters.blobs import ExportedImage, VerifyingReader
 from wherry.exporters.directories import make_directory, undone_on_error
-from wherry.exporters.staging import explained
+from wherry.exporters.staging import explained, output_error
 from wherry.fstree.removal import OpenDirectory, remove_tree
 from wherry.fstree.unpack import Ownership, Skipped, unpack_layer
 from wherry.oci.image import LAYER_TAR, Descriptor
@@ -67,7 +67,13 @@ def _unpack(
         reader = VerifyingReader(file, layer)
         stream = _decompressed(reader, layer)
         name = f"the layer {layer.digest.short}"
-        skipped = unpack_layer(stream, root, Ownership.IGNORE, name=name, cancel=cancel)
+        try:
+            skipped = unpack_layer(stream, root, Ownership.IGNORE, name=name, cancel=cancel)
+        except MachineError as error:
+            if isinstance(error.__cause__, OSError):
+                # The user knows the destination, not the layer.
+                raise output_error(error.__cause__, os.path.dirname(root)) from error
+            raise
         reader.finish()
     return skipped
 

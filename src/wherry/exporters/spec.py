@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wherry.errors import UsageError, near
+from wherry.oci.reference import parse_reference
 
 STDOUT = "-"
 
@@ -118,6 +119,9 @@ def _oci(text: str, attributes: dict[str, str], cwd: str) -> OutputSpec:
     if word not in _BOOLEANS:
         raise _wrong(text, f"tar={word} is neither true nor false")
     names = tuple(name.strip() for name in attributes.get("name", "").split(",") if name.strip())
+    for name in names:
+        # A wrong name is told now, not after the build.
+        parse_reference(name)
     dest = attributes.get("dest", "")
     if not _BOOLEANS[word]:
         return OutputSpec(OutputKind.OCI, _directory(text, dest, cwd), False, names)

@@ -9,13 +9,16 @@ bounded number of blocks is in flight: memory does not grow with the input.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
+
+from wherry.fstree.pieces import EarlierPieces, Piece, piece_key
 
 BLOCK: Final = 1 << 20
 _WINDOW: Final = 32 << 10
@@ -28,21 +31,32 @@ class BlockGzip:
 
     Use it as a context manager: leaving the block finishes the stream, leaving it by an exception
     drops what is in flight and waits for the threads. The bytes depend on the input, the level and
-    the zlib in use, never on how the input was cut into writes, nor on `workers`.
+    the zlib in use, never on how the input was cut into writes, nor on `workers` or `earlier`.
     """
 
-    def __init__(self, out: Callable[[bytes], object], *, level: int = 1, workers: int = 2) -> None:
-        self._out = out
+    def __init__(
+        self,
+        out: Callable[[bytes], object],
+        *,
+        level: int = 1,
+        workers: int = 2,
+        earlier: EarlierPieces | None = None,
+    ) -> None:
+        self._raw_out = out
+        self._offset = 0
+        self._earlier = earlier
+        # Where each block's compressed bytes lie: what a later layer may copy.
+        self.pieces: list[Piece] = []
         self._level = level
         self._pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="gzip")
         # One block for each worker, and as many waiting, so that no worker runs dry.
         self._limit = 2 * max(workers, 1)
-        self._flying: deque[Future[bytes]] = deque()
+        self._flying: deque[Future[_Deflated]] = deque()
         self._pending = bytearray()
         self._window = b""
         self._crc = 0
         self._size = 0
-        out(_header(level))
+        self._out(_header(level))
 
     def write(self, data: bytes) -> None:
         """Take the next bytes; may wait for a block in flight, and call `out`."""
@@ -61,7 +75,7 @@ class BlockGzip:
         if self._pending:
             self._submit()
         while self._flying:
-            self._out(self._flying.popleft().result())
+            self._land()
         self._pool.shutdown()
         self._out(_END + struct.pack("<II", self._crc, self._size & 0xFFFFFFFF))
 
@@ -88,15 +102,37 @@ class BlockGzip:
     def _submit(self) -> None:
         block = bytes(self._pending)
         self._pending.clear()
-        self._flying.append(self._pool.submit(_deflate, block, self._window, self._level))
+        job = self._pool.submit(_deflate, block, self._window, self._level, self._earlier)
+        self._flying.append(job)
         self._window = block[-_WINDOW:]
         while len(self._flying) > self._limit:
-            self._out(self._flying.popleft().result())
+            self._land()
+
+    def _land(self) -> None:
+        done = self._flying.popleft().result()
+        self.pieces.append(Piece(done.key, self._offset, len(done.data), done.digest))
+        self._out(done.data)
+
+    def _out(self, data: bytes) -> None:
+        self._offset += len(data)
+        self._raw_out(data)
 
 
-def _deflate(block: bytes, window: bytes, level: int) -> bytes:
-    deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=window)
-    return deflate.compress(block) + deflate.flush(zlib.Z_SYNC_FLUSH)
+class _Deflated(NamedTuple):
+    """A compressed block: its key, its bytes, their digest."""
+
+    key: bytes
+    data: bytes
+    digest: bytes
+
+
+def _deflate(block: bytes, window: bytes, level: int, earlier: EarlierPieces | None) -> _Deflated:
+    key = piece_key(window, block)
+    data = earlier.find(key) if earlier is not None else None
+    if data is None:
+        deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=window)
+        data = deflate.compress(block) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    return _Deflated(key, data, hashlib.sha256(data).digest())
 
 
 def _header(level: int) -> bytes:

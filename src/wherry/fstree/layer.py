@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from wherry.errors import UsageError
 from wherry.fstree.gzipped import BlockGzip
+from wherry.fstree.pieces import EarlierPieces, Piece
 from wherry.fstree.tar import write_tar
 from wherry.fstree.tree import Tree
 from wherry.oci.digest import Digest
@@ -54,12 +54,24 @@ class Compression:
 
 
 class WrittenLayer(NamedTuple):
-    """What `write_layer` wrote: digest of the tar, digest and size of the blob, its media type."""
+    """What `write_layer` wrote: digest of the tar, digest and size of the blob, its media type.
+
+    `pieces` are where the blob's compressed blocks lie, for a later layer that is nearly the same.
+    """
 
     diff_id: Digest
     digest: Digest
     size: int
     media_type: str
+    pieces: tuple[Piece, ...] = ()
+
+
+class Writing(NamedTuple):
+    """How to write a layer: compression, threads for it, pieces of an earlier layer to copy."""
+
+    compression: Compression = Compression()
+    workers: int = 2
+    earlier: EarlierPieces | None = None
 
 
 class LayerSink(Protocol):
@@ -70,35 +82,36 @@ class LayerSink(Protocol):
 
 
 def write_layer(
-    tree: Tree,
-    sink: LayerSink,
-    mtime: int,
-    compression: Compression,
-    workers: int,
-    cancel: CancelToken,
+    tree: Tree, sink: LayerSink, mtime: int, writing: Writing, cancel: CancelToken
 ) -> WrittenLayer:
-    """Write `tree` as a layer blob to `sink`, with `workers` threads for compression.
+    """Write `tree` as a layer blob to `sink`.
 
     `sink` is used from this thread only. Raises `BuildError` where a file changed meanwhile,
     `Cancelled` between two blocks, and whatever `sink` raises; then the blob is incomplete.
     """
     blob = _Measured(sink.write)
-    with _compressor(blob, compression, workers) as compressor:
-        tar = _Measured(compressor.write)
-        blocks = _Blocks(tar.write, cancel)
-        write_tar(tree, blocks.write, mtime)
-        blocks.flush()
-    return WrittenLayer(tar.digest, blob.digest, blob.size, compression.media_type)
+    pieces: tuple[Piece, ...] = ()
+    if writing.compression.kind is CompressionKind.GZIP:
+        level = writing.compression.level
+        with BlockGzip(
+            blob.write, level=level, workers=writing.workers, earlier=writing.earlier
+        ) as gzip:
+            tar = _write(tree, gzip.write, mtime, cancel)
+        pieces = tuple(gzip.pieces)
+    else:
+        tar = _write(tree, blob.write, mtime, cancel)
+    media_type = writing.compression.media_type
+    return WrittenLayer(tar.digest, blob.digest, blob.size, media_type, pieces)
 
 
-def _compressor(
-    blob: LayerSink, compression: Compression, workers: int
-) -> AbstractContextManager[LayerSink]:
-    match compression.kind:
-        case CompressionKind.GZIP:
-            return BlockGzip(blob.write, level=compression.level, workers=workers)
-        case CompressionKind.UNCOMPRESSED:
-            return nullcontext(blob)
+def _write(
+    tree: Tree, out: Callable[[bytes], object], mtime: int, cancel: CancelToken
+) -> _Measured:
+    tar = _Measured(out)
+    blocks = _Blocks(tar.write, cancel)
+    write_tar(tree, blocks.write, mtime)
+    blocks.flush()
+    return tar
 
 
 class _Measured:

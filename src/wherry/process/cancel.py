@@ -51,12 +51,11 @@ class CancelToken:
     def on_cancel(self, callback: Callable[[], None]) -> Iterator[None]:
         """Call `callback` if the token is cancelled inside the block (or already was)."""
         with self._lock:
-            late = self._cancelled
             key = self._next
             self._next += 1
-            if not late:
-                self._callbacks[key] = callback
-        if late:
+            self._callbacks[key] = callback
+        # Asked after it is there: a signal handler may cancel in the middle of the lines above.
+        if self._cancelled and self._callbacks.pop(key, None) is not None:
             callback()
         try:
             yield

@@ -92,8 +92,8 @@ def run(
         reader.start()
         try:
             stdout = process.stdout.read() if process.stdout else b""
-            process.wait()
             reader.join()
+            process.wait()
         except BaseException:
             kill_group(process)
             raise
@@ -112,8 +112,9 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill_hard(process: subprocess.Popen[bytes]) -> None:
-    # poll() is None: not yet reaped, so that the number cannot belong to another group.
-    if process.poll() is None:
+    # Not yet reaped, so that the number cannot belong to another group; poll() would reap. `run`
+    # reaps once nobody has its pipes any more: a child that ignores SIGTERM is ended here, too.
+    if process.returncode is None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
 

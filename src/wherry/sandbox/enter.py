@@ -3,8 +3,9 @@
 
 Started by the worker as process 1 of a new pid namespace, it makes the mounts that the bundle's
 config.json names, moves into the root tree, takes the user's ids and capabilities and becomes the
-program. Once it has moved, Python's own modules cannot be imported any more. No seccomp and no cgroup: what holds the program is the user namespace. A failure goes to
-the descriptor ERRORS as JSON; its end-of-file means that the program runs.
+program. Once it has moved, Python's own modules cannot be imported any more. No seccomp and no
+cgroup: what holds the program is the user namespace. A failure goes to the descriptor ERRORS as
+JSON; its end-of-file means that the program runs.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def is_mapped(ids: frozenset[int], mapping: Mapping, facts: HostFacts) -> bool:
         case Mapping.ROOT:
             return True
         case Mapping.RANGES:
-            return max(ids) <= facts.ranges
+            return max(ids) < facts.ranges
         case Mapping.ONE:
             return ids == {0}
 

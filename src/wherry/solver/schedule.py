@@ -5,7 +5,8 @@ One thread, the caller's, owns all state; workers only take a task and hand its 
 queue, so that nothing here needs a lock. For each task: its definition key is looked up first and
 a hit ends the walk there, its inputs never run; else the inputs are made, the content key is
 looked up (early cutoff), and only then the operation runs. Tasks with equal keys share one run.
-The first failure cancels everything still running and is raised once all of it has stopped.
+The first failure cancels everything still running and is raised once all of it has stopped; the
+caller's own token is only listened to.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ class _Node(Generic[R]):
         self.result: R | None = None
         # The task whose run this one shares, where their keys are equal.
         self.leader: _Node[R] | None = None
+        # Tasks that wait for this one's end, and the number of ends this one waits for.
+        self.users: list[_Node[R]] = []
+        self.missing = 0
 
 
 class _Ended(Generic[R]):
@@ -69,26 +73,35 @@ class Solver(Generic[R]):
         Raises the first failure (`WherryError` or a fault), or `Cancelled`. When it returns or
         raises, no worker of this call is running.
         """
-        return _Solve(self, tasks).results(targets)
+        # A token of its own: a failure stops this solve, and not what else the caller does.
+        stop = CancelToken()
+        worker = _Worker(self._cache, self._sink, stop)
+        with self._cancel.on_cancel(stop.cancel):
+            results = _Solve(tasks, worker, self._cancel, self._jobs).results(targets)
+        self._cancel.check()
+        return results
 
-    # The parts below are used by `_Solve` only; they read no state of a solve.
 
-    def lookup(self, key: CacheKey) -> R | None:
-        """Ask the cache."""
-        return self._cache.lookup(key)
+class _Worker(Generic[R]):
+    """What threads do with one task; holds no state of a solve."""
+
+    def __init__(self, cache: Cache[R], sink: Sink, stop: CancelToken) -> None:
+        self.cache = cache
+        self.stop = stop
+        self._sink = sink
 
     def perform(self, node: _Node[R], inputs: tuple[R, ...]) -> R:
-        """Run one task in a worker thread, with its events."""
-        step = Step(node.number, node.task.name, self._sink, self._cancel)
+        """Run one task, with its events."""
+        step = Step(node.number, node.task.name, self._sink, self.stop)
         outcome = Outcome.FAILED
         try:
-            self._cancel.check()
+            self.stop.check()
             content = node.task.operation.content(inputs)
-            found = self._cache.lookup(content) if content is not None else None
+            found = self.cache.lookup(content) if content is not None else None
             result = found if found is not None else node.task.operation.run(inputs, step)
             for key in (node.definition, content if found is None else None):
                 if key is not None:
-                    self._cache.save(key, result)
+                    self.cache.save(key, result)
             outcome = Outcome.DONE if found is None else Outcome.CACHED
         except Cancelled:
             outcome = Outcome.CANCELLED
@@ -99,24 +112,18 @@ class Solver(Generic[R]):
 
     def announce_cached(self, node: _Node[R]) -> None:
         """Tell that a task was answered from the cache."""
-        Step(node.number, node.task.name, self._sink, self._cancel).end(Outcome.CACHED)
-
-    @property
-    def cancel(self) -> CancelToken:
-        """The token that stops this solver's work."""
-        return self._cancel
-
-    @property
-    def jobs(self) -> int:
-        """How many tasks run at once."""
-        return self._jobs
+        Step(node.number, node.task.name, self._sink, self.stop).end(Outcome.CACHED)
 
 
 class _Solve(Generic[R]):
-    """The state of one call of `solve`."""
+    """The state of one call of `solve`, owned by the thread that made it."""
 
-    def __init__(self, solver: Solver[R], tasks: Sequence[Task[R]]) -> None:
-        self._solver = solver
+    def __init__(
+        self, tasks: Sequence[Task[R]], worker: _Worker[R], outer: CancelToken, jobs: int
+    ) -> None:
+        self._worker = worker
+        self._outer = outer
+        self._jobs = jobs
         self._nodes = [_Node(number, task) for number, task in enumerate(tasks)]
         self._by_key: dict[Digest, _Node[R]] = {}
         self._ready: deque[_Node[R]] = deque()
@@ -128,13 +135,20 @@ class _Solve(Generic[R]):
         self._set_definitions()
         for target in targets:
             self._want(self._nodes[target])
-        self._start_ready()
-        while self._running:
-            self._take(self._ended.get())
+        try:
             self._start_ready()
+            while self._running:
+                self._take(self._ended.get())
+                self._start_ready()
+        except BaseException:
+            # Ctrl-C in the owner's thread, or no thread to be had: the workers stop first.
+            self._worker.stop.cancel()
+            while self._running:
+                self._take(self._ended.get())
+            raise
         if self._failure is not None:
             raise self._failure
-        self._solver.cancel.check()
+        self._worker.stop.check()
         return tuple(self._result(self._nodes[target]) for target in targets)
 
     def _set_definitions(self) -> None:
@@ -147,6 +161,7 @@ class _Solve(Generic[R]):
     def _want(self, wanted: _Node[R]) -> None:
         """Walk down from a task that is needed; iterative, graphs may be deep."""
         stack = [wanted]
+        walked: list[_Node[R]] = []
         while stack:
             node = stack.pop()
             if node.state is not _State.UNSEEN:
@@ -154,13 +169,23 @@ class _Solve(Generic[R]):
             node.state = _State.WAITING
             if self._shares(node):
                 continue
-            found = self._solver.lookup(node.definition) if node.definition else None
+            found = self._worker.cache.lookup(node.definition) if node.definition else None
             if found is not None:
                 node.state, node.result = _State.DONE, found
-                self._solver.announce_cached(node)
+                self._worker.announce_cached(node)
                 continue
+            walked.append(node)
             stack.extend(self._nodes[item] for item in node.task.inputs)
-        self._enqueue_ready()
+        for node in walked:
+            self._wait_for_inputs(node)
+
+    def _wait_for_inputs(self, node: _Node[R]) -> None:
+        for item in node.task.inputs:
+            source = self._nodes[item].leader or self._nodes[item]
+            if source.state is not _State.DONE:
+                source.users.append(node)
+                node.missing += 1
+        self._enqueue_if_ready(node)
 
     def _shares(self, node: _Node[R]) -> bool:
         if node.definition is None:
@@ -171,18 +196,10 @@ class _Solve(Generic[R]):
         node.leader = leader
         return True
 
-    def _enqueue_ready(self) -> None:
-        for node in self._nodes:
-            if (
-                node.state is _State.WAITING
-                and node.leader is None
-                and all(self._is_done(self._nodes[item]) for item in node.task.inputs)
-            ):
-                node.state = _State.READY
-                self._ready.append(node)
-
-    def _is_done(self, node: _Node[R]) -> bool:
-        return (node.leader or node).state is _State.DONE
+    def _enqueue_if_ready(self, node: _Node[R]) -> None:
+        if node.missing == 0:
+            node.state = _State.READY
+            self._ready.append(node)
 
     def _result(self, node: _Node[R]) -> R:
         result = (node.leader or node).result
@@ -190,19 +207,19 @@ class _Solve(Generic[R]):
         return result
 
     def _start_ready(self) -> None:
-        if self._failure is not None or self._solver.cancel.cancelled:
+        if self._worker.stop.cancelled:
             self._ready.clear()
             return
-        while self._ready and self._running < self._solver.jobs:
+        while self._ready and self._running < self._jobs:
             node = self._ready.popleft()
             node.state = _State.RUNNING
-            self._running += 1
             inputs = tuple(self._result(self._nodes[item]) for item in node.task.inputs)
             threading.Thread(target=self._work, args=(node, inputs), daemon=True).start()
+            self._running += 1
 
     def _work(self, node: _Node[R], inputs: tuple[R, ...]) -> None:
         try:
-            ended = _Ended(node, self._solver.perform(node, inputs), None)
+            ended = _Ended(node, self._worker.perform(node, inputs), None)
         except BaseException as error:  # noqa: BLE001 - a thread's border: the owner raises it
             ended = _Ended(node, None, error)
         self._ended.put(ended)
@@ -211,8 +228,13 @@ class _Solve(Generic[R]):
         self._running -= 1
         ended.node.state, ended.node.result = _State.DONE, ended.result
         if ended.error is None:
-            self._enqueue_ready()
-        elif self._failure is None or isinstance(self._failure, Cancelled):
-            # A task that stopped because another failed says Cancelled: never the reason.
+            for user in ended.node.users:
+                user.missing -= 1
+                self._enqueue_if_ready(user)
+            return
+        # A task that stopped because another failed says Cancelled: never the reason, unless the
+        # caller's token was cancelled first.
+        by_failure = isinstance(self._failure, Cancelled) and not self._outer.cancelled
+        if self._failure is None or by_failure:
             self._failure = ended.error
-            self._solver.cancel.cancel()
+            self._worker.stop.cancel()

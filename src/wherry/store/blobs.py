@@ -46,16 +46,19 @@ class Blobs:
             raise machine_error(error, path) from error
         if size is not None and status.st_size != size:
             return False
-        return status.st_mtime >= self._session.start or not self.touch((digest,))
-
-    def touch(self, digests: Iterable[Digest]) -> tuple[str, ...]:
-        """Mark blobs as used; returns the paths of those that are missing."""
+        if status.st_mtime >= self._session.start:
+            return True
         with self._session.gate():
-            return self._session.touch(self.path(digest) for digest in digests)
+            return not self.touch((digest,), self._session.now())
 
-    def keep(self, digests: Iterable[Digest]) -> None:
+    def touch(self, digests: Iterable[Digest], stamp: float) -> tuple[str, ...]:
+        """`Session.touch` for blobs: the holder of the gate gets the paths of missing ones."""
+        return self._session.touch((self.path(digest) for digest in digests), stamp)
+
+    def keep(self, digests: Iterable[Digest], stamp: float) -> None:
         """Mark blobs as used and lasting; raises `MachineError` if one is missing."""
-        missing = self.touch(digests)
+        with self._session.gate():
+            missing = self.touch(digests, stamp)
         if missing:
             raise _missing(missing[0])
         self.barrier()

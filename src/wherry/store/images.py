@@ -15,7 +15,7 @@ from wherry.oci.digest import Digest, parse_digest
 from wherry.oci.reference import Reference, parse_reference
 from wherry.store.blobs import Blobs
 from wherry.store.database import Database
-from wherry.store.records import Records
+from wherry.store.records import Pinning, Records
 from wherry.store.session import Session
 
 if TYPE_CHECKING:
@@ -50,10 +50,11 @@ class Images:
 
         pinned = self._reachable(descriptor.digest)
         value = canonical_json(descriptor.as_json())
-        self._blobs.keep(pinned)
+        stamp = self._session.now()
+        self._blobs.keep(pinned, stamp)
         self._session.trace("tag-before")
         with self._database.transaction():
-            self._records.write(KIND, str(descriptor.digest), value, pinned)
+            self._records.write(KIND, str(descriptor.digest), Pinning(value, pinned, stamp))
             self._database.rows(
                 "INSERT OR REPLACE INTO tags VALUES (?, ?, ?)",
                 _name(reference), str(descriptor.digest), created,

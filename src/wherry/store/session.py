@@ -56,13 +56,17 @@ class Session:
         finally:
             os.close(fd)
 
-    def touch(self, paths: Iterable[str]) -> tuple[str, ...]:
-        """Mark files as used, under the gate held by the caller; returns those that are gone."""
-        gone = []
+    def touch(self, paths: Iterable[str], stamp: float) -> tuple[str, ...]:
+        """Mark files as used in the hour of `stamp`; returns those that are gone.
+
+        For the holder of the gate. A record that bears the same stamp can vouch for the files: to
+        whom the record is fresh, they are.
+        """
+        gone, hour = [], stamp // EPOCH_SECONDS * EPOCH_SECONDS
         for path in paths:
             try:
-                if os.stat(path).st_mtime < self.start:
-                    os.utime(path, (self.now(), self.now()))
+                if os.stat(path).st_mtime < hour:
+                    os.utime(path, (stamp, stamp))
             except FileNotFoundError:
                 gone.append(path)
             except OSError:

@@ -119,7 +119,9 @@ class GoBuildOperation:
         path = f"{self.op.image_directory}/{name}"
         content = OnDisk(output, _digest_of(output), facts.size)
         tree = make_tree([File(path, content, 0o755)])
-        stored = store_layer(self.storage, tree, self.mtime, self.settings, step.cancel)
+        stored = store_layer(
+            self.storage, tree, self.mtime, self.settings, step.cancel, f"{output}.pieces"
+        )
         self.trace("layer-stored")
         step.remark(_megabytes(facts.size))
         go_version = facts.build_info.go_version if facts.build_info else ""

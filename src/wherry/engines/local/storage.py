@@ -6,16 +6,18 @@ The store itself is in a lower room and injected; these protocols are all the en
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import NamedTuple, Protocol
 
 from wherry.engines.local.results import Built, decode_layer, encode_layer
-from wherry.fstree.layer import Compression, write_layer
+from wherry.fstree.layer import Compression, Writing, write_layer
+from wherry.fstree.pieces import EarlierPieces, decode_index, encode_index
 from wherry.fstree.tree import Tree
 from wherry.graph.keys import CacheKey
 from wherry.oci.canonical import canonical_json
-from wherry.oci.digest import Digest, sha256
+from wherry.oci.digest import Digest, parse_digest, sha256
 from wherry.oci.image import Descriptor, Layer
 from wherry.process.cancel import CancelToken
 
@@ -35,6 +37,9 @@ class Blobs(Protocol):
 
     def has(self, digest: Digest, size: int | None = None) -> bool:
         """Whether the blob is there, with that size."""
+
+    def path(self, digest: Digest) -> str:
+        """Where the blob is, if it is there."""
 
     def writer(self) -> AbstractContextManager[BlobWriter]:
         """Stage a blob; leaving without commit drops it."""
@@ -88,22 +93,57 @@ class LayerSettings(NamedTuple):
 
 
 def store_layer(
-    storage: Storage, tree: Tree, mtime: int, settings: LayerSettings, cancel: CancelToken
+    storage: Storage,
+    tree: Tree,
+    mtime: int,
+    settings: LayerSettings,
+    cancel: CancelToken,
+    index: str = "",
 ) -> Built:
-    """The tree's layer in the store: the one recorded for an equal tree, or written now."""
+    """The tree's layer in the store: the one recorded for an equal tree, or written now.
+
+    `index` is a file that this call alone uses; it remembers the pieces of the layer that was
+    written last, so that the next one is compressed only where it differs.
+    """
     digest = tree.digest
     key = _layer_key(digest, mtime, settings)
     known = storage.records.get("layer", key)
     built = decode_layer(known) if known is not None else None
     if built is not None and is_whole(storage, built):
         return built
-    with storage.blobs.writer() as writer:
-        written = write_layer(tree, writer, mtime, settings.compression, settings.workers, cancel)
+    with _earlier(storage, settings, index) as earlier, storage.blobs.writer() as writer:
+        writing = Writing(settings.compression, settings.workers, earlier)
+        written = write_layer(tree, writer, mtime, writing, cancel)
         writer.commit(written.digest, written.size)
     descriptor = Descriptor(written.media_type, written.digest, written.size)
     layer = Layer(descriptor, written.diff_id)
     storage.records.put("layer", key, encode_layer(layer, digest, tree.size), (descriptor.digest,))
+    if index:
+        _remember(index, encode_index(written.pieces, _codec(settings), str(written.digest)))
     return Built(layer, digest, tree.size)
+
+
+def _earlier(storage: Storage, settings: LayerSettings, index: str) -> EarlierPieces:
+    try:
+        with open(index, "rb") as file:
+            pieces, blob = decode_index(file.read(), _codec(settings))
+    except OSError:
+        pieces, blob = (), ""
+    return EarlierPieces(pieces, storage.blobs.path(parse_digest(blob)) if pieces else "")
+
+
+def _remember(index: str, data: bytes) -> None:
+    # Only an aid to speed: no fsync, and a full disk is for the next real write to tell.
+    staged = f"{index}.new"
+    with suppress(OSError):
+        with open(staged, "wb") as file:
+            file.write(data)
+        os.replace(staged, index)
+
+
+def _codec(settings: LayerSettings) -> str:
+    compression = settings.compression
+    return f"{compression.kind} {compression.level} {settings.codec}"
 
 
 def is_whole(storage: Storage, built: Built) -> bool:

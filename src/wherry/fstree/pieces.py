@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compressed pieces of an earlier layer, so that what did not change is not compressed again.
+
+Two links of one program differ in few places. `BlockGzip` compresses fixed blocks, each by itself,
+so a block whose input (with the window before it) was compressed before gives the same bytes: they
+are copied from the earlier blob. Each piece is checked against its own digest before it is used; a
+blob that was pruned or damaged costs the compression, never a wrong byte.
+
+Index form, version 1: JSON `{"version": 1, "codec": TEXT, "blob": PATH-free name, "pieces":
+[[input digest, offset, size, piece digest], ...]}`, digests as sha256 in hex.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from typing import NamedTuple, Self
+
+_VERSION = 1
+
+
+class Piece(NamedTuple):
+    """One block's compressed bytes within a blob; digests are raw sha256."""
+
+    key: bytes
+    offset: int
+    size: int
+    digest: bytes
+
+
+def piece_key(window: bytes, block: bytes) -> bytes:
+    """What a block's compressed bytes depend on, for one codec and level."""
+    hasher = hashlib.sha256(len(window).to_bytes(4, "big"))
+    hasher.update(window)
+    hasher.update(block)
+    return hasher.digest()
+
+
+class EarlierPieces:
+    """The pieces of one earlier blob, for reading from several threads."""
+
+    def __init__(self, pieces: tuple[Piece, ...], path: str) -> None:
+        self._by_key = {piece.key: piece for piece in pieces}
+        self._fd = -1
+        if pieces:
+            with suppress(OSError):
+                self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def find(self, key: bytes) -> bytes | None:
+        """The compressed bytes of the block with that key, verified, or None."""
+        piece = self._by_key.get(key)
+        if piece is None or self._fd < 0:
+            return None
+        try:
+            data = os.pread(self._fd, piece.size, piece.offset)
+        except OSError:
+            return None
+        return data if hashlib.sha256(data).digest() == piece.digest else None
+
+    def close(self) -> None:
+        """Give the blob back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        self.close()
+
+
+def encode_index(pieces: tuple[Piece, ...], codec: str, blob: str) -> bytes:
+    """An index as bytes."""
+    rows = [[item.key.hex(), item.offset, item.size, item.digest.hex()] for item in pieces]
+    return json.dumps({"version": _VERSION, "codec": codec, "blob": blob, "pieces": rows}).encode()
+
+
+def decode_index(data: bytes, codec: str) -> tuple[tuple[Piece, ...], str]:
+    """Pieces and blob name of an index; none where it is of another codec, or unreadable."""
+    try:
+        value = json.loads(data)
+        if (value["version"], value["codec"]) != (_VERSION, codec):
+            return (), ""
+        rows = value["pieces"]
+        pieces = tuple(
+            Piece(bytes.fromhex(key), int(offset), int(size), bytes.fromhex(digest))
+            for key, offset, size, digest in rows
+        )
+        return pieces, str(value["blob"])
+    except (ValueError, KeyError, TypeError):
+        return (), ""

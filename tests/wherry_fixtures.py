@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of the whole command share: an environment, a module, a store, a way to start it.
+
+Every test has a HOME and a store of its own. Go's two caches are the ones of the user who runs the
+tests, so that the standard library is compiled once and not once a test.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from wherry.errors import MachineError
+from wherry.golang.toolchain import GoCommand, find_go
+
+GO_MOD = "module example.com/m\n\ngo 1.21\n"
+MAIN = 'package main\n\nfunc main() { println("x") }\n'
+# What reaches a test from the machine; all else of its environment stays out.
+_KEPT = ("PATH", "GOTOOLCHAIN", "GOPROXY", "GOSUMDB", "GONOSUMDB", "TMPDIR", "SSL_CERT_FILE",
+         "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
+         "no_proxy", "XDG_RUNTIME_DIR")  # fmt: skip
+
+Files = Mapping[str, str | bytes]
+Finished = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def go() -> GoCommand:
+    """The Go that wherry would use; tests that need one are skipped where there is none."""
+    try:
+        return find_go(os.environ)
+    except MachineError as error:
+        pytest.skip(f"no Go here: {error}")
+
+
+@pytest.fixture(scope="session")
+def go_caches(go: GoCommand) -> dict[str, str]:
+    """Go's caches of the user who runs the tests."""
+    asked = subprocess.run(
+        [go.path, "env", "-json", "GOCACHE", "GOMODCACHE"],
+        env={**os.environ, **dict(go.env)},
+        cwd="/",
+        check=True,
+        capture_output=True,
+    )
+    return dict(json.loads(asked.stdout))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home directory with nothing in it but Go's telemetry turned off."""
+    telemetry = tmp_path / "home" / ".config" / "go" / "telemetry"
+    telemetry.mkdir(parents=True)
+    (telemetry / "mode").write_text("off")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def go_env(home: Path, go_caches: dict[str, str]) -> dict[str, str]:
+    """A whole environment: empty HOME, no GOFLAGS, the user's Go caches and PATH."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {**kept, **go_caches, "HOME": str(home), "LC_ALL": "C.UTF-8"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Where this test's store will be."""
+    return tmp_path / "store"
+
+
+def write_module(root: Path, files: Files) -> Path:
+    """Write `files` (relative name: text or bytes) below `root`; go.mod and main.go by default."""
+    for name, content in {"go.mod": GO_MOD, **files}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            path.write_text(content)
+    return root
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Callable[..., Path]:
+    """`module()`: a smallest program in tmp_path/"mod"; `module({name: text}, "other")`: more."""
+
+    def make(files: Files | None = None, name: str = "mod") -> Path:
+        return write_module(tmp_path / name, {"main.go": MAIN} if files is None else files)
+
+    return make
+
+
+@pytest.fixture
+def wherry(go_env: dict[str, str], store: Path, tmp_path: Path) -> Callable[..., Finished]:
+    """`wherry("build", ".", cwd=…)`: run the command in this test's environment and store.
+
+    `env` replaces the environment whole (WHERRY_STORE is added), `more` adds to it.
+    """
+
+    def start(
+        *words: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        more: Mapping[str, str] | None = None,
+        timeout: float = 240,
+    ) -> Finished:
+        around = {"WHERRY_STORE": str(store), **(go_env if env is None else env), **(more or {})}
+        return subprocess.run(
+            [sys.executable, "-m", "wherry", *map(str, words)],
+            cwd=cwd or tmp_path,
+            env=around,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return start
