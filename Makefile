@@ -35,7 +35,7 @@ demo: ## see it work: build examples/movies, start it, ask it for /movies
 test: ## before every commit: make check, then all tests
 	@$(SETUP) packages dev go
 	@$(MAKE) --no-print-directory check
-	@$(SETUP) dev go -- $(BIN)/python -m pytest -ra -m 'not soak' $(PYTEST_ARGS)
+	@$(SETUP) dev go -- $(BIN)/python -m pytest -n 2 -ra -m "not soak" $(PYTEST_ARGS)
 
 check: ## while you write: lint, format, types, layering
 	@$(SETUP) dev

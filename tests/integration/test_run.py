@@ -228,7 +228,8 @@ def test_a_reader_that_goes_away_ends_the_program(runner: Runner) -> None:
         assert run.stdout is not None
         run.stdout.read(4096)
         run.stdout.close()
-        assert run.wait(20) == 128 + signal.SIGPIPE
+        # Process 1 of a pid namespace is not killed by SIGPIPE; its write fails.
+        assert run.wait(20) == 1
 
 
 def test_the_callers_files_keep_their_owner(runner: Runner) -> None:

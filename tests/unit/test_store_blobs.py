@@ -135,3 +135,35 @@ def test_barrier_syncs_each_directory_once(store, monkeypatch):
     store.barrier()
     store.barrier()
     assert synced == [f"{store.path}/blobs/sha256"]
+
+
+def test_a_blob_is_synced_before_it_gets_its_name(tmp_path, monkeypatch):
+    steps = []
+    real_fsync, real_rename = os.fsync, os.rename
+
+    def fsync(fd):
+        steps.append("fsync " + os.readlink(f"/proc/self/fd/{fd}").removeprefix(f"{tmp_path}/"))
+        real_fsync(fd)
+
+    def rename(source, target):
+        steps.append(f"rename {target}".replace(f"{tmp_path}/", ""))
+        real_rename(source, target)
+
+    with open_store(tmp_path, hook=steps.append) as store:
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(os, "rename", rename)
+        steps.clear()
+        digest = store.blobs.put(b"hello")
+        store.records.put("layer", "k", b"v", [digest])
+    name = steps[1].removeprefix("fsync ")
+    assert name.startswith("tmp/")
+    assert steps == [
+        "blob-staged",
+        f"fsync {name}",
+        "blob-synced",
+        f"rename blobs/sha256/{digest.hex}",
+        "blob-renamed",
+        "fsync blobs/sha256",
+        "record-before",
+        "record-after",
+    ]

@@ -153,6 +153,22 @@ def test_a_record_of_a_long_build_vouches_for_its_blobs(store, clock):
         assert user.blobs.read(digest) == b"written early"
 
 
+def test_what_is_pinned_after_the_plan_stays(tmp_path, clock):
+    def build(point):
+        if point == "prune-planned":
+            with open_store(tmp_path, clock=clock) as other:
+                other.records.put("layer", "k", b"v", [digest])
+                other.images.tag(parse_reference("movies"), image.descriptor, 1.0)
+
+    with open_store(tmp_path, clock=clock, hook=build) as store:
+        digest = store.blobs.put(b"orphan")
+        image = put_image(store, "a")
+        pruned = store.prune()
+        assert (pruned.blobs, pruned.records) == (0, 0)
+        assert store.blobs.read(digest) == b"orphan"
+        assert faults(tmp_path) == []
+
+
 def test_an_orphan_found_by_has_stays_for_the_finder(store, clock):
     digest = store.blobs.put(b"orphan")
     clock.time += 5 * HOUR

@@ -126,10 +126,27 @@ def test_tags_at_the_commit_name_the_version(repository: Path, tags: list[str], 
     assert known(repository).version == wanted
 
 
-def test_tag_of_an_older_commit_does_not_count(repository: Path):
-    git(repository, "tag", "v1.2.3")
+@pytest.mark.parametrize(
+    ("tags", "wanted"),
+    [
+        (["v1.2.3", "v1.0.0"], "v1.2.4-0."),
+        (["v2.0.0-rc.1", "v1.9.0"], "v2.0.0-rc.1.0."),
+        (["1.2.3"], "v1.2.4-0."),
+        (["nightly", "api/v3.0.0"], "v0.0.0-"),
+    ],
+)
+def test_tags_of_older_commits_are_the_base_of_the_version(
+    repository: Path, tags: list[str], wanted: str
+):
+    for tag in tags:
+        git(repository, "tag", "-a", "-m", "annotated", tag)
+    git(repository, "tag", "of-a-tree", "HEAD^{tree}")
     git(repository, "commit", "-q", "--allow-empty", "-m", "second")
-    assert known(repository).version.startswith("v0.0.0-20260102030405-")
+    head = git(repository, "rev-parse", "HEAD")
+    assert known(repository).version == f"{wanted}20260102030405-{head[:12]}"
+    git(repository, "checkout", "-q", "--orphan", "other")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "unrelated")
+    assert known(repository).version.startswith("v0.0.0-")
 
 
 def test_module_in_a_subdirectory_has_its_own_tags(repository: Path):

@@ -74,7 +74,8 @@ def make_record(
     if asked.package:
         place = Place(os.path.dirname(asked.settings_path), asked.package)
     go = _prepare_go(request, asked, place, sink, cancel)
-    main = _known_main(verdict) or _find_main(go, place, cancel)
+    known = _known_main(verdict)
+    main = known or _find_main(go, place, cancel)
     request.trace("main-found")
     stamp = NO_STAMP
     if asked.stamp != "off":
@@ -100,7 +101,8 @@ def make_record(
         solved = engine.solve(lower(image))
     except WherryError:
         # A main package known from a record may be none any more: then say that.
-        _find_main(go, place, cancel)
+        if known is not None:
+            _find_main(go, place, cancel)
         raise
     return _recorded(request, verdict, store, solved, _Named(asked, main, stamp.words, sink))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import cast
 
 from wherry.api.building import build_image
@@ -28,9 +29,11 @@ def run_build(flags: BuildFlags) -> int:
         result = build_image(request, sink, token)
     if mode not in ("quiet", "json"):
         color = use_color(sys.stderr, os.environ)
-        sys.stderr.write(render_summary(_summary(result), color) + "\n")
+        # As all progress: a stderr that takes nothing fails no build.
+        with suppress(OSError):
+            sys.stderr.write(render_summary(_summary(result), color) + "\n")
     # An archive on stdout keeps stdout to itself.
-    stream = sys.stderr if _writes_stdout(flags.outputs) else sys.stdout
+    stream = sys.stderr if "-" in result.outputs else sys.stdout
     stream.write((_as_json(result) if flags.as_json else result.reference) + "\n")
     return 0
 
@@ -76,11 +79,8 @@ def _as_json(result: BuildResult) -> str:
     import json  # noqa: PLC0415 - only for --json
 
     value = result._asdict() | {"binaries": [item._asdict() for item in result.binaries]}
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _writes_stdout(outputs: tuple[str, ...]) -> bool:
-    return any(word in ("-", "dest=-") for text in outputs for word in text.split(","))
+    # ASCII: a path may hold bytes that no encoding of stdout has.
+    return json.dumps(value)
 
 
 def _pairs(flag: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

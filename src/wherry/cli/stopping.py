@@ -3,7 +3,8 @@
 
 A thread of its own takes the signals: cancelling takes locks, which a handler in the main thread
 could meet half taken, and the main thread may sit in a call that runs no handlers. A second signal
-does not wait any more.
+does not wait any more; one that comes at once is the first again, as `timeout` and shells send it
+both to the process and to its group.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from wherry.errors import Interrupted
 from wherry.process.cancel import Cancelled, CancelToken
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SAME_SECONDS = 0.3
 
 
 @contextmanager
@@ -37,13 +41,11 @@ def stopping() -> Iterator[CancelToken]:
     before = {number: signal.signal(number, lambda *_: None) for number in taken}
     try:
         yield token
-        # A signal that came too late to stop anything still is the user's last word.
-        _finish(writing, watcher)
-        token.check()
     except Cancelled as error:
         raise Interrupted(received[0] if received else signal.SIGINT) from error
     finally:
-        _finish(writing, watcher)
+        os.write(writing, b"\0")
+        watcher.join()
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(outer)
@@ -52,16 +54,20 @@ def stopping() -> Iterator[CancelToken]:
 
 
 def _watch(reading: int, token: CancelToken, received: list[int]) -> None:
+    first = 0.0
     while number := os.read(reading, 1)[0]:
         if number not in _SIGNALS:
             continue
-        if received:
-            os._exit(128 + number)
-        received.append(number)
-        token.cancel()
+        if not received:
+            first = time.monotonic()
+            received.append(number)
+            token.cancel()
+        elif time.monotonic() - first > _SAME_SECONDS:
+            _leave(number)
 
 
-def _finish(writing: int, watcher: threading.Thread) -> None:
-    if watcher.is_alive():
-        os.write(writing, b"\0")
-        watcher.join()
+def _leave(number: int) -> NoReturn:
+    # The live view may have hidden the cursor, and nobody takes it back any more.
+    if os.isatty(2) and os.environ.get("TERM") != "dumb":
+        os.write(2, b"\x1b[?25h\n")
+    os._exit(128 + number)

@@ -67,6 +67,9 @@ def run_verb(arguments: list[str]) -> int:
         return 2
     except click.exceptions.Abort as error:
         raise KeyboardInterrupt from error
+    except SystemExit:
+        # click's way to say that the reader of stdout went away; what it was told was right.
+        return 0
     except click.ClickException as error:
         raise UsageError(error.format_message().rstrip("."), hint=_usage(error)) from error
     return outcome if isinstance(outcome, int) else 0

@@ -53,15 +53,15 @@ class Database:
         self._path = f"{root}/state.db"
         self._lock = threading.RLock()
         try:
-            self._connection, self._inode = self._open()
+            self._connection = self._open()
         except sqlite3.DatabaseError as error:
             if _code(error) not in _DAMAGED:
                 raise self._told(error) from error
-            self._begin_anew(self._file_inode())
+            self._begin_anew()
             if sink is not None:
                 sink(_begun_anew(self._path))
             try:
-                self._connection, self._inode = self._open()
+                self._connection = self._open()
             except sqlite3.Error as again:
                 raise self._told(again) from again
 
@@ -107,13 +107,15 @@ class Database:
         with self._lock, suppress(sqlite3.Error):
             self._connection.close()
 
-    def _open(self) -> tuple[sqlite3.Connection, int]:
+    def _open(self) -> sqlite3.Connection:
         if not os.path.exists(self._path):
             # SQLite gives its log files the mode of the database, which it would create 0644.
             try:
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             except OSError as error:
                 raise machine_error(error, self._path) from error
+        # Asked before the file is read: what turns out to be damaged is this one or an older one.
+        self._inode = self._file_inode()
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -126,7 +128,7 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        return connection, self._file_inode()
+        return connection
 
     def _create(self, connection: sqlite3.Connection) -> None:
         # Turning the log on does not wait for other processes as statements do: hence the lock.
@@ -142,11 +144,11 @@ class Database:
         finally:
             os.close(fd)
 
-    def _begin_anew(self, inode: int) -> None:
+    def _begin_anew(self) -> None:
         """Move the files aside, unless another process has replaced them already."""
         fd = self._creation_lock()
         try:
-            if inode == self._file_inode():
+            if self._inode == self._file_inode():
                 # The database goes first: SQLite deletes a log that it finds without one.
                 for suffix in ("", "-wal", "-shm"):
                     with suppress(FileNotFoundError):
@@ -172,7 +174,7 @@ class Database:
     def _told(self, error: sqlite3.Error) -> MachineError:
         code = _code(error)
         if code in _DAMAGED:
-            self._begin_anew(self._inode)
+            self._begin_anew()
             return MachineError(f"{self._path} is damaged", why=str(error),
                                 hint="run the command again: it begins a new one; "
                                      "blobs are kept, tags and records are lost")  # fmt: skip

@@ -7,6 +7,8 @@ Whatever git cannot tell degrades to one line: a stamp is no reason to fail a bu
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -15,9 +17,18 @@ from wherry.errors import MachineError
 from wherry.process.cancel import CancelToken
 from wherry.process.spawn import Command, run
 from wherry.vcs.remote import public_url
-from wherry.vcs.version import pseudo_version, tag_version
+from wherry.vcs.version import pseudo_version, release_tag, tag_version
 
+_SHALLOW = "a shallow clone may lack the tag that names this version"
 _NO_CHANGES = ("-c", "core.fsmonitor=false")
+# Every tag of HEAD and of the commits before it: tag's or commit's id, the commit's behind an
+# annotated tag, the name.
+_TAGS = (
+    "for-each-ref",
+    "--merged=HEAD",
+    "--format=%(objectname) %(*objectname) %(refname:strip=2)",
+    "refs/tags",
+)
 _QUIET_ENV = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "LANGUAGE": ""}
 
 
@@ -28,6 +39,8 @@ class GitFacts(NamedTuple):
     whether anything in the work tree differs, untracked files included. `version` is a tag or
     Go's pseudo-version, with `+dirty`. `source` is the remote's URL without credentials, and empty
     where there is none that others could reach. `note` is one line for people, mostly empty.
+    `digest` tells repositories apart by what only Go's own stamp looks at (older tags, which files
+    differ); empty where there is nothing of it.
     """
 
     revision: str
@@ -36,6 +49,7 @@ class GitFacts(NamedTuple):
     version: str
     source: str
     note: str = ""
+    digest: str = ""
 
 
 class Degraded(NamedTuple):
@@ -60,6 +74,24 @@ def git_facts(directory: str, env: Mapping[str, str], cancel: CancelToken) -> Gi
         return Degraded("no version-control facts: git is not installed")
     except _Refused as refusal:
         return Degraded(f"no version-control facts: {refusal}")
+
+
+def facts_of_go(
+    directory: str, facts: GitFacts | Degraded, env: Mapping[str, str], cancel: CancelToken
+) -> GitFacts | Degraded | None:
+    """The facts that `go build -buildvcs=true` puts into a binary, where git says `facts`.
+
+    Go takes the nearest directory that holds `.git` as a directory. In a worktree or submodule
+    `.git` is a file, which Go passes by, up to a repository around it or to none (None).
+    """
+    path, passed_by = os.path.abspath(directory), False
+    while not os.path.isdir(os.path.join(path, ".git")):
+        passed_by = passed_by or os.path.lexists(os.path.join(path, ".git"))
+        parent = os.path.dirname(path)
+        if parent == path:
+            return None
+        path = parent
+    return git_facts(path, env, cancel) if passed_by else facts
 
 
 class _Git(NamedTuple):
@@ -109,18 +141,31 @@ def _gather(git: _Git) -> GitFacts:
     stamp, _, revision = _head(git).partition(" ")
     when = _utc(stamp)
     changes = git.ask("status", "--porcelain=v1", "-z", "--untracked-files=normal")
-    tags = git.ask_quietly("tag", "--points-at", "HEAD").splitlines()
-    tag = tag_version(tags, rest[0] if rest else "")
-    version = tag or pseudo_version(when, revision)
-    lost_tags = shallow == "true" and not tag
+    merged = git.ask_quietly(*_TAGS)
+    prefix = rest[0] if rest else ""
+    tag, base = _tags(merged, revision, prefix)
+    version = tag or pseudo_version(when, revision, base)
+    seen = changes + merged
     return GitFacts(
         revision=revision,
         time=when.strftime("%Y-%m-%dT%H:%M:%SZ"),
         dirty=bool(changes),
         version=f"{version}+dirty" if changes else version,
         source=_source(git),
-        note="a shallow clone may lack the tag that names this version" if lost_tags else "",
+        note=_SHALLOW if shallow == "true" and not tag else "",
+        digest=hashlib.sha256(seen.encode("utf-8", "replace")).hexdigest() if seen else "",
     )
+
+
+def _tags(merged: str, revision: str, prefix: str) -> tuple[str, str]:
+    """The tag that names HEAD, and the highest release up to it; empty where there is none."""
+    here, before = [], []
+    for line in merged.splitlines():
+        own, behind, name = line.split(" ", 2)
+        before.append(name)
+        if revision in (own, behind):
+            here.append(name)
+    return tag_version(here, prefix), release_tag(before, prefix)
 
 
 def _head(git: _Git) -> str:

@@ -23,19 +23,36 @@ def tag_version(tags: Iterable[str], prefix: str) -> str:
     goes first, without the prefix. Then semantic versions, the highest first, then other tags.
     """
     names = sorted(tags)
+    # A tag with a slash belongs to another module of the repository.
+    plain = [name for name in names if "/" not in name]
+    return release_tag(names, prefix) or (plain[-1] if plain else "")
+
+
+def release_tag(tags: Iterable[str], prefix: str) -> str:
+    """The highest semantic version among `tags`, as `tag_version` ranks them, or nothing."""
+    names = sorted(tags)
     own = [name.removeprefix(prefix) for name in names if prefix and name.startswith(prefix)]
     for candidates in (own, names):
         ranked = [(rank, name) for name in candidates if (rank := _rank(name)) is not None]
         if ranked:
             return max(ranked)[1]
-    # A tag with a slash belongs to another module of the repository.
-    plain = [name for name in names if "/" not in name]
-    return plain[-1] if plain else ""
+    return ""
 
 
-def pseudo_version(when: datetime, revision: str) -> str:
-    """`v0.0.0-20260102030405-0123456789ab`: Go's form for a commit that no tag names."""
-    return f"v0.0.0-{when:%Y%m%d%H%M%S}-{revision[:12]}"
+def pseudo_version(when: datetime, revision: str, base: str = "") -> str:
+    """Go's version for a commit that no tag names (Go Modules Reference, "Pseudo-versions").
+
+    `v0.0.0-20260102030405-0123456789ab`; after a release `base` v1.2.3 `v1.2.4-0.2026…`, after the
+    pre-release v1.2.3-rc.1 `v1.2.3-rc.1.0.2026…`: above the tag and below the next release.
+    """
+    commit = f"{when:%Y%m%d%H%M%S}-{revision[:12]}"
+    match = _SEMANTIC.fullmatch(base)
+    if match is None:
+        return f"v0.0.0-{commit}"
+    major, minor, patch, before_release = match.groups()
+    if before_release:
+        return f"v{major}.{minor}.{patch}-{before_release}.0.{commit}"
+    return f"v{major}.{minor}.{int(patch) + 1}-0.{commit}"
 
 
 def _rank(name: str) -> _Rank | None:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reader of plain command lines says what click says, or leaves the line to click."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wherry.cli import build
+from wherry.cli.flags import BUILD_FLAGS, BuildFlags, read_plain
+
+
+def read_by_click(words: list[str]) -> BuildFlags | None:
+    found: list[BuildFlags] = []
+
+    def take(flags: BuildFlags) -> int:
+        found.append(flags)
+        return 0
+
+    with mock.patch.object(build, "run_build", take):
+        try:
+            build.command.main(list(words), prog_name="wherry build", standalone_mode=False)
+        except click.exceptions.Exit:
+            return None
+        except click.ClickException:
+            return None
+    return found[0] if found else None
+
+
+VALUES = st.sampled_from(
+    ["", "-", "--", "a", "x=1", "a=b=c", "linux/amd64", "3", "0", "-1", "off", "full", "plain",
+     "auto", "./cmd/api", "--json", "-q", "-t", "é", "1e3", " 3", "٣", "12345678"]
+)  # fmt: skip
+NAMES = [f"--{flag.name}" for flag in BUILD_FLAGS] + [
+    f"-{flag.short}" for flag in BUILD_FLAGS if flag.short
+]
+WORDS = st.one_of(
+    VALUES,
+    st.sampled_from([*NAMES, "--no", "--js", "-qt", "-tx", "-t=x", "--help", "-h", "--jsonx"]),
+    st.builds(lambda name, value: f"{name}={value}", st.sampled_from(NAMES), VALUES),
+)
+
+
+@given(st.lists(WORDS, max_size=6))
+def test_a_plain_reading_is_clicks_reading(words: list[str]) -> None:
+    plain = read_plain(words)
+    if plain is not None:
+        assert plain == read_by_click(words)
+
+
+PLAIN = [
+    ([], BuildFlags()),
+    (["."], BuildFlags()),
+    (["./cmd/api", "-t", "a", "--tag=b", "-q"],
+     BuildFlags(source="./cmd/api", tags=("a", "b"), quiet=True)),
+    (["--jobs", "3", "--progress", "plain", "--no-cache", "--json"],
+     BuildFlags(jobs=3, progress="plain", no_cache=True, as_json=True)),
+    (["-o", "type=oci,dest=x.tar", "--label", "a=b", "--stamp=full"],
+     BuildFlags(outputs=("type=oci,dest=x.tar",), labels=("a=b",), stamp="full")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "expected"), PLAIN)
+def test_what_people_type_daily_is_plain(words: list[str], expected: BuildFlags) -> None:
+    assert read_plain(words) == expected
+    assert read_by_click(words) == expected
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["-h"], ["--nope"], ["a", "b"], ["--jobs", "0"], ["--jobs"], ["--progress", "x"],
+     ["--json=1"], ["-qt", "x"], ["--", "-x"]],
+)  # fmt: skip
+def test_anything_else_is_left_to_click(words: list[str]) -> None:
+    assert read_plain(words) is None
+
+
+def test_every_flag_has_a_value_and_every_value_a_flag() -> None:
+    assert {flag.field for flag in BUILD_FLAGS} | {"source"} == set(BuildFlags._fields)
