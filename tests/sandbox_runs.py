@@ -83,15 +83,20 @@ class Runner(NamedTuple):
             check=False,
         )
 
-    def start(self, *args: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+    @contextmanager
+    def start(self, *args: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A run going on; killed at the block's end where it still is."""
+        with subprocess.Popen(
             self.command(*args),
             cwd=self.home,
             env=self.env(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        ) as run:
+            try:
+                yield run
+            finally:
+                run.kill()
 
     def leftovers(self) -> list[str]:
         """Directories and locks of runs in the store."""
@@ -165,7 +170,7 @@ def _tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 @contextmanager
 def make_runner(kind: str, probe: bytes) -> Iterator[Runner]:
-    """A user of this kind (root, ranges, one) with a filled store; skips where there can be none."""
+    """A user of this kind (root, ranges, one) with a filled store; skips where that cannot be."""
     if os.geteuid() != 0:
         pytest.skip("only root can make users to run as")
     if kind == "ranges" and shutil.which("newuidmap") is None:
@@ -198,7 +203,8 @@ def _user(kind: str, home: Path) -> Iterator[tuple[str, ...]]:
         if kind == "one":
             _forget_ranges(name)
     try:
-        yield ("setpriv", f"--reuid={name}", f"--regid={name}", "--clear-groups", "--")
+        # setpriv itself still executes with root's rights; what `env` starts does not.
+        yield ("setpriv", f"--reuid={name}", f"--regid={name}", "--clear-groups", "--", "env")
     finally:
         with _accounts_lock():
             subprocess.run(["userdel", name], check=True, capture_output=True)

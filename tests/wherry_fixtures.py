@@ -5,17 +5,25 @@ Every test has a HOME and a store of its own. Go's two caches are the ones of th
 tests, so that the standard library is compiled once and not once a test.
 """
 
+import gzip
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from wherry.api.building import build_image
+from wherry.api.request import BuildRequest, BuildResult
 from wherry.errors import MachineError
+from wherry.events import discard
 from wherry.golang.toolchain import GoCommand, find_go
+from wherry.oci.platform import host_platform
+from wherry.process.cancel import CancelToken
 
 GO_MOD = "module example.com/m\n\ngo 1.21\n"
 MAIN = 'package main\n\nfunc main() { println("x") }\n'
@@ -82,6 +90,95 @@ def write_module(root: Path, files: Files) -> Path:
         else:
             path.write_text(content)
     return root
+
+
+class Project:
+    """A Go module, the store its images go to, and what a plain `go build` makes of it.
+
+    `root` is where the commands run, `env` their environment; both may be changed at will.
+    """
+
+    # What wherry passes to `go build` where GOFLAGS says nothing of it.
+    FLAGS = ("-trimpath", "-ldflags=-s -w", "-buildvcs=false")
+
+    def __init__(self, root: Path, env: dict[str, str], store: Path, go: GoCommand) -> None:
+        self.root = root
+        self.env = env
+        self.store = store
+        self.source = "."
+        self._go = go
+
+    def write(self, name: str, content: str | bytes = "") -> Path:
+        """Write a file below the root, with its directories."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def build(self, **asked: object) -> BuildResult:
+        """Build with records, on an empty base unless another is asked for."""
+        request = BuildRequest(
+            self.source, str(self.root), dict(self.env), str(self.store), base="scratch"
+        )
+        return build_image(request._replace(**asked), discard, CancelToken())  # type: ignore[arg-type]
+
+    def program(self, result: BuildResult) -> bytes:
+        """The program in an image of the store."""
+        manifest = json.loads(self.blob(result.digest))
+        layer = gzip.decompress(self.blob(manifest["layers"][-1]["digest"]))
+        with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+            file = archive.extractfile(result.binaries[0].path.lstrip("/"))
+            assert file is not None
+            return file.read()
+
+    def blob(self, digest: str) -> bytes:
+        """The bytes of a blob of the store."""
+        return (self.store / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_bytes()
+
+    def go(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        """Run go at the root, for the platform that images are for."""
+        platform = host_platform()
+        on_top = {"CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": platform.architecture}
+        return subprocess.run(
+            [self._go.path, *words],
+            cwd=self.root,
+            env={**self.env, **dict(self._go.env), **on_top, "PWD": str(self.root)},
+            capture_output=True,
+            check=False,
+        )
+
+    def plain(self, flags: tuple[str, ...] = FLAGS) -> bytes | None:
+        """What `go build` makes, None where it fails."""
+        output = self.store.parent / "plain"
+        ran = self.go("build", *flags, "-o", str(output), self.source)
+        return output.read_bytes() if ran.returncode == 0 else None
+
+    def right(self, flags: tuple[str, ...] = FLAGS, **asked: object) -> BuildResult:
+        """Build, and make sure that the image holds just what `go build` makes."""
+        result = self.build(**asked)
+        assert self.program(result) == self.plain(flags), "another program than go build makes"
+        return result
+
+    def settled(self) -> BuildResult:
+        """Build twice: the second build is answered by the record of the first."""
+        first = self.right()
+        assert not first.reused
+        second = self.build()
+        assert second.reused, "an unchanged build ran go again"
+        assert second.digest == first.digest
+        return first
+
+
+@pytest.fixture
+def project(
+    module: Callable[..., Path], go_env: dict[str, str], store: Path, go: GoCommand
+) -> Callable[..., Project]:
+    """`project({name: text})`: a `Project` in tmp_path/"mod"."""
+
+    def make(files: Files | None = None) -> Project:
+        return Project(module(files), dict(go_env), store, go)
+
+    return make
 
 
 @pytest.fixture

@@ -11,14 +11,17 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from sandbox_runs import Runner, compile_probe, descendants, make_runner, wait_gone
 
+# What does not depend on the kind of user is tried as root only.
 KINDS = ("root", "ranges", "one")
 # The kernel's default set for Docker but CAP_MKNOD: 0xa80425fb without bit 27.
 DOCKER_CAPABILITIES = 0xA00425FB
@@ -92,12 +95,14 @@ def test_named_user_with_groups_and_home(runner: Runner) -> None:
         assert "2000" in seen["groups"].split()
 
 
+@pytest.mark.parametrize("runner", ["root"], indirect=True)
 def test_unknown_user_is_refused(runner: Runner) -> None:
     done = runner.run("-u", "nobody-here", "probe")
     assert done.returncode == 125
     assert b"unable to find user nobody-here" in done.stderr
 
 
+@pytest.mark.parametrize("runner", ["root"], indirect=True)
 def test_environment_and_directory_flags(runner: Runner) -> None:
     flags = ("-e", "A=flag", "-e", "FROM_CALLER", "-e", "B", "-e", "NOT_SET", "-w", "/tmp/new")
     seen = facts(runner.run(*flags, "probe", FROM_CALLER="yes").stdout)
@@ -106,18 +111,20 @@ def test_environment_and_directory_flags(runner: Runner) -> None:
     assert "$NOT_SET" not in seen
 
 
+@pytest.mark.parametrize("runner", ["root"], indirect=True)
 def test_arguments_replace_the_command(runner: Runner) -> None:
     done = runner.run("probe", "echo", "--rm")
     assert done.stdout == b"--rm\n"
 
 
+@pytest.mark.parametrize("runner", ["root"], indirect=True)
 def test_entrypoint_replaces_both(runner: Runner) -> None:
     done = runner.run("--entrypoint", "probe", "probe", "echo", "found in PATH")
     assert done.stdout == b"found in PATH\n"
     assert runner.run("--entrypoint", "", "probe").returncode == 125
 
 
-@pytest.mark.parametrize("code", [0, 1, 7, 125, 255])
+@pytest.mark.parametrize("code", [7, 255])
 def test_exit_code_is_the_programs(runner: Runner, code: int) -> None:
     assert runner.run("probe", "exit", str(code)).returncode == code
 
@@ -147,6 +154,7 @@ def test_what_cannot_run_has_dockers_code(
     assert done.stdout == b""
 
 
+@pytest.mark.parametrize("runner", ["root"], indirect=True)
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -309,17 +317,13 @@ def test_a_running_runs_directory_is_left_alone(runner: Runner) -> None:
 
 
 def test_signal_before_the_program_interrupts(runner: Runner) -> None:
-    with runner.start("probe", "deaf") as run:
-        # As soon as the worker is there, handlers are.
+    with runner.start("probe", "wait") as run:
+        # As soon as the worker is there, handlers are; the program is not yet.
         end = time.monotonic() + 10
         while len(descendants(run.pid)) < 1 and time.monotonic() < end:
             time.sleep(0.002)
         run.send_signal(signal.SIGTERM)
-        assert run.wait(20) in (128 + signal.SIGTERM, 128 + signal.SIGKILL) or _end_deaf(run)
-
-
-def _end_deaf(run: subprocess.Popen[bytes]) -> bool:
-    raise AssertionError(f"not interrupted: {run.returncode}")
+        assert run.wait(20) == 128 + signal.SIGTERM
 
 
 class TestTerminal:
@@ -360,6 +364,12 @@ class TestTerminal:
             assert b"env TERM=vt220" in data
             assert run.wait(10) == 0
         os.close(main)
+
+    def test_without_input_needs_no_terminal(self, runner: Runner) -> None:
+        done = runner.run("-t", "probe", "info", stdin=b"not for it")
+        assert done.returncode == 0, done.stderr
+        assert b"tty=111\r\n" in done.stdout
+        assert b"env TERM=xterm\r\n" in done.stdout
 
     def test_control_c_and_window_size(self, runner: Runner) -> None:
         run, main = self.start(runner, "wait")
@@ -416,6 +426,7 @@ def test_port_is_the_programs_own(runner: Runner) -> None:
         assert run.wait(10) == 0
 
 
+@pytest.mark.parametrize("runner", ["root"], indirect=True)
 def test_another_port_is_relayed(runner: Runner) -> None:
     outer, port = _free_port(), _free_port()
     with runner.start("-p", f"127.0.0.1:{outer}:{port}", "probe", "listen", str(port)) as run:
@@ -425,6 +436,7 @@ def test_another_port_is_relayed(runner: Runner) -> None:
         assert run.wait(10) == 0
 
 
+@pytest.mark.parametrize("runner", ["root"], indirect=True)
 def test_taken_port_is_refused_before_anything_starts(runner: Runner) -> None:
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
@@ -435,12 +447,8 @@ def test_taken_port_is_refused_before_anything_starts(runner: Runner) -> None:
 
 def test_refused_user_namespaces_are_3_with_the_remedy(probe: bytes) -> None:
     with make_runner("one", probe) as runner:
-        inside = (
-            "unshare", "--user", "--map-users=0,0,4294967295", "--map-groups=0,0,4294967295",
-            "--setuid=0", "--setgid=0", "--",
-            "sh", "-c", 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"', "sh",
-        )  # fmt: skip
-        limited = runner._replace(words=(*inside, *runner.words))
+        script = Path(__file__).parents[1] / "without_namespaces.py"
+        limited = runner._replace(words=(sys.executable, str(script), *runner.words))
         done = limited.run("probe", "echo", "started")
         assert (done.returncode, done.stdout) == (3, b""), done.stderr
         text = done.stderr.decode()
@@ -449,25 +457,53 @@ def test_refused_user_namespaces_are_3_with_the_remedy(probe: bytes) -> None:
         assert runner.leftovers() == []
 
 
-def test_root_without_a_runtime_still_runs(probe: bytes, tmp_path: Path) -> None:
-    with make_runner("root", probe) as runner:
-        for name in ("unshare", "true"):
-            (tmp_path / name).symlink_to(f"/usr/bin/{name}")
-        hidden = "/usr/sbin:/sbin"
-        if any(Path(place, "runc").exists() for place in hidden.split(":")):
-            hidden = "hide the runtimes"
-        assert hidden
+@pytest.mark.parametrize("kind", ["root", "ranges"])
+def test_without_a_runtime_that_works(kind: str, probe: bytes) -> None:
+    with make_runner(kind, probe) as runner:
         # A runtime that fails whatever it is asked stands for those that this kernel refuses.
+        tools = runner.home / "tools"
+        tools.mkdir()
         for name in ("runc", "crun"):
-            (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
-            (tmp_path / name).chmod(0o755)
-        done = runner.run("probe", PATH=f"{tmp_path}:/usr/bin:/bin")
+            (tools / name).write_text("#!/bin/sh\nexit 1\n")
+            (tools / name).chmod(0o755)
+        path = f"{tools}:/usr/bin:/bin"
+        done = runner.run("probe", PATH=path)
         seen = facts(done.stdout)
         assert done.returncode == 0, done.stderr
-        assert (seen["uid"], seen["gid"]) == ("65532", "65532")
+        assert (seen["uid"], seen["gid"], seen["pid"]) == ("65532", "65532", "1")
         assert int(seen["CapEff"], 16) == 0
         assert b"no OCI runtime works here (runc: it ended with status 1" in done.stderr
-        assert facts(runner.run("-u", "app", "probe", PATH=f"{tmp_path}:/bin").stdout)[
-            "groups"
-        ].split() == ["2000"]
+        seen = facts(runner.run("-u", "app", "probe", PATH=path).stdout)
+        assert seen["groups"].split() == ["2000"]
+        seen = facts(runner.run("-u", "0", "probe", PATH=path).stdout)
+        assert int(seen["CapEff"], 16) == DOCKER_CAPABILITIES
+        for program, code in (("/app/absent", 127), ("/app/plain", 126)):
+            done = runner.run("--entrypoint", program, "probe", PATH=path)
+            assert done.returncode == code
+        volume = f"{runner.home}/tools:/tools"
+        done = runner.run("-v", volume, "--entrypoint", "/tools/x", "probe", PATH=path)
+        assert done.returncode == 127
+        assert runner.leftovers() == []
+
+
+@pytest.mark.parametrize("kind", ["ranges", "one"])
+def test_where_proc_cannot_be_mounted(kind: str, probe: bytes) -> None:
+    """As inside containers: a covered part of /proc forbids to mount another."""
+    with make_runner(kind, probe) as runner:
+        cover = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc/fs && exec "$@"', "-")
+        inside = runner._replace(words=(*cover, *runner.words))
+        done = inside.run("probe")
+        seen = facts(done.stdout)
+        assert done.returncode == 0, done.stderr
+        assert (seen["uid"], seen["pid"]) == ("65532", "1")
+        assert runner.leftovers() == []
+
+
+def test_root_of_a_namespace_with_one_id(probe: bytes) -> None:
+    with make_runner("one", probe) as runner:
+        root = runner._replace(words=(*runner.words, "unshare", "--user", "--map-root-user"))
+        done = root.run("probe")
+        assert done.returncode == 0, done.stderr
+        assert facts(done.stdout)["uid"] == "65532"
+        assert b"only one user id" in done.stderr
         assert runner.leftovers() == []

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from wherry.events import Level, Message
 from wherry.oci.digest import sha256
 from wherry.oci.reference import parse_reference
 from wherry.store.errors import machine_error
+from wherry.store.locks import acquire, try_acquire
 from wherry.store.store import open_store
 
 
@@ -234,3 +236,35 @@ print(*[name for name in heavy if name in sys.modules], *sorted(
         "store",
     )
     assert done.stdout.split() == [f"wherry.store.{name}" for name in rooms]
+
+
+def test_who_finds_the_damage_late_leaves_the_new_state_alone(tmp_path):
+    with open_store(tmp_path) as store:
+        for number in range(200):
+            store.records.put("k", str(number), b"v" * 500, [])
+    data = bytearray((tmp_path / "state.db").read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)
+    (tmp_path / "state.db").write_bytes(data)
+    with open_store(tmp_path) as late:
+        with open_store(tmp_path) as early, pytest.raises(MachineError, match="damaged"):
+            early.records.get("k", "5")
+        with open_store(tmp_path) as new:
+            new.records.put("k", "5", b"new", [])
+        with pytest.raises(MachineError, match="damaged"):
+            late.records.get("k", "5")
+    with open_store(tmp_path) as store:
+        assert store.records.get("k", "5") == b"new"
+
+
+def test_a_lock_whose_file_the_holder_deleted_is_taken_on_the_new_file(tmp_path):
+    path = str(tmp_path / "lock")
+    first, taken = acquire(path), []
+    waiter = threading.Thread(target=lambda: taken.append(acquire(path)))
+    waiter.start()
+    time.sleep(0.1)
+    os.unlink(path)
+    os.close(first)
+    waiter.join(10)
+    assert len(taken) == 1
+    assert try_acquire(path) is None
+    os.close(taken[0])

@@ -12,10 +12,10 @@ import time
 
 from wherry.api.delivery import deliver
 from wherry.api.recorded import BuildRecord, Output, directory_of
-from wherry.api.request import BuildRequest, BuildResult
+from wherry.api.request import FRONTENDS, STAMPS, BuildRequest, BuildResult
 from wherry.api.unchanged import Verdict, ask_records
-from wherry.errors import UsageError
-from wherry.events import Sink
+from wherry.errors import UsageError, near
+from wherry.events import Level, Message, Sink
 from wherry.oci.reference import parse_reference
 from wherry.process.cancel import CancelToken
 from wherry.store.store import Store, open_store
@@ -28,8 +28,10 @@ def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Build
     """
     began = time.monotonic()
     check_request(request)
-    with open_store(request.store) as store:
+    with open_store(request.store, sink=sink, hook=request.trace) as store:
         record, reason = _record(request, store, sink, cancel)
+        for line in record.output.warnings:
+            sink(Message(Level.WARNING, line))
         request.trace("before-delivery")
         outputs = deliver(request, record.output, store, cancel)
         reused = not reason
@@ -40,6 +42,10 @@ def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Build
 
 def check_request(request: BuildRequest) -> None:
     """Find what is wrong with the request itself before anything is done; raises `UsageError`."""
+    if not request.source:
+        # Most often an unset variable in a script: not to be taken for the current directory.
+        raise UsageError("SOURCE is empty", hint="name a directory or a Go package, such as .")
+    _check_texts(request)
     for tag in request.tags:
         if parse_reference(tag).digest is not None:
             raise UsageError(f"a tag has no digest: {tag!r}", hint="leave out @sha256:...")
@@ -48,16 +54,38 @@ def check_request(request: BuildRequest) -> None:
 
         for text in request.outputs:
             parse_output(text, request.cwd)
+    _check_word("frontend", request.frontend, FRONTENDS)
+    _check_word("stamp", request.stamp, ("", *STAMPS))
     if request.frontend == "dockerfile":
         raise UsageError("the Dockerfile front end is not in this release",
                          hint="build the Go module itself: --frontend gomodule")  # fmt: skip
     directory, _ = directory_of(request)
+    if not os.access(directory, os.R_OK | os.X_OK):
+        raise UsageError(f"{directory} cannot be read", why="its mode does not let you in",
+                         hint="make it readable: chmod u+rx")  # fmt: skip
     path = os.path.join(directory, "Dockerfile")
     if request.frontend == "auto" and _is_dockerfile_source(request, path):
         raise UsageError(
             f"{path} makes this a Dockerfile build, which is not in this release",
             hint="build the Go module beside it: --frontend gomodule",
         )
+
+
+def _check_texts(request: BuildRequest) -> None:
+    """Labels and annotations become JSON, which is UTF-8; arguments may be any bytes."""
+    for noun, named in (("label", request.labels), ("annotation", request.annotations)):
+        for key, value in named:
+            try:
+                f"{key}{value}".encode()
+            except UnicodeEncodeError as error:
+                raise UsageError(f"the {noun} {key!r} is not UTF-8", why=repr(value),
+                                 hint="write it in UTF-8, or leave it out") from error  # fmt: skip
+
+
+def _check_word(flag: str, word: str, known: tuple[str, ...]) -> None:
+    if word not in known:
+        choices = ", ".join(filter(None, known))
+        raise UsageError(f"no {flag} {word!r}", hint=near(word, known) or f"one of: {choices}")
 
 
 def _is_dockerfile_source(request: BuildRequest, path: str) -> bool:
@@ -81,6 +109,8 @@ def _record(
         verdict = ask_records(request, store)
         if verdict.record is not None:
             return verdict.record, ""
+        if verdict.records:
+            sink(Message(Level.INFO, f"go runs: {verdict.reason}"))
     from wherry.api.making import make_record  # noqa: PLC0415 - the engine is heavy
 
     return make_record(request, verdict, store, sink, cancel), verdict.reason

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Delivering a built image: its tags in the store, its outputs, the files about it.
+"""Delivering a built image: its outputs, the files about it, its tags in the store.
+
+Tags come last: where an output fails, they still mean what they meant before.
 
 On the no-change path this costs a look at the tags; exporters are imported where an output asks.
 """
@@ -19,17 +21,19 @@ from wherry.store.store import Store
 def deliver(
     request: BuildRequest, output: Output, store: Store, cancel: CancelToken
 ) -> tuple[str, ...]:
-    """Tag the image and write what was asked for besides; gives the paths written.
+    """Write what was asked for and tag the image; gives the paths written.
 
-    Raises `MachineError` where an output cannot be written; the image stays in the store.
+    Raises `MachineError` where an output cannot be written; the image stays in the store, untagged.
     """
     references = tuple(parse_reference(tag) for tag in request.tags or output.tags)
-    _tag(output, store, references)
-    if not (request.outputs or request.metadata_file or request.iidfile):
-        return ()
-    from wherry.api.exporting import export  # noqa: PLC0415 - only where an output asks
+    written: tuple[str, ...] = ()
+    if request.outputs or request.metadata_file or request.iidfile:
+        from wherry.api.exporting import export  # noqa: PLC0415 - only where an output asks
 
-    return export(request, output, store, references, cancel)
+        written = export(request, output, store, references, cancel)
+        request.trace("exported")
+    _tag(output, store, references)
+    return written
 
 
 def _tag(output: Output, store: Store, references: tuple[Reference, ...]) -> None:

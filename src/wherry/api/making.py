@@ -8,7 +8,6 @@ writes the build record. Everything heavy is imported here, off the no-change pa
 from __future__ import annotations
 
 import calendar
-import gc
 import os
 import re
 import time
@@ -34,7 +33,7 @@ from wherry.bases.data import data_files
 from wherry.bases.static import static_data_versions
 from wherry.engines.local.engine import LocalEngine, Solved
 from wherry.engines.local.storage import LayerSettings
-from wherry.errors import WherryError
+from wherry.errors import UsageError, WherryError
 from wherry.events import Level, Message, Sink
 from wherry.frontends.gomodule.lower import GoImage, lower
 from wherry.fstree.layer import Compression
@@ -42,9 +41,15 @@ from wherry.golang.closure import World
 from wherry.golang.command import GoTool
 from wherry.golang.environment import build_environment, overlay
 from wherry.golang.facts import query_go, require_version
-from wherry.golang.flags import BuildSettings, build_flags, split_goflags
+from wherry.golang.flags import (
+    STAMP_FULL,
+    BuildSettings,
+    build_flags,
+    flag_value,
+    split_goflags,
+)
 from wherry.golang.mains import MainPackage, Place, find_mains, locate, one_main
-from wherry.golang.record import Memo
+from wherry.golang.record import Memo, first_change
 from wherry.golang.toolchain import GoFacts, find_go
 from wherry.graph.ops import ComposedBase
 from wherry.oci.digest import parse_digest
@@ -68,20 +73,18 @@ def make_record(
     request: BuildRequest, verdict: Verdict, store: Store, sink: Sink, cancel: CancelToken
 ) -> BuildRecord:
     """Build, and give the record of it; it is stored where all inputs are clear."""
-    gc.enable()
     place = locate(request.cwd, request.source)
     asked = ask(request, place.directory)
     if asked.package:
         place = Place(os.path.dirname(asked.settings_path), asked.package)
-    go = _prepare_go(request, asked, place, sink, cancel)
-    known = _known_main(verdict)
-    main = known or _find_main(go, place, cancel)
-    request.trace("main-found")
     stamp = NO_STAMP
     if asked.stamp != "off":
         stamp = read_stamp(place.directory, request.env, cancel)
-        if stamp.note:
-            sink(Message(Level.WARNING, stamp.note))
+        asked = _stamped(asked, stamp, sink)
+    go = _prepare_go(request, asked, place, sink, cancel)
+    known = _known_main(verdict, request.env)
+    main = known or _find_main(go, place, cancel)
+    request.trace("main-found")
     created = _created(asked, stamp)
     image = _go_image(asked, go, place, main, _Facts(stamp, created))
     engine = LocalEngine(
@@ -104,7 +107,17 @@ def make_record(
         if known is not None:
             _find_main(go, place, cancel)
         raise
-    return _recorded(request, verdict, store, solved, _Named(asked, main, stamp.words, sink))
+    return _recorded(request, verdict, store, solved, _Named(asked, main, stamp.words))
+
+
+def _stamped(asked: Asked, stamp: Stamp, sink: Sink) -> Asked:
+    """What was asked for, as far as git can give it; the user is told what it cannot."""
+    full = asked.stamp == STAMP_FULL
+    for line in (stamp.note, stamp.binary_note if full else ""):
+        if line:
+            sink(Message(Level.WARNING, line))
+    # `go build -buildvcs=true` fails where git does; a stamp is no reason to fail a build.
+    return asked._replace(stamp="labels") if full and not stamp.go_stamps else asked
 
 
 class _Facts(NamedTuple):
@@ -118,7 +131,6 @@ class _Named(NamedTuple):
     asked: Asked
     main: MainPackage
     words: str
-    sink: Sink
 
 
 def _prepare_go(
@@ -136,24 +148,33 @@ def _prepare_go(
         on_top = overlay(command, asked.platform, cgo=asked.cgo, toolchain=wanted)
         tool = tool._replace(env=_environment(request.env, on_top, place))
         facts = query_go(command, place.directory, tool.env, cancel, on_line)
+    _refuse_libraries(facts.goflags)
     flags = build_flags(facts.goflags, BuildSettings(asked.stamp, asked.ldflags, asked.build_tags))
     request.trace("go-asked")
     return _Go(tool, facts, flags, on_top)
+
+
+def _refuse_libraries(goflags: str) -> None:
+    mode = flag_value(split_goflags(goflags), "buildmode")
+    if mode in ("archive", "c-archive", "c-shared", "plugin", "shared"):
+        raise UsageError(f"-buildmode={mode} makes no program", why="it is set in GOFLAGS",
+                         hint="take it out for this build: go env GOFLAGS")  # fmt: skip
 
 
 def _environment(env: Mapping[str, str], on_top: Pairs, place: Place) -> dict[str, str]:
     return build_environment(env, on_top, place.directory)
 
 
-def _known_main(verdict: Verdict) -> MainPackage | None:
-    """The main package of the last build, while every go.mod and go.work is as it was."""
+def _known_main(verdict: Verdict, env: Mapping[str, str]) -> MainPackage | None:
+    """The main package of the last build, if nothing changed but the text of Go files."""
     if not verdict.records:
         return None
     last = verdict.records[0]
-    memo = Memo()
-    for path, digest in last.inputs.files.items():
-        if os.path.basename(path) in ("go.mod", "go.work") and memo.digest(path) != digest:
-            return None
+    # go.mod, go.work, wherry.toml and the flags all have a say in which package is meant.
+    others = {path: now for path, now in last.inputs.files.items() if not path.endswith(".go")}
+    inputs = last.inputs._replace(files=others, large={}, modules={}, all_names={})
+    if first_change(inputs, env, Memo()):
+        return None
     return MainPackage(last.package, last.output.binaries[0].name, "")
 
 
@@ -168,6 +189,7 @@ def _go_image(asked: Asked, go: _Go, place: Place, main: MainPackage, facts: _Fa
     variables = compose.base_environment(asked.base)
     return GoImage(
         name=main.name,
+        title=asked.name,
         directory=place.directory,
         import_path=main.import_path,
         platform=asked.platform,
@@ -212,8 +234,6 @@ def _recorded(
     descriptors = (image.descriptor, image.manifest.config, *image.manifest.layers)
     blobs = tuple((str(item.digest), item.size) for item in descriptors)
     go_layer = solved.layers[-1]
-    for line in go_layer.warnings:
-        named.sink(Message(Level.WARNING, line))
     name = named.asked.name or named.main.name
     output = Output(
         name=name,
@@ -228,7 +248,9 @@ def _recorded(
         binaries=tuple(BinaryResult(*binary) for binary in go_layer.binaries),
         warnings=go_layer.warnings,
     )
-    inputs = go_layer.inputs
+    # A pattern means other packages as soon as a directory is added anywhere below it.
+    pattern = named.asked.package or request.source
+    inputs = None if "..." in pattern or pattern == "all" else go_layer.inputs
     record = BuildRecord(inputs or NO_INPUTS, output, named.words, named.main.import_path)
     if inputs is not None:
         request.trace("record-unwritten")

@@ -49,7 +49,7 @@ class Options(TypedDict, total=False):
 
 def build(
     source: str | os.PathLike[str] = ".",
-    tags: Sequence[str] = (),
+    tags: str | Sequence[str] = (),
     outputs: Sequence[str] = (),
     *,
     store: str | os.PathLike[str] = "",
@@ -67,12 +67,15 @@ def build(
     """
     around = surroundings or Surroundings()
     environment = dict(os.environ if around.env is None else around.env)
+    wrong = sorted(options.keys() - Options.__annotations__.keys())
+    if wrong:
+        raise TypeError(f"build() got an unexpected keyword argument {wrong[0]!r}")
     request = BuildRequest(
         source=os.fspath(source),
-        cwd=around.cwd or os.getcwd(),
+        cwd=os.path.abspath(around.cwd or os.getcwd()),
         env=environment,
         store=os.fspath(store) or default_store(environment),
-        tags=tuple(tags),
+        tags=(tags,) if isinstance(tags, str) else tuple(tags),
         outputs=tuple(outputs),
     )
     return build_image(request._replace(**options), around.on_event, around.cancel or CancelToken())

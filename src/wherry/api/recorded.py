@@ -79,12 +79,19 @@ def directory_of(request: BuildRequest) -> tuple[str, str]:
 
 def request_key(request: BuildRequest) -> str:
     """Key of everything in a request that the image's bytes depend on."""
+    directory, pattern = directory_of(request)
+    # Go runs in the current directory where that holds the source: relative paths in GOFLAGS and
+    # the search for go.work begin there.
+    holds = f"{directory}/".startswith(f"{request.cwd.rstrip('/')}/")
     asked = [
         FORMAT,
         __version__,
         codec(),
         sys.prefix,
-        *directory_of(request),
+        os.uname().machine,
+        directory,
+        pattern,
+        request.cwd if holds else "",
         request.frontend,
         request.target,
         request.platform,

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import BinaryIO, NamedTuple
 
+FRONTENDS = ("auto", "gomodule", "dockerfile")
+STAMPS = ("off", "labels", "full")
+
 Pairs = tuple[tuple[str, str], ...]
 
 

@@ -88,7 +88,9 @@ def _pairs(flag: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not key or not equals:
-            raise UsageError(f"{flag} {text!r} is not KEY=VALUE")
+            raise UsageError(
+                f"{flag} {text!r} is not KEY=VALUE", hint=f"write it as {flag} team=shop"
+            )
         found[key] = value
     return tuple(sorted(found.items()))
 

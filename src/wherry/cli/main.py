@@ -22,8 +22,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 def main() -> NoReturn:
     """Run the command line of this process and end it."""
-    # A command lives shortly; collecting cycles while it starts would only cost time. Making an
-    # image turns the collector on again.
+    # A build lives shortly and leaves few cycles; looking for them would only cost time.
     gc.disable()
     try:
         _open_missing_streams()
@@ -80,6 +79,7 @@ def _run(arguments: list[str]) -> int:
                 from wherry.cli.builder import run_build  # noqa: PLC0415 - as every verb's module
 
                 return run_build(flags)
+        gc.enable()
         from wherry.cli.verbs import run_verb  # noqa: PLC0415 - click is not for every build
 
         return run_verb(arguments)

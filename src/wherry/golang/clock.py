@@ -9,7 +9,9 @@ stamps by its server's clock, which may be behind: there no reading proves anyth
 from __future__ import annotations
 
 import os
+import sys
 import time
+from typing import NamedTuple
 
 _LOCAL = frozenset(
     ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "reiserfs", "tmpfs", "xfs",
@@ -24,17 +26,38 @@ def file_clock_ns() -> int:
 
 
 def is_local(directory: str) -> bool:
-    """Whether files below `directory` are stamped by this machine's clock; False where unclear."""
+    """Whether files in `directory` are stamped by this machine's clock; False where unclear."""
+    if sys.platform == "darwin":
+        # Its usual file systems are local, and network volumes lie in /Volumes.
+        return not os.path.realpath(directory).startswith("/Volumes/")
     try:
         device = os.stat(directory).st_dev
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
-            lines = file.readlines()
+            mounts = [_mount(line) for line in file]
     except OSError:
-        # No /proc: macOS, whose usual file systems are local. Network volumes lie in /Volumes.
-        return not os.path.abspath(directory).startswith("/Volumes/")
+        return False
     wanted = f"{os.major(device)}:{os.minor(device)}"
-    return any(
-        fields[2] == wanted and line.partition(" - ")[2].split(" ", 1)[0] in _LOCAL
-        for line in lines
-        if len(fields := line.split(" ")) > 2
-    )
+    types = {mount.type for mount in mounts if mount.device == wanted}
+    # A subvolume of btrfs has a device number of its own: there the mount point tells.
+    return bool((types or _types_above(directory, mounts)) & _LOCAL)
+
+
+class _Mount(NamedTuple):
+    device: str
+    point: str
+    type: str
+
+
+def _mount(line: str) -> _Mount:
+    """A line of /proc/self/mountinfo (its format: proc(5))."""
+    front, _, back = line.partition(" - ")
+    fields = [*front.split(" "), "", "", "", "", ""]
+    return _Mount(fields[2], fields[4].replace("\\040", " "), back.split(" ", 1)[0])
+
+
+def _types_above(directory: str, mounts: list[_Mount]) -> set[str]:
+    """The type of the mount that holds `directory`, if it is one with device numbers of its own."""
+    real = os.path.realpath(directory)
+    above = [mount for mount in mounts if f"{real}/".startswith(f"{mount.point.rstrip('/')}/")]
+    nearest = max(above, key=lambda mount: len(mount.point), default=None)
+    return {nearest.type} if nearest is not None and nearest.type == "btrfs" else set()

@@ -17,11 +17,15 @@ from wherry.golang.credentials import mask_credentials
 
 
 class Failure(NamedTuple):
-    """A Go command that failed: its messages without progress, its status, what it worked on."""
+    """A Go command that failed: its messages without progress, its status, what it worked on.
+
+    `compiling` is False for a question to Go: what no rule knows is then no fault of the code.
+    """
 
     text: str
     returncode: int = 1
     subject: str = ""
+    compiling: bool = True
 
 
 class _Rule(NamedTuple):
@@ -81,8 +85,16 @@ _RULES: tuple[_Rule, ...] = (
           r"|does not contain main module",
           "no Go module here",
           "go to the module's directory, or make one: go mod init example.com/name"),
-    _Rule(UsageError, r"errors parsing (?:\S*/)?go\.(?:mod|work)|invalid go version",
+    _Rule(UsageError, r"errors parsing (?:\S*/)?go\.(?:mod|work)|invalid go version"
+          r"|^go: error reading (?:\S*/)?go\.mod: ",
           "go.mod cannot be read", "mend the line that Go names"),
+    _Rule(UsageError, r"^go: reading go\.work: ",
+          "go.work cannot be read", "check: go env GOWORK"),
+    _Rule(MachineError, r"^go: cannot find GOROOT directory",
+          "GOROOT names no Go toolchain", "unset GOROOT, or install Go anew"),
+    _Rule(UsageError, r"requires cgo; enable cgo|requires external \(cgo\) linking, but cgo is not",
+          "a build flag needs cgo, which is off",
+          "leave the flag out of GOFLAGS, or set cgo = true below [build] in wherry.toml"),
     _Rule(UsageError, r"^go: parsing \$GOFLAGS|\(from \$GOFLAGS\)",
           "GOFLAGS cannot be read", "check: go env GOFLAGS"),
     _Rule(UsageError,
@@ -91,7 +103,7 @@ _RULES: tuple[_Rule, ...] = (
     _Rule(UsageError, r"^go: unsupported GOOS/GOARCH pair|^go: (?:unknown|unsupported) GOEXPERIMENT"
           r"|^go: invalid GO(?:AMD64|ARM|ARM64|386|RISCV64|PPC64|MIPS)",
           "Go does not know the platform or experiment", "check --platform and: go env"),
-    _Rule(UsageError, r"invalid proxy URL",
+    _Rule(UsageError, r"invalid proxy URL|: parse \"https?://",
           "GOPROXY cannot be read", "check: go env GOPROXY"),
     _Rule(MachineError, r"^error obtaining VCS status",
           "Go cannot ask git about the sources",
@@ -154,6 +166,10 @@ def explain_failure(failure: Failure) -> WherryError:
         found = re.search(rule.pattern, text, re.MULTILINE)
         if found is not None:
             return _explained(rule, text, found)
+    if not failure.compiling:
+        return MachineError(f"{failure.subject} does not answer as Go does",
+                            why=text or f"it ended with status {failure.returncode}",
+                            hint="check which program go on PATH is")  # fmt: skip
     subject = f" {failure.subject}" if failure.subject else ""
     if not text:
         return BuildError(f"Go failed{subject}", why=f"go ended with status {failure.returncode}",

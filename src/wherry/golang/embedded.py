@@ -26,6 +26,17 @@ def watched_directories(package_dir: str, patterns: Iterable[str]) -> set[str]:
     return found
 
 
+def parent_directories(names: Iterable[str]) -> set[str]:
+    """The directories that lead to files `names`, relative as they are; `.` is left out."""
+    found: set[str] = set()
+    for name in names:
+        directory = os.path.dirname(name)
+        while directory and directory not in found:
+            found.add(directory)
+            directory = os.path.dirname(directory)
+    return found
+
+
 def _expand(directory: str, elements: list[str], found: set[str]) -> None:
     if not elements:
         found.update(_below(directory))

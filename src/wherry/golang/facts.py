@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wherry.process.cancel import CancelToken
 
 _OLDEST_MINOR = 21
+_CHECK = "check which program go on PATH is"
 _VERSION = re.compile(r"go1\.(\d+)(?:\D|\Z)")
 # What `go env GOMOD` says outside of a module.
 _NO_MODULE = ("", "/dev/null")
@@ -45,14 +46,16 @@ def query_go(
     finished = run_go(tool.command(("env", "-json")), cancel, on_line)
     if finished.returncode != 0:
         text = messages(finished.stderr)
-        raise explain_failure(Failure(text, finished.returncode))
+        raise explain_failure(Failure(text, finished.returncode, go.path, compiling=False))
     try:
         variables = {str(key): str(value) for key, value in json.loads(finished.stdout).items()}
     except (ValueError, AttributeError) as error:
         raise MachineError(f"{go.path} does not answer as Go does",
-                           why=f"go env -json: {error}",
-                           hint="check which program go on PATH is") from error  # fmt: skip
+                           why=f"go env -json: {error}", hint=_CHECK) from error  # fmt: skip
     facts = _facts(variables)
+    if not facts.version:
+        raise MachineError(f"{go.path} does not answer as Go does",
+                           why="go env -json: no GOVERSION", hint=_CHECK)  # fmt: skip
     _check_age(facts.version, go.path)
     return facts
 

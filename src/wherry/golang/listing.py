@@ -33,14 +33,21 @@ def go_names(directory: str) -> str:
 
 
 def all_names(directory: str) -> str:
-    """All names, sorted and joined by NUL, with `/` behind directories: for embedded trees."""
+    """All names, sorted and joined by NUL, each with its kind behind it: for embedded trees.
+
+    `/` is for directories, `@` for symbolic links, which Go does not embed, `!` for what is no
+    file at all.
+    """
     try:
         with os.scandir(directory) as entries:
-            return "\0".join(
-                sorted(
-                    entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "")
-                    for entry in entries
-                )
-            )
+            return "\0".join(sorted(entry.name + _kind(entry) for entry in entries))
     except OSError:
         return ""
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    if entry.is_file(follow_symlinks=False):
+        return ""
+    if entry.is_dir(follow_symlinks=False):
+        return "/"
+    return "@" if entry.is_symlink() else "!"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wherry.errors import MachineError, NetworkError, UsageError, WherryError
+from wherry.errors import BuildError, MachineError, NetworkError, UsageError, WherryError
 from wherry.golang.command import GoTool
 from wherry.golang.credentials import mask_credentials
 from wherry.golang.diagnostics import Failure, explain_failure
@@ -88,13 +88,14 @@ def find_mains(
         return mains
     text = next(filter(None, map(error_text, found)), "")
     if text:
+        _refuse_cgo_only(tool, pattern, flags, text, cancel)
         error = explain_failure(Failure(text))
         if not any(words in text for words in _NO_PACKAGE) or isinstance(error, _OUTSIDE):
             raise error
     below = _mains_below(tool, pattern, flags, cancel)
     name = str(found[0].get("Name", "")) if len(found) == 1 else ""
     library = f"it is package {name}, a library" if name and not text else ""
-    raise UsageError(f"no main package in {pattern}", why=mask_credentials(text) or library,
+    raise UsageError(f"no main package in {_shown(pattern)}", why=mask_credentials(text) or library,
                      hint=_choose(below))  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def one_main(mains: tuple[MainPackage, ...], pattern: str) -> MainPackage:
     if len(mains) == 1:
         return mains[0]
     raise UsageError(
-        f"{pattern} holds {len(mains)} main packages",
+        f"{_shown(pattern)} holds {len(mains)} main packages",
         why=_listed(main.import_path for main in mains),
         hint=f"name one of them, such as: wherry build {mains[0].import_path}",
     )
@@ -166,6 +167,22 @@ def _list(
     return list(go_list(tool, args, cancel))
 
 
+def _refuse_cgo_only(
+    tool: GoTool, pattern: str, flags: tuple[str, ...], text: str, cancel: CancelToken
+) -> None:
+    """Say so where a main package is one with cgo only: Go's words do not name the reason."""
+    if "build constraints exclude all Go files" not in text or tool.env.get("CGO_ENABLED") == "1":
+        return
+    found = _list(tool._replace(env={**tool.env, "CGO_ENABLED": "1"}), pattern, flags, cancel)
+    for value in found:
+        if _is_sound_main(value):
+            raise BuildError(
+                f"{value['ImportPath']} has only cgo files, and CGO_ENABLED=0 leaves them out",
+                why=mask_credentials(text),
+                hint="set cgo = true below [build] in wherry.toml",
+            )
+
+
 def _mains_below(
     tool: GoTool, pattern: str, flags: tuple[str, ...], cancel: CancelToken
 ) -> list[str]:
@@ -179,6 +196,11 @@ def _mains_below(
         if below:
             return [_relative(path, tool.directory) for path in below]
     return []
+
+
+def _shown(pattern: str) -> str:
+    """What the user named, on one line."""
+    return pattern if pattern.isprintable() else repr(pattern)
 
 
 def _relative(path: str, directory: str) -> str:

@@ -13,22 +13,35 @@ import re
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|`([^`]*)`|(=>)|([^\s()]+)|([()])')
 
 
-def local_directories(path: str) -> tuple[str, ...]:
+def local_directories(path: str, home: str = "") -> tuple[str, ...]:
     """Absolute paths of the directories that the go.mod or go.work at `path` names.
 
-    A file that cannot be read names none; a syntax error is left to go to report.
+    `home` is what they are relative to: by default where the file lies, for `-modfile` the
+    module's root. A file that cannot be read names none; a syntax error is left to go to report.
     """
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            text = file.read()
-    except OSError:
-        return ()
-    home = os.path.dirname(path)
+    home = home or os.path.dirname(path)
     return tuple(
         os.path.normpath(os.path.join(home, word))
-        for word in _named(text)
+        for word in _named(_text(path))
         if word.startswith(("./", "../", "/")) or word in (".", "..")
     )
+
+
+def module_path(path: str) -> str:
+    """The path that the go.mod at `path` gives its module, or the empty string."""
+    for line in _text(path).splitlines():
+        words = _words(line.split("//", 1)[0])
+        if words[:1] == ["module"]:
+            return words[1] if len(words) > 1 else ""
+    return ""
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def _named(text: str) -> list[str]:

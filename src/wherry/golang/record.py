@@ -16,19 +16,22 @@ JSON form, version 1 (paths absolute, NUL-joined name lists):
   all_names  {directory: names}             every name (below embed patterns)
   lookups    {program: path}                what PATH gives ("" for nothing)
   environment {name: value or salted digest or null}
+  plain      [path]                         must not be a symbolic link
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from wherry.golang.listing import all_names, go_names
 from wherry.golang.signature import current_signature, signature_of
 
 FORMAT = 1
+# In a name or a value: rather a digest too many than a credential in the store.
+_SECRET_WORDS = ("auth", "token", "password", "passwd", "secret", "credential", "apikey", "api_key")
 
 
 class Inputs(NamedTuple):
@@ -43,6 +46,7 @@ class Inputs(NamedTuple):
     all_names: Mapping[str, str]
     lookups: Mapping[str, str]
     environment: Mapping[str, str | None]
+    plain: Sequence[str] = ()
 
 
 class Memo:
@@ -85,6 +89,7 @@ def first_change(inputs: Inputs, env: Mapping[str, str], memo: Memo) -> str:
         lambda: _changed_lookup(inputs, env),
         lambda: _first(inputs.tools, signature_of, "the toolchain changed: {}"),
         lambda: next((f"new: {path}" for path in inputs.absent if os.path.lexists(path)), ""),
+        lambda: next((f"changed: {path}" for path in inputs.plain if os.path.islink(path)), ""),
         lambda: _first(inputs.go_names, go_names, "files were added or removed in {}"),
         lambda: _first(inputs.all_names, all_names, "files were added or removed in {}"),
         lambda: _first(inputs.large, signature_of, "changed: {}"),
@@ -107,23 +112,20 @@ def sealed(name: str, value: str | None, salt: str) -> str | None:
 
 
 def look_up(program: str, path: str) -> str:
-    """The first executable `program` on a PATH text, or the empty string."""
+    """The first executable `program` on a PATH text, or the empty string.
+
+    As `wherry.golang.toolchain.find_go` and Go itself: never from a relative directory.
+    """
     for directory in path.split(os.pathsep):
-        candidate = os.path.join(directory or ".", program)
-        if os.access(candidate, os.X_OK) and os.path.isfile(candidate):
+        candidate = os.path.join(directory, program)
+        if os.path.isabs(directory) and os.access(candidate, os.X_OK) and os.path.isfile(candidate):
             return candidate
     return ""
 
 
 def _may_be_secret(name: str, value: str) -> bool:
-    lowered = name.lower()
-    return (
-        ("://" in value and "@" in value)
-        or "auth" in lowered
-        or "token" in lowered
-        or "password" in lowered
-        or "secret" in lowered
-    )
+    text = f"{name}={value}".lower()
+    return ("://" in value and "@" in value) or any(word in text for word in _SECRET_WORDS)
 
 
 def _changed_environment(inputs: Inputs, env: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ import shlex
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -98,6 +99,7 @@ def run(
             kill_group(process)
             raise
     if cancel.cancelled:
+        _end_stragglers(process.pid)
         raise Cancelled
     return Finished(process.returncode, stdout, b"".join(collected))
 
@@ -109,6 +111,19 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     timer = threading.Timer(GRACE_SECONDS, _kill_hard, args=(process,))
     timer.daemon = True
     timer.start()
+
+
+def _end_stragglers(group: int) -> None:
+    """End what outlives the first process of a group: a tool of Go's that ignores SIGTERM.
+
+    The number stays the group's while one of its processes lives.
+    """
+    end = time.monotonic() + GRACE_SECONDS
+    with suppress(ProcessLookupError, PermissionError):
+        while time.monotonic() < end:
+            os.killpg(group, 0)
+            time.sleep(0.01)
+        os.killpg(group, signal.SIGKILL)
 
 
 def _kill_hard(process: subprocess.Popen[bytes]) -> None:

@@ -15,11 +15,11 @@ import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from wherry.errors import MachineError
 
-_ALL_IDS = 1 << 32
+_ALL_IDS: Final = (1 << 32) - 1
 
 
 class Mapping(StrEnum):
@@ -31,15 +31,24 @@ class Mapping(StrEnum):
 
 
 class HostFacts(NamedTuple):
-    """What files of this machine say about namespaces; counts are -1 where unknown."""
+    """What files of this machine say about namespaces.
+
+    `ids` is how many ids exist here, from 0 on; `ranges` how many the user may map. The limit of
+    namespaces is -1 where unknown.
+    """
 
     uid: int
     unshare: str = ""
+    ids: int = _ALL_IDS
     ranges: int = 0
-    initial: bool = True
     max_user_namespaces: int = -1
     apparmor_restricts: bool = False
     clone_refused: bool = False
+
+    @property
+    def initial(self) -> bool:
+        """Whether no user namespace lies around."""
+        return self.ids >= _ALL_IDS
 
 
 def read_facts(search_path: str, root: Path = Path("/")) -> HostFacts:
@@ -56,8 +65,8 @@ def read_facts(search_path: str, root: Path = Path("/")) -> HostFacts:
     return HostFacts(
         uid=uid,
         unshare=shutil.which("unshare", path=search_path) or "",
+        ids=min(_ids(_text(root / f"proc/self/{name}")) for name in ("uid_map", "gid_map")),
         ranges=_ranges(root, uid) if tools else 0,
-        initial=str(_ALL_IDS - 1) in _text(root / "proc/self/uid_map").split(),
         max_user_namespaces=_number(kernel / "user/max_user_namespaces"),
         apparmor_restricts=_number(kernel / "kernel/apparmor_restrict_unprivileged_userns") == 1,
         clone_refused=_number(kernel / "kernel/unprivileged_userns_clone") == 0,
@@ -67,7 +76,8 @@ def read_facts(search_path: str, root: Path = Path("/")) -> HostFacts:
 def candidates(facts: HostFacts) -> tuple[Mapping, ...]:
     """The mappings worth trying, best first."""
     if facts.uid == 0:
-        return (Mapping.ROOT, Mapping.ONE)
+        # Root of a namespace with one id has nothing to give the image's files to.
+        return (Mapping.ROOT, Mapping.ONE) if facts.ids > 1 else (Mapping.ONE,)
     if facts.ranges:
         return (Mapping.RANGES, Mapping.ONE)
     return (Mapping.ONE,)
@@ -77,7 +87,7 @@ def is_mapped(ids: frozenset[int], mapping: Mapping, facts: HostFacts) -> bool:
     """Whether all of `ids` exist inside without a further namespace."""
     match mapping:
         case Mapping.ROOT:
-            return True
+            return max(ids) < facts.ids
         case Mapping.RANGES:
             return max(ids) < facts.ranges
         case Mapping.ONE:
@@ -123,6 +133,18 @@ def refusal(facts: HostFacts, why: str) -> MachineError:
     return MachineError(
         "cannot run images: this machine refuses user namespaces", why=why, hint=hint
     )
+
+
+def _ids(text: str) -> int:
+    """How many ids from 0 on a uid_map or gid_map holds; all where there is no such file."""
+    if not text:
+        return _ALL_IDS
+    count = 0
+    for inside, _, length in sorted(tuple(map(int, line.split())) for line in text.splitlines()):
+        if inside > count:
+            break
+        count = max(count, inside + length)
+    return count
 
 
 def _ranges(root: Path, uid: int) -> int:

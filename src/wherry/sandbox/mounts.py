@@ -24,7 +24,8 @@ READ_ONLY: Final = (
     "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
 )  # fmt: skip
 _SAFE: Final = ("nosuid", "noexec", "nodev")
-_LOCKED: Final = (("nosuid", os.ST_NOSUID), ("nodev", os.ST_NODEV), ("noexec", os.ST_NOEXEC))
+# statvfs(3) on Linux; other systems, which only get told that they cannot run, lack the names.
+_LOCKED: Final = (("nosuid", 2), ("nodev", 4), ("noexec", 8))
 
 
 class Mount(NamedTuple):

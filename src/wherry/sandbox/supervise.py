@@ -9,7 +9,7 @@ import signal
 from contextlib import ExitStack
 from typing import Final, TypeVar
 
-from wherry.errors import Interrupted, MachineError, UsageError, WherryError
+from wherry.errors import Interrupted, MachineError, WherryError
 from wherry.sandbox.channel import Exited, Failed, Message, Ready, Signal, Start, Started, Unpacked
 from wherry.sandbox.process import WorkerProcess
 from wherry.sandbox.request import Caller, CannotExecute, ProgramNotFound, RunError
@@ -23,9 +23,7 @@ _PATIENCE: Final = 3
 
 def failure(answer: Failed) -> WherryError:
     """The exception that an answer of the worker stands for."""
-    kinds: tuple[type[WherryError], ...] = (
-        RunError, CannotExecute, ProgramNotFound, MachineError, UsageError,
-    )  # fmt: skip
+    kinds: tuple[type[WherryError], ...] = (CannotExecute, ProgramNotFound, MachineError)
     kind = next((kind for kind in kinds if kind.exit_code == answer.code), RunError)
     return kind(answer.what, why=answer.why, hint=answer.hint)
 
@@ -47,9 +45,11 @@ class Supervisor:
             while not worker.channel.has_message:
                 ready = {key.fd for key, _ in selector.select()}
                 if self._caller.signals in ready:
-                    for number in self._take_signals():
-                        if number in _ENDING:
-                            raise Interrupted(number)
+                    # The program may run before the worker can say so.
+                    if kind is Started:
+                        self._pass_signals(worker, None)
+                    else:
+                        self._stop_on_signal()
                 if worker.channel.fileno() in ready:
                     break
         answer = _received(worker)
@@ -88,7 +88,8 @@ class Supervisor:
                 if self._interactive:
                     selector.register(self._caller.stdin, selectors.EVENT_READ)
             while True:
-                ready = {key.fd for key, _ in selector.select()}
+                wait = 0 if worker.channel.has_message else None
+                ready = {key.fd for key, _ in selector.select(wait)}
                 if self._caller.signals in ready:
                     self._pass_signals(worker, terminal)
                 if terminal is not None:
@@ -96,10 +97,15 @@ class Supervisor:
                         selector.unregister(terminal.main)
                     if self._caller.stdin in ready and not terminal.take_input():
                         selector.unregister(self._caller.stdin)
-                if worker.channel.fileno() in ready:
+                if worker.channel.fileno() in ready or worker.channel.has_message:
                     answer = _received(worker)
                     if isinstance(answer, Exited):
                         return answer.code
+
+    def _stop_on_signal(self) -> None:
+        for number in self._take_signals():
+            if number in _ENDING:
+                raise Interrupted(number)
 
     def _pass_signals(self, worker: WorkerProcess, terminal: Terminal | None) -> None:
         for number in self._take_signals():

@@ -20,7 +20,7 @@ import sys
 from contextlib import suppress
 from typing import BinaryIO, Final, TypeVar, cast
 
-from wherry.errors import WherryError
+from wherry.errors import UsageError, WherryError
 from wherry.fstree.unpack import Ownership, remove_tree, unpack_layer
 from wherry.process.cancel import Cancelled, CancelToken
 from wherry.sandbox import channel as messages
@@ -84,7 +84,9 @@ class Worker:
             self._channel.send(self._unpack(self._expect(messages.Unpack)))
             answer: messages.Message = self._run(self._expect(messages.Start))
         except WherryError as error:
-            answer = messages.Failed(error.exit_code, error.what, error.why, error.hint)
+            # A damaged image is no wrong usage of the program's: docker's code for the runner.
+            code = RunError.exit_code if isinstance(error, UsageError) else error.exit_code
+            answer = messages.Failed(code, error.what, error.why, error.hint)
         except OSError as error:
             answer = messages.Failed(RunError.exit_code, "cannot set up the run", str(error), "")
         finally:
@@ -191,6 +193,9 @@ class Worker:
             selector.register(self._channel, selectors.EVENT_READ)
             selector.register(woken, selectors.EVENT_READ)
             while (code := _reap(launched.pid)) is None:
+                if self._channel.has_message:
+                    self._pass_on(launched.pid)
+                    continue
                 for key, _ in selector.select():
                     if key.fd == woken:
                         os.read(woken, 4096)

@@ -2,9 +2,10 @@
 """The executor of GoBuildOp: go build, its closure, the binary's facts, its layer.
 
 `go list` runs beside `go build`. The closure it gives is compared with the files once the build
-has ended: what changed meanwhile voids the run, which is done again once. The output lies always
-at the same path, so that Go can skip a link that would give the same; the directory is locked, and
-Go's own processes keep the lock if wherry is killed.
+has ended: what changed meanwhile voids the run, which is done again once. Where another machine's
+clock stamps the files, `go list` runs before the build and once more after it. The output lies
+always at the same path, so that Go can skip a link that would give the same; the directory is
+locked, and Go's own processes keep the lock if wherry is killed.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import os
 import secrets
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from wherry.engines.local.linking import guarded_output
 from wherry.engines.local.results import Binary, Built
 from wherry.engines.local.storage import LayerSettings, Storage, WorkDirectory, store_layer
 from wherry.errors import BuildError, WherryError
@@ -24,8 +28,16 @@ from wherry.golang.binary import BinaryFacts, read_binary
 from wherry.golang.build import BuildCall, build_binary
 from wherry.golang.cgo import cgo_left_out
 from wherry.golang.clock import file_clock_ns, is_local
-from wherry.golang.closure import Closure, World, changed_since, gather
+from wherry.golang.closure import (
+    Closure,
+    Movement,
+    World,
+    changed_since,
+    first_difference,
+    gather,
+)
 from wherry.golang.packages import Package, list_packages
+from wherry.golang.signature import signature_of
 from wherry.graph.keys import CacheKey, encode
 from wherry.graph.ops import GoBuildOp
 from wherry.oci.canonical import canonical_json
@@ -34,6 +46,14 @@ from wherry.process.cancel import Cancelled, CancelToken
 from wherry.solver.model import Step
 
 _ATTEMPTS = 2
+
+
+class _Attempt(NamedTuple):
+    """One run of go: the program, what was learned of its closure, what moved meanwhile."""
+
+    output: str
+    survey: _Survey
+    moved: Movement
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +79,54 @@ class GoBuildOperation:
         """Build until the sources held still, at most twice."""
         key = sha256(canonical_json([self.op.KIND, encode(self.op)])).hex
         with self.storage.work(key, step.cancel.check) as work:
-            changed = ""
             for _ in range(_ATTEMPTS):
-                built, changed = self._attempt(work, step)
-                if built is not None:
-                    return built
-                step.output(f"{changed} changed while the build ran: building again")
+                attempt = self._attempt(work, step)
+                changed, restless = attempt.moved
+                if not changed and not restless:
+                    return self._package(attempt, step)
+                step.output(f"{changed or restless} changed while the build ran: building again")
+            if not changed:
+                # Names that mean nothing to Go come and go there: good enough to use, too unsure
+                # to be remembered.
+                return self._package(attempt, step)
         raise BuildError(
             f"the sources of {self.op.packages[0]} keep changing while they are built",
             why=f"changed last: {changed}",
             hint="stop what writes there and build again",
         )
 
-    def _attempt(self, work: WorkDirectory, step: Step) -> tuple[Built | None, str]:
-        local = is_local(self.op.directory)
-        began = file_clock_ns() if local else None
+    def _attempt(self, work: WorkDirectory, step: Step) -> _Attempt:
+        directory = self.op.directory
+        local, place, began = is_local(directory), _identity(directory), file_clock_ns()
         survey = _Survey(self, step)
         if not local:
             survey.wait()
         output = os.path.join(work.path, self.op.names[0])
+        _drop_unfinished(output)
         self._compile(output, work, survey, step)
         self.trace("go-built")
         survey.wait()
         closure = survey.closure
-        if closure is not None:
-            changed = changed_since(closure, began)
-            if changed:
-                return None, changed
-        return self._package(output, survey, step), ""
+        if closure is None:
+            return _Attempt(output, survey, Movement(""))
+        if local and not all(map(is_local, closure.places())):
+            # A replaced module, say, on a network file system: now build after the gathering.
+            local = False
+            self._compile(output, work, survey, step)
+        moved = changed_since(closure, began if local else None)
+        if _identity(directory) != place:
+            moved = moved._replace(changed=directory)
+        if not local and not moved.changed:
+            moved = moved._replace(changed=self._second_look(closure, step))
+        return _Attempt(output, survey, moved)
+
+    def _second_look(self, closure: Closure, step: Step) -> str:
+        """What differs when gathered again: contents tell of an edit before signatures do."""
+        again = _Survey(self, step)
+        again.wait()
+        if again.closure is None:
+            return self.op.directory
+        return first_difference(closure, again.closure)
 
     def _compile(self, output: str, work: WorkDirectory, survey: _Survey, step: Step) -> None:
         compiled = 0
@@ -105,19 +145,22 @@ class GoBuildOperation:
             (work.fd,),
         )
         try:
-            build_binary(self.world.tool.go, call, step.cancel, on_package, step.output)
+            with guarded_output(output):
+                build_binary(self.world.tool.go, call, step.cancel, on_package, step.output)
         except BuildError as error:
             raise survey.explained(error) from error
         except BaseException:
             survey.stop()
             raise
 
-    def _package(self, output: str, survey: _Survey, step: Step) -> Built:
+    def _package(self, attempt: _Attempt, step: Step) -> Built:
+        output, survey = attempt.output, attempt.survey
         facts = read_binary(output)
         self._check_base(facts)
         name = self.op.names[0]
         path = f"{self.op.image_directory}/{name}"
         content = OnDisk(output, _digest_of(output), facts.size)
+        _note_finished(output)
         tree = make_tree([File(path, content, 0o755)])
         stored = store_layer(
             self.storage, tree, self.mtime, self.settings, step.cancel, f"{output}.pieces"
@@ -126,12 +169,13 @@ class GoBuildOperation:
         step.remark(_megabytes(facts.size))
         go_version = facts.build_info.go_version if facts.build_info else ""
         closure = survey.closure
+        known = closure is not None and not closure.unclear and not any(attempt.moved)
         return Built(
             stored.layer,
             stored.tree,
             stored.unpacked,
             (Binary(name, f"/{path}", facts.size, go_version),),
-            closure.inputs if closure is not None and not closure.unclear else None,
+            closure.inputs if closure is not None and known else None,
             survey.warnings,
         )
 
@@ -220,6 +264,40 @@ class _Survey:
         self.warnings = tuple(
             f"{path} has cgo files that CGO_ENABLED=0 leaves out" for path in self._left_out
         )
+
+
+def _identity(directory: str) -> tuple[int, int] | None:
+    """Which directory a path leads to: another one once a link on the way was turned."""
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _drop_unfinished(output: str) -> None:
+    """Remove a program that is not just as the last finished build left it.
+
+    Go takes the program at `output` for its own by the build id inside, which a copy that was cut
+    short, or a file that somebody changed, has too.
+    """
+    with suppress(FileNotFoundError):
+        if signature_of(output) != _finished_signature(output):
+            os.unlink(output)
+
+
+def _note_finished(output: str) -> None:
+    # A note lost costs a link, so neither fsync nor error matter here.
+    with suppress(OSError), open(f"{output}.finished", "w", encoding="ascii") as file:
+        file.write(signature_of(output))
+
+
+def _finished_signature(output: str) -> str:
+    try:
+        with open(f"{output}.finished", encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def _digest_of(path: str) -> Digest:

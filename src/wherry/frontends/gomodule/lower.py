@@ -15,6 +15,8 @@ from wherry.oci.image import Pairs, RunConfig, pairs
 from wherry.oci.platform import Platform
 
 BINARY_DIRECTORY = "app"
+# OCI image specification, annotations.md: "Human-readable title of the image".
+_TITLE = "org.opencontainers.image.title"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class GoImage:
 
     `import_path` is the main package, `name` its binary's file name. `flags` and `environment`
     are for `go build`. `base_run` is what the base gives the image's run configuration, `run` what
-    the user's settings say; `created` is RFC 3339.
+    the user's settings say; `created` is RFC 3339. `title` is what people call the image, the
+    binary's name where it is empty.
     """
 
     name: str
@@ -39,6 +42,7 @@ class GoImage:
     created: str
     run: RunConfig = field(default_factory=RunConfig)
     annotations: Pairs = ()
+    title: str = ""
 
 
 def lower(image: GoImage) -> BuildGraph:
@@ -65,15 +69,17 @@ def lower(image: GoImage) -> BuildGraph:
 def run_config(image: GoImage) -> RunConfig:
     """The base's run configuration with the program, and the user's settings on top."""
     base, own = image.base_run, image.run
-    labels = {"org.opencontainers.image.title": image.name, **dict(base.labels), **dict(own.labels)}
+    labels = {**dict(base.labels), _TITLE: image.title or image.name, **dict(own.labels)}
     return RunConfig(
         user=own.user or base.user,
         env=_merged_env(base.env, own.env),
         entrypoint=own.entrypoint or (f"/{BINARY_DIRECTORY}/{image.name}",),
         cmd=own.cmd,
         working_dir=own.working_dir or base.working_dir,
-        exposed_ports=own.exposed_ports,
+        exposed_ports=tuple(dict.fromkeys((*base.exposed_ports, *own.exposed_ports))),
+        volumes=tuple(dict.fromkeys((*base.volumes, *own.volumes))),
         labels=pairs(labels),
+        stop_signal=own.stop_signal or base.stop_signal,
     )
 
 
@@ -107,5 +113,5 @@ def _merged_env(base: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
 def _annotations(image: GoImage) -> Pairs:
     composed = {"wherry.base": str(image.base)}
     composed |= {f"wherry.base.{name}": version for name, version in image.data_versions}
-    title = {"org.opencontainers.image.title": image.name}
+    title = {_TITLE: image.title or image.name}
     return pairs({**title, **composed, **dict(image.annotations)})
