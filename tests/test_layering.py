@@ -27,7 +27,7 @@ DOORS = {"__init__", "__main__"}
 # Where the process's environment, directory and arguments are read.
 EDGES = {"cli", "api/public.py"}
 # Programs of their own, started by command inside a namespace: no part of the main process.
-PROGRAMS = {"sandbox/enter.py", "sandbox/worker.py"}
+PROGRAMS = {"sandbox/enter.py", "sandbox/syscalls.py", "sandbox/worker.py"}
 
 
 def room_of(path: Path) -> str:
