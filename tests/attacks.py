@@ -19,6 +19,8 @@ from wherry.store.store import open_store
 from wherry_fixtures import Finished
 
 WHERRY = (sys.executable, "-m", "wherry")
+# A test run in the background of a shell ignores SIGINT, and so would all that it starts.
+DEFAULT_SIGNALS = ("env", "--default-signal=INT,TERM,HUP")
 
 
 def spawn(
@@ -38,7 +40,8 @@ def spawn(
         "text": True,
         "errors": "surrogateescape",
     }
-    return subprocess.Popen([*prefix, *WHERRY, *map(str, words)], **{**around, **options})
+    argv = [*DEFAULT_SIGNALS, *prefix, *WHERRY, *map(str, words)]
+    return subprocess.Popen(argv, **{**around, **options})
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 120) -> Finished:

@@ -9,8 +9,10 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,19 @@ LIB = 'package lib\n\nconst Word = "one"\n'
 USES_DEP = 'package main\n\nimport "example.com/dep"\n\nfunc main() { println(dep.Word) }\n'
 DEP = 'package dep\n\nconst Word = "one"\n'
 DEP_MOD = "module example.com/dep\n\ngo 1.21\n"
+# Before Go 1.17 a module file named direct requirements only: others' files name the rest.
+UNPRUNED = """module example.com/m
+
+go 1.16
+
+require example.com/quiet v0.0.0
+
+replace (
+	example.com/quiet => ../quiet
+	example.com/dep => ../dep
+)
+"""
+QUIET_MOD = "module example.com/quiet\n\ngo 1.16\n\nrequire example.com/dep v0.0.0\n"
 REPLACED = f"{GO_MOD}\nrequire example.com/dep v0.0.0\n\nreplace example.com/dep => ../dep\n"
 EMBEDS = """package main
 
@@ -187,53 +202,26 @@ def test_a_module_begins_above_an_embedded_file(project: Make) -> None:
         it.build()
 
 
-def test_a_profile_comes_and_goes(project: Make, go: GoCommand, tmp_path: Path) -> None:
-    it = project({"main.go": PROFILED})
+def test_a_profile_comes_and_goes(project: Make) -> None:
+    """An empty profile is one, and the program says that it was there; another text is none."""
+    it = project()
     before = start(it)
-    profile = make_profile(it, tmp_path)
-    it.write("default.pgo", profile)
+    it.write("default.pgo", "")
     changed(it, before)
+    it.write("default.pgo", "nonsense")
+    assert it.plain() is None
+    with pytest.raises(WherryError):
+        it.build()
     (it.root / "default.pgo").unlink()
     same(it, before)
     it.env["GOFLAGS"] = "-pgo=other.pgo"
-    it.write("other.pgo", profile)
-    now = it.program(it.right())
-    assert now != before
+    it.write("other.pgo", "")
+    changed(it, before)
     assert it.build().reused
-    it.write("other.pgo", b"")
-    assert it.program(it.right()) != now
-
-
-PROFILED = """package main
-
-func twice(n int) int {
-	if n < 2 {
-		return n
-	}
-	return twice(n-1) + twice(n-2)
-}
-
-func main() { println(twice(3)) }
-"""
-
-
-def make_profile(it: Project, where: Path) -> bytes:
-    """A CPU profile of the program, in the form that `go tool preprofile` writes too."""
-    source = PROFILED.replace("func main() { println(twice(3)) }", """func main() {
-	file, _ := os.Create(os.Args[1])
-	_ = pprof.StartCPUProfile(file)
-	for i := 0; i < 12; i++ {
-		twice(32)
-	}
-	pprof.StopCPUProfile()
-	_ = file.Close()
-}
-""").replace("package main\n", 'package main\n\nimport (\n\t"os"\n\t"runtime/pprof"\n)\n')  # fmt: skip
-    root = write_module(where / "profiled", {"main.go": source})
-    maker = Project(root, it.env, it.store, it._go)
-    maker.plain()
-    subprocess.run([it.store.parent / "plain", where / "cpu.pgo"], check=True)
-    return (where / "cpu.pgo").read_bytes()
+    it.write("other.pgo", "nonsense")
+    assert it.plain() is None
+    with pytest.raises(WherryError):
+        it.build()
 
 
 def test_settings_of_go_env_w(project: Make, home: Path) -> None:
@@ -374,20 +362,16 @@ def test_a_replaced_module_is_edited(project: Make, tmp_path: Path) -> None:
 
 
 def test_the_module_file_of_a_module_that_only_takes_part(project: Make, tmp_path: Path) -> None:
-    """No package of it is imported, yet its requirements choose versions."""
-    mod = f"{REPLACED}\nrequire example.com/quiet v0.0.0\n\nreplace example.com/quiet => ../quiet\n"
-    it = project({"main.go": USES_DEP, "go.mod": mod})
-    write_module(tmp_path / "dep", {"go.mod": DEP_MOD, "dep.go": DEP})
-    quiet = write_module(
-        tmp_path / "quiet",
-        {"go.mod": "module example.com/quiet\n\ngo 1.21\n", "q.go": "package quiet\n"},
-    )
+    """No package of it is imported, yet its requirements choose modules."""
+    it = project({"main.go": USES_DEP, "go.mod": UNPRUNED})
+    write_module(tmp_path / "dep", {"go.mod": DEP_MOD.replace("1.21", "1.16"), "dep.go": DEP})
+    quiet = write_module(tmp_path / "quiet", {"go.mod": QUIET_MOD})
     before = start(it)
-    (quiet / "go.mod").write_text("nonsense\n")
+    (quiet / "go.mod").write_text(QUIET_MOD.partition("require")[0])
     assert it.plain() is None
     with pytest.raises(WherryError):
         it.build()
-    (quiet / "go.mod").write_text("module example.com/quiet\n\ngo 1.21\n")
+    (quiet / "go.mod").write_text(QUIET_MOD)
     same(it, before)
 
 
@@ -449,12 +433,13 @@ def test_another_module_file(project: Make, tmp_path: Path) -> None:
     it.write("other.mod", REPLACED)
     same(it, before)
     assert now != before
-    # Another module that only takes part, named in the other file alone.
-    it.write("other.mod", f"{REPLACED}\nrequire q.org/q v0.0.0\n\nreplace q.org/q => ../q\n")
-    quiet = write_module(tmp_path / "q", {"go.mod": "module q.org/q\n\ngo 1.21\n"})
+    # A module that only takes part, named in the other file alone.
+    (tmp_path / "dep" / "go.mod").write_text(DEP_MOD.replace("1.21", "1.16"))
+    quiet = write_module(tmp_path / "quiet", {"go.mod": QUIET_MOD})
+    it.write("other.mod", UNPRUNED)
     it.right()
     assert it.build().reused
-    (quiet / "go.mod").write_text("nonsense\n")
+    (quiet / "go.mod").write_text(QUIET_MOD.partition("require")[0])
     assert it.plain() is None
     with pytest.raises(WherryError):
         it.build()
@@ -752,6 +737,27 @@ def test_a_workspace_member_is_edited(project: Make, tmp_path: Path) -> None:
         it.build()
 
 
+def test_a_workspace_file_of_another_name(project: Make, tmp_path: Path) -> None:
+    it = project({"main.go": USES_DEP, "go.mod": f"{GO_MOD}\nrequire example.com/dep v0.0.0\n"})
+    write_module(tmp_path / "dep", {"go.mod": DEP_MOD, "dep.go": DEP})
+    fork = write_module(
+        tmp_path / "fork", {"go.mod": DEP_MOD, "dep.go": DEP.replace("one", "fork")}
+    )
+    work = tmp_path / "other.work"
+    # A directory that is used may be a bare word.
+    work.write_text("go 1.21\n\nuse mod\n\nuse dep\n")
+    it.env["GOWORK"] = str(work)
+    before = start(it)
+    work.write_text("go 1.21\n\nuse mod\n\nuse fork\n")
+    now = changed(it, before)
+    (fork / "dep.go").write_text(DEP.replace("one", "two"))
+    now = changed(it, now)
+    (fork / "go.mod").write_text("module example.com/else\n")
+    assert it.plain() is None
+    with pytest.raises(WherryError):
+        it.build()
+
+
 def test_more_than_64_megabytes(project: Make) -> None:
     size = 70 << 20
     it = project({"main.go": EMBEDS % "big.bin zz.txt", "zz.txt": "a"})
@@ -926,8 +932,6 @@ FORBIDDEN = {
 def test_an_unchanged_build_imports_little(project: Make, go_env: dict[str, str]) -> None:
     it = project()
     env = {**it.env, "WHERRY_STORE": str(it.store)}
-    import sys
-
     words = [sys.executable, "-X", "importtime", "-m", "wherry", "build"]
     runs = [
         subprocess.run(words, cwd=it.root, env=env, capture_output=True, text=True, check=True)
@@ -1110,3 +1114,152 @@ def test_a_part_on_a_network_file_system(
     assert points.count("closure-gathered") == 2
     (dep / "dep.go").write_text(DEP.replace("one", "two"))
     changed(it, it.program(result))
+
+
+def proxy_with(root: Path, path: str, version: str, files: dict[str, str]) -> str:
+    """A module proxy in a directory, as `go help goproxy` describes it; its URL."""
+    place = root / path / "@v"
+    place.mkdir(parents=True)
+    mod = f"module {path}\n\ngo 1.21\n"
+    (place / f"{version}.info").write_text(json.dumps({"Version": version}))
+    (place / f"{version}.mod").write_text(mod)
+    with zipfile.ZipFile(place / f"{version}.zip", "w") as archive:
+        for name, text in {"go.mod": mod, **files}.items():
+            archive.writestr(f"{path}@{version}/{name}", text)
+    return root.as_uri()
+
+
+@pytest.fixture
+def fetched(project: Make, tmp_path: Path) -> Iterator[tuple[Project, Path]]:
+    """A project with a module that Go fetches into a module cache of the test's own."""
+    cache = tmp_path / "modules"
+    it = project({"main.go": USES_DEP, "go.mod": f"{GO_MOD}\nrequire example.com/dep v1.0.0\n"})
+    files = {"dep.go": DEP, "data/x.txt": "x"}
+    it.env |= {
+        "GOPROXY": proxy_with(tmp_path / "proxy", "example.com/dep", "v1.0.0", files),
+        "GOSUMDB": "off",
+        "GOMODCACHE": str(cache),
+        "GOFLAGS": "-mod=mod",
+    }
+    yield it, cache / "example.com" / "dep@v1.0.0"
+    for directory, _, _ in os.walk(cache):
+        os.chmod(directory, 0o755)
+
+
+def test_a_module_that_this_build_fetches(fetched: tuple[Project, Path]) -> None:
+    it, _ = fetched
+    # go.sum is written by go itself meanwhile.
+    assert not it.build().reused
+    assert it.right().reused, "a module that came with the build is no edited one"
+
+
+def test_an_edited_module_cache(fetched: tuple[Project, Path]) -> None:
+    it, place = fetched
+    it.build()
+    first = it.right()
+    assert first.reused
+    for path in (place, place / "dep.go"):
+        path.chmod(0o755)
+    status = (place / "dep.go").stat()
+    (place / "dep.go").write_text(DEP.replace("one", "two"))
+    os.utime(place / "dep.go", ns=(status.st_atime_ns, status.st_mtime_ns))
+    changed(it, it.program(first))
+    (place / "more.go").write_text("package dep\n")
+    assert not it.right().reused
+    for directory, _, _ in os.walk(place):
+        os.chmod(directory, 0o755)
+    shutil.rmtree(place)
+    assert not it.right().reused
+
+
+def test_a_directory_name_that_is_no_text(
+    tmp_path: Path, go_env: dict[str, str], store: Path, go: GoCommand
+) -> None:
+    """Go's JSON cannot hold it, so that go list names files that are not there."""
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/m\xff"))
+    try:
+        write_module(root, {"main.go": MAIN})
+    except OSError:
+        pytest.skip("the file system takes only names that are text")
+    it = Project(root, go_env, store, go)
+    before = it.program(it.right())
+    it.write("main.go", MAIN.replace('"x"', '"y"'))
+    changed(it, before)
+
+
+def test_what_goes_workspace_search_passes_by(project: Make, home: Path, tmp_path: Path) -> None:
+    it = project()
+    (tmp_path / "go.work").mkdir()
+    before = it.program(it.right())
+    (tmp_path / "go.work").rmdir()
+    (tmp_path / "go.work").write_text("go 1.21\n\nuse ./other\n")
+    write_module(tmp_path / "other", {})
+    assert it.plain() is None
+    with pytest.raises(WherryError):
+        it.build()
+    # Passed by for good, where Go is told so.
+    (home / ".config/go/env").write_text("GOWORK=off\n")
+    same(it, before)
+    assert it.build().reused
+
+
+def test_cgo_brings_in_the_system(project: Make) -> None:
+    """Not by the module's own packages only: with cgo on, the standard library uses it too."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    it = project({"main.go": 'package main\n\nimport _ "os/user"\n\nfunc main() {}\n'})
+    linker = '["-linkmode external", "-extldflags=-static"]'
+    it.write(
+        "wherry.toml",
+        f'[build]\ncgo = true\n\n[image.m]\npackages = ["."]\nldflags = {linker}\n',
+    )
+    assert not it.build().reused
+    assert not it.build().reused
+
+
+@pytest.mark.parametrize(
+    ("flag", "remembered"),
+    [
+        ("-gcflags=-N", True),
+        ("-gcflags=-pgoprofile=x", False),
+        ("-asmflags=-I=../inc", False),
+        ("-buildvcs=auto", False),
+        ("-ldflags=-X=main.x=1", True),
+        ("-toolexec=env", False),
+    ],
+)
+def test_flags_that_bring_in_unknown_things(project: Make, flag: str, remembered: bool) -> None:
+    it = project()
+    it.env["GOFLAGS"] = flag
+    try:
+        it.build()
+    except WherryError:
+        assert not remembered
+    else:
+        assert it.build().reused == remembered
+
+
+# The newest patch of each release, and what comes after the one that these tests were written with.
+RELEASES = ("1.21.13", "1.22.12", "1.23.12", "1.24.11", "1.25.5", "1.26.8", "1.27.2")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("version", RELEASES)
+def test_every_release_since_go_1_21(project: Make, version: str) -> None:
+    it = project({"main.go": USES_LIB, "lib/lib.go": LIB})
+    it.env["GOTOOLCHAIN"] = f"go{version}"
+    asked = it.go("version")
+    if asked.returncode != 0:
+        last = asked.stderr.decode().strip().splitlines()[-1:]
+        pytest.skip(f"Go {version} cannot be fetched from the Go module proxy: {last}")
+    result = it.settled()
+    assert result.binaries[0].go_version == f"go{version}"
+    before = it.program(result)
+    it.write("lib/lib.go", LIB.replace("one", "two"))
+    now = changed(it, before)
+    it.write("lib/more.go", 'package lib\n\nfunc init() { println("more") }\n')
+    changed(it, now)
+    # By go.mod, with the user's own Go as the one that changes.
+    del it.env["GOTOOLCHAIN"]
+    it.write("go.mod", f"module example.com/m\n\ngo {version}\n")
+    assert it.right().binaries[0].go_version.startswith("go1.")

@@ -191,7 +191,7 @@ def test_a_broken_installation_is_told(package: str, monkeypatch: pytest.MonkeyP
 
 
 def test_data_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(static, "_package", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(static, "package_directory", lambda name: str(tmp_path / name))
     for call in (static_tree, static_data_versions):
         with pytest.raises(MachineError):
             call()

@@ -104,12 +104,12 @@ def test_the_number_of_blocks_in_flight_is_bounded(monkeypatch: pytest.MonkeyPat
     begun = written = most = 0
     deflate = gzipped._deflate
 
-    def counted(block: bytes, window: bytes, level: int) -> bytes:
+    def counted(block: bytes, window: bytes, level: int, earlier: object) -> object:
         nonlocal begun, most
         with lock:
             begun += 1
             most = max(most, begun - written)
-        return deflate(block, window, level)
+        return deflate(block, window, level, earlier)
 
     def out(data: bytes) -> None:
         nonlocal written

@@ -13,11 +13,11 @@ from golang_support import MAIN, go_env, needs_go, the_go, write_files
 from wherry.errors import BuildError, MachineError, NetworkError, UsageError, WherryError
 from wherry.golang.binary import read_binary
 from wherry.golang.build import BuildCall, build_binary
-from wherry.golang.flags import BuildSettings, build_flags
+from wherry.golang.flags import FlagSettings, build_flags
 from wherry.process.cancel import Cancelled, CancelToken
 
 pytestmark = needs_go
-FLAGS = build_flags("", BuildSettings())
+FLAGS = build_flags("", FlagSettings())
 
 
 class Heard:
@@ -182,13 +182,13 @@ def test_an_unreachable_proxy(tmp_path: Path, proxy_url: str, words: str) -> Non
 def test_git_that_fails_under_full_stamps(tmp_path: Path) -> None:
     write_files(tmp_path, {"main.go": MAIN, ".git/HEAD": "broken"})
     with pytest.raises(MachineError) as caught:
-        build(tmp_path, flags=build_flags("", BuildSettings(stamp="full")))
+        build(tmp_path, flags=build_flags("", FlagSettings(stamp="full")))
     assert "--stamp off" in caught.value.hint
 
 
 def test_goflags_that_would_hide_the_result_are_switched_off(tmp_path: Path) -> None:
     write_files(tmp_path, {"main.go": MAIN})
-    build(tmp_path, flags=build_flags("-n", BuildSettings()), GOFLAGS="-n")
+    build(tmp_path, flags=build_flags("-n", FlagSettings()), GOFLAGS="-n")
     assert (tmp_path / "bin" / "out").exists()
 
 

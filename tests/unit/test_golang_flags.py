@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from golang_support import go_env, needs_go, the_go, write_files
 from wherry.errors import UsageError
-from wherry.golang.flags import BuildSettings, build_flags, flag_name, flag_value, split_goflags
+from wherry.golang.flags import FlagSettings, build_flags, flag_name, flag_value, split_goflags
 
 DEFAULTS = ("-trimpath", "-ldflags=-s -w", "-buildvcs=false")
 
@@ -18,28 +18,28 @@ DEFAULTS = ("-trimpath", "-ldflags=-s -w", "-buildvcs=false")
 @pytest.mark.parametrize(
     ("goflags", "settings", "expected"),
     [
-        ("", BuildSettings(), DEFAULTS),
-        ("-mod=mod -p=2", BuildSettings(), DEFAULTS),
-        ("-trimpath=false", BuildSettings(), DEFAULTS[1:]),
-        ("--ldflags=-X=main.v=1", BuildSettings(), (DEFAULTS[0], DEFAULTS[2])),
-        ("'-ldflags=-s -X main.v=1'", BuildSettings(), (DEFAULTS[0], DEFAULTS[2])),
-        ("-buildvcs=auto", BuildSettings(), DEFAULTS[:2]),
-        ("-buildvcs=auto", BuildSettings(stamp="labels"), DEFAULTS[:2]),
-        ("", BuildSettings(stamp="labels"), DEFAULTS),
-        ("", BuildSettings(stamp="full"), (*DEFAULTS[:2], "-buildvcs=true")),
-        ("-buildvcs=false", BuildSettings(stamp="full"), (*DEFAULTS[:2], "-buildvcs=true")),
-        ("-ldflags=-w -trimpath -buildvcs", BuildSettings(), ()),
+        ("", FlagSettings(), DEFAULTS),
+        ("-mod=mod -p=2", FlagSettings(), DEFAULTS),
+        ("-trimpath=false", FlagSettings(), DEFAULTS[1:]),
+        ("--ldflags=-X=main.v=1", FlagSettings(), (DEFAULTS[0], DEFAULTS[2])),
+        ("'-ldflags=-s -X main.v=1'", FlagSettings(), (DEFAULTS[0], DEFAULTS[2])),
+        ("-buildvcs=auto", FlagSettings(), DEFAULTS[:2]),
+        ("-buildvcs=auto", FlagSettings(stamp="labels"), DEFAULTS[:2]),
+        ("", FlagSettings(stamp="labels"), DEFAULTS),
+        ("", FlagSettings(stamp="full"), (*DEFAULTS[:2], "-buildvcs=true")),
+        ("-buildvcs=false", FlagSettings(stamp="full"), (*DEFAULTS[:2], "-buildvcs=true")),
+        ("-ldflags=-w -trimpath -buildvcs", FlagSettings(), ()),
         (
             "-ldflags=-w -tags=x",
-            BuildSettings(ldflags=("-X main.a=1", "-X 'main.b=2 3'"), tags=("y", "z")),
+            FlagSettings(ldflags=("-X main.a=1", "-X 'main.b=2 3'"), tags=("y", "z")),
             ("-trimpath", "-ldflags=-s -w -X main.a=1 -X 'main.b=2 3'", "-buildvcs=false",
              "-tags=y,z"),
         ),
-        ("-n -json=true", BuildSettings(), (*DEFAULTS, "-json=false", "-n=false")),
+        ("-n -json=true", FlagSettings(), (*DEFAULTS, "-json=false", "-n=false")),
     ],
 )  # fmt: skip
 def test_defaults_give_way_to_goflags(
-    goflags: str, settings: BuildSettings, expected: tuple[str, ...]
+    goflags: str, settings: FlagSettings, expected: tuple[str, ...]
 ) -> None:
     assert build_flags(goflags, settings) == expected
 
@@ -52,7 +52,7 @@ def test_goflags_that_go_refuses_are_a_usage_error(goflags: str) -> None:
 
 def test_an_open_quote_in_ldflags_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="ldflags"):
-        build_flags("", BuildSettings(ldflags=("-X 'main.v=1",)))
+        build_flags("", FlagSettings(ldflags=("-X 'main.v=1",)))
 
 
 def test_values_of_flags() -> None:
@@ -99,7 +99,7 @@ def test_goflags_are_read_as_go_reads_them(tmp_path: Path, goflags: str) -> None
 def test_the_linker_flags_reach_the_binary(tmp_path: Path) -> None:
     source = 'package main\n\nvar v = "unset"\n\nfunc main() { print(v) }\n'
     write_files(tmp_path, {"main.go": source})
-    flags = build_flags("", BuildSettings(ldflags=("-X 'main.v=set by us'",)))
+    flags = build_flags("", FlagSettings(ldflags=("-X 'main.v=set by us'",)))
     out = tmp_path / "out"
     subprocess.run(
         [the_go().path, "build", "-o", str(out), *flags, "."],

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from wherry.sandbox.request import RunError
 from wherry.sandbox.users import User, find_user
 
-PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\nbroken line\n"
+PASSWD = (
+    "root:x:0:0:root:/root:/bin/sh\n"
+    "app:x:1000:1001::/home/app:/bin/sh\nbroken line\nodd:x:²:9::/:\n"
+)
 GROUP = "root:x:0:\nmain:x:1001:\nextra:x:2000:other,app\nmore:x:2001:app\n"
 
 

@@ -12,7 +12,7 @@ import time
 
 from wherry.api.delivery import deliver
 from wherry.api.recorded import BuildRecord, Output, directory_of
-from wherry.api.request import FRONTENDS, STAMPS, BuildRequest, BuildResult
+from wherry.api.request import DOCKERFILES, FRONTENDS, STAMPS, BuildRequest, BuildResult
 from wherry.api.unchanged import Verdict, ask_records
 from wherry.errors import UsageError, near
 from wherry.events import Level, Message, Sink
@@ -45,6 +45,7 @@ def check_request(request: BuildRequest) -> None:
     if not request.source:
         # Most often an unset variable in a script: not to be taken for the current directory.
         raise UsageError("SOURCE is empty", hint="name a directory or a Go package, such as .")
+    _refuse_remote(request.source)
     _check_texts(request)
     for tag in request.tags:
         if parse_reference(tag).digest is not None:
@@ -63,12 +64,9 @@ def check_request(request: BuildRequest) -> None:
     if not os.access(directory, os.R_OK | os.X_OK):
         raise UsageError(f"{directory} cannot be read", why="its mode does not let you in",
                          hint="make it readable: chmod u+rx")  # fmt: skip
-    path = os.path.join(directory, "Dockerfile")
-    if request.frontend == "auto" and _is_dockerfile_source(request, path):
-        raise UsageError(
-            f"{path} makes this a Dockerfile build, which is not in this release",
-            hint="build the Go module beside it: --frontend gomodule",
-        )
+    if request.frontend == "auto":
+        for name in DOCKERFILES:
+            _refuse_dockerfile(request, os.path.join(directory, name))
 
 
 def _check_texts(request: BuildRequest) -> None:
@@ -88,16 +86,31 @@ def _check_word(flag: str, word: str, known: tuple[str, ...]) -> None:
         raise UsageError(f"no {flag} {word!r}", hint=near(word, known) or f"one of: {choices}")
 
 
-def _is_dockerfile_source(request: BuildRequest, path: str) -> bool:
+def _refuse_dockerfile(request: BuildRequest, path: str) -> None:
     """A Dockerfile in SOURCE itself wins, except beside a wherry.toml that has images."""
     directory, pattern = directory_of(request)
     if pattern != "." or not os.path.isfile(path):
-        return False
-    if not os.path.isfile(os.path.join(directory, "wherry.toml")):
-        return True
-    from wherry.settings.load import load_settings  # noqa: PLC0415 - only where both files lie
+        return
+    if os.path.isfile(os.path.join(directory, "wherry.toml")):
+        from wherry.settings.load import load_settings  # noqa: PLC0415 - only where both files lie
 
-    return not load_settings(directory).images
+        if load_settings(directory).images:
+            return
+    raise UsageError(
+        f"{path} makes this a Dockerfile build, which is not in this release",
+        hint="build the Go module beside it: --frontend gomodule",
+    )
+
+
+def _refuse_remote(source: str) -> None:
+    """Build contexts that come through a pipe or from git belong to the Dockerfile front end."""
+    is_git = "://" in source or (":" in source and "@" in source.partition(":")[0])
+    if source == "-" or is_git:
+        raise UsageError(
+            f"{source} as SOURCE is not in this release",
+            why="build contexts from stdin and git come with the Dockerfile front end",
+            hint="fetch it, and build the Go module there: --frontend gomodule",
+        )
 
 
 def _record(
@@ -106,7 +119,7 @@ def _record(
     """The record that holds with an empty reason, or a new one and why it was made."""
     verdict = Verdict(None, "--no-cache", [])
     if not request.no_cache:
-        verdict = ask_records(request, store)
+        verdict = ask_records(request, store, cancel)
         if verdict.record is not None:
             return verdict.record, ""
         if verdict.records:

@@ -11,11 +11,11 @@ import calendar
 import os
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from wherry.api.asked import Asked, ask
+from wherry.api.prepare import GoInForce, find_main, known_main, prepare_go
 from wherry.api.recorded import (
     NO_INPUTS,
     BuildRecord,
@@ -25,7 +25,7 @@ from wherry.api.recorded import (
     kept_records,
     request_key,
 )
-from wherry.api.request import BinaryResult, BuildRequest
+from wherry.api.request import DOCKERFILES, BinaryResult, BuildRequest
 from wherry.api.stamp import NO_STAMP, Stamp, read_stamp
 from wherry.api.unchanged import Verdict
 from wherry.bases import compose
@@ -33,46 +33,66 @@ from wherry.bases.data import data_files
 from wherry.bases.static import static_data_versions
 from wherry.engines.local.engine import LocalEngine, Solved
 from wherry.engines.local.storage import LayerSettings
-from wherry.errors import UsageError, WherryError
+from wherry.errors import WherryError
 from wherry.events import Level, Message, Sink
 from wherry.frontends.gomodule.lower import GoImage, lower
 from wherry.fstree.layer import Compression
-from wherry.golang.closure import World
-from wherry.golang.command import GoTool
-from wherry.golang.environment import build_environment, overlay
-from wherry.golang.facts import query_go, require_version
-from wherry.golang.flags import (
-    STAMP_FULL,
-    BuildSettings,
-    build_flags,
-    flag_value,
-    split_goflags,
-)
-from wherry.golang.mains import MainPackage, Place, find_mains, locate, one_main
-from wherry.golang.record import Memo, first_change
-from wherry.golang.toolchain import GoFacts, find_go
+from wherry.golang.clock import file_clock_ns
+from wherry.golang.closure import World, touched_since
+from wherry.golang.flags import STAMP_FULL, split_goflags
+from wherry.golang.mains import MainPackage, Place, locate
 from wherry.graph.ops import ComposedBase
 from wherry.oci.digest import parse_digest
-from wherry.oci.image import Pairs, RunConfig, pairs
+from wherry.oci.image import RunConfig, pairs
 from wherry.process.cancel import CancelToken
 from wherry.store.store import Store
 
 _RFC3339 = "%Y-%m-%dT%H:%M:%SZ"
 
 
-class _Go(NamedTuple):
-    """The toolchain in force for one build."""
+class _Made(NamedTuple):
+    """One try: the record, and what was read for it before Go began."""
 
-    tool: GoTool
-    facts: GoFacts
-    flags: tuple[str, ...]
-    overlay: Pairs
+    record: BuildRecord
+    read_before: tuple[str, ...]
+    stamp: Stamp
+    directory: str
 
 
 def make_record(
     request: BuildRequest, verdict: Verdict, store: Store, sink: Sink, cancel: CancelToken
 ) -> BuildRecord:
-    """Build, and give the record of it; it is stored where all inputs are clear."""
+    """Build, and give the record of it; it is stored where all inputs are clear.
+
+    Settings and version-control facts are read before Go begins. If they changed by the end, the
+    image is made again once; if they change again, it is used and not remembered.
+    """
+    changed = ""
+    for _ in range(2):
+        began = file_clock_ns()
+        made = _make(request, verdict, store, sink, cancel)
+        changed = touched_since(made.read_before, began) or _moved_on(made, request, cancel)
+        if not changed:
+            break
+        sink(Message(Level.INFO, f"{changed} changed while the build ran"))
+    if made.record.inputs is NO_INPUTS or changed:
+        return made.record._replace(inputs=NO_INPUTS)
+    request.trace("record-unwritten")
+    _write(request, verdict, store, made.record)
+    request.trace("record-written")
+    return made.record
+
+
+def _moved_on(made: _Made, request: BuildRequest, cancel: CancelToken) -> str:
+    if made.stamp is NO_STAMP:
+        return ""
+    now = read_stamp(made.directory, request.env, cancel)
+    return "" if now.words == made.stamp.words else "version control"
+
+
+def _make(
+    request: BuildRequest, verdict: Verdict, store: Store, sink: Sink, cancel: CancelToken
+) -> _Made:
     place = locate(request.cwd, request.source)
     asked = ask(request, place.directory)
     if asked.package:
@@ -81,21 +101,24 @@ def make_record(
     if asked.stamp != "off":
         stamp = read_stamp(place.directory, request.env, cancel)
         asked = _stamped(asked, stamp, sink)
-    go = _prepare_go(request, asked, place, sink, cancel)
-    known = _known_main(verdict, request.env)
-    main = known or _find_main(go, place, cancel)
+    go = prepare_go(request, asked, place, sink, cancel)
+    known = known_main(verdict, request.env)
+    main = known or find_main(go, place, cancel)
     request.trace("main-found")
     created = _created(asked, stamp)
     image = _go_image(asked, go, place, main, _Facts(stamp, created))
+    world = _world(request, asked, go)
     engine = LocalEngine(
         storage=store,
         settings=LayerSettings(
-            Compression(level=asked.compression_level), request.jobs or _cores(), codec()
+            Compression(level=asked.compression_level),
+            request.jobs or _cores(),
+            codec(),
+            not request.no_cache,
         ),
-        world=_world(request, asked, go),
+        world=world,
         mtime=_seconds(created),
         jobs=request.jobs or _cores(),
-        use_cache=not request.no_cache,
         sink=sink,
         cancel=cancel,
         trace=request.trace,
@@ -105,9 +128,11 @@ def make_record(
     except WherryError:
         # A main package known from a record may be none any more: then say that.
         if known is not None:
-            _find_main(go, place, cancel)
+            find_main(go, place, cancel)
         raise
-    return _recorded(request, verdict, store, solved, _Named(asked, main, stamp.words))
+    record = _recorded(request, solved, _Named(asked, main, stamp.words))
+    read_before = (*world.extra_files, *world.extra_tools, go.facts.goenv)
+    return _Made(record, read_before, stamp, place.directory)
 
 
 def _stamped(asked: Asked, stamp: Stamp, sink: Sink) -> Asked:
@@ -133,57 +158,9 @@ class _Named(NamedTuple):
     words: str
 
 
-def _prepare_go(
-    request: BuildRequest, asked: Asked, place: Place, sink: Sink, cancel: CancelToken
-) -> _Go:
-    def on_line(line: str) -> None:
-        sink(Message(Level.INFO, line))
-
-    command = find_go(request.env)
-    on_top = overlay(command, asked.platform, cgo=asked.cgo)
-    tool = GoTool(command, place.directory, _environment(request.env, on_top, place))
-    facts = query_go(command, place.directory, tool.env, cancel, on_line)
-    if asked.go_version:
-        wanted = require_version(facts, asked.go_version)
-        on_top = overlay(command, asked.platform, cgo=asked.cgo, toolchain=wanted)
-        tool = tool._replace(env=_environment(request.env, on_top, place))
-        facts = query_go(command, place.directory, tool.env, cancel, on_line)
-    _refuse_libraries(facts.goflags)
-    flags = build_flags(facts.goflags, BuildSettings(asked.stamp, asked.ldflags, asked.build_tags))
-    request.trace("go-asked")
-    return _Go(tool, facts, flags, on_top)
-
-
-def _refuse_libraries(goflags: str) -> None:
-    mode = flag_value(split_goflags(goflags), "buildmode")
-    if mode in ("archive", "c-archive", "c-shared", "plugin", "shared"):
-        raise UsageError(f"-buildmode={mode} makes no program", why="it is set in GOFLAGS",
-                         hint="take it out for this build: go env GOFLAGS")  # fmt: skip
-
-
-def _environment(env: Mapping[str, str], on_top: Pairs, place: Place) -> dict[str, str]:
-    return build_environment(env, on_top, place.directory)
-
-
-def _known_main(verdict: Verdict, env: Mapping[str, str]) -> MainPackage | None:
-    """The main package of the last build, if nothing changed but the text of Go files."""
-    if not verdict.records:
-        return None
-    last = verdict.records[0]
-    # go.mod, go.work, wherry.toml and the flags all have a say in which package is meant.
-    others = {path: now for path, now in last.inputs.files.items() if not path.endswith(".go")}
-    inputs = last.inputs._replace(files=others, large={}, modules={}, all_names={})
-    if first_change(inputs, env, Memo()):
-        return None
-    return MainPackage(last.package, last.output.binaries[0].name, "")
-
-
-def _find_main(go: _Go, place: Place, cancel: CancelToken) -> MainPackage:
-    found = find_mains(go.tool.go, place.directory, place.pattern, go.flags, go.tool.env, cancel)
-    return one_main(found, place.pattern)
-
-
-def _go_image(asked: Asked, go: _Go, place: Place, main: MainPackage, facts: _Facts) -> GoImage:
+def _go_image(
+    asked: Asked, go: GoInForce, place: Place, main: MainPackage, facts: _Facts
+) -> GoImage:
     labels = {**dict(facts.stamp.labels), **dict(asked.run.labels)}
     versions = static_data_versions() if asked.base is ComposedBase.STATIC else ()
     variables = compose.base_environment(asked.base)
@@ -208,14 +185,15 @@ def _go_image(asked: Asked, go: _Go, place: Place, main: MainPackage, facts: _Fa
     )
 
 
-def _world(request: BuildRequest, asked: Asked, go: _Go) -> World:
+def _world(request: BuildRequest, asked: Asked, go: GoInForce) -> World:
     files: list[str] = []
     absent: list[str] = []
     (files if asked.settings_exist else absent).append(asked.settings_path)
     source = os.path.normpath(os.path.join(request.cwd, request.source))
     if request.frontend == "auto" and os.path.isdir(source):
-        dockerfile = os.path.join(source, "Dockerfile")
-        (files if os.path.isfile(dockerfile) else absent).append(dockerfile)
+        for name in DOCKERFILES:
+            dockerfile = os.path.join(source, name)
+            (files if os.path.isfile(dockerfile) else absent).append(dockerfile)
     return World(
         tool=go.tool,
         facts=go.facts,
@@ -227,9 +205,7 @@ def _world(request: BuildRequest, asked: Asked, go: _Go) -> World:
     )
 
 
-def _recorded(
-    request: BuildRequest, verdict: Verdict, store: Store, solved: Solved, named: _Named
-) -> BuildRecord:
+def _recorded(request: BuildRequest, solved: Solved, named: _Named) -> BuildRecord:
     image = solved.image
     descriptors = (image.descriptor, image.manifest.config, *image.manifest.layers)
     blobs = tuple((str(item.digest), item.size) for item in descriptors)
@@ -251,12 +227,7 @@ def _recorded(
     # A pattern means other packages as soon as a directory is added anywhere below it.
     pattern = named.asked.package or request.source
     inputs = None if "..." in pattern or pattern == "all" else go_layer.inputs
-    record = BuildRecord(inputs or NO_INPUTS, output, named.words, named.main.import_path)
-    if inputs is not None:
-        request.trace("record-unwritten")
-        _write(request, verdict, store, record)
-        request.trace("record-written")
-    return record
+    return BuildRecord(inputs or NO_INPUTS, output, named.words, named.main.import_path)
 
 
 def _write(request: BuildRequest, verdict: Verdict, store: Store, record: BuildRecord) -> None:

@@ -104,15 +104,18 @@ def request_key(request: BuildRequest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_records(store: RecordStore, key: str) -> list[BuildRecord]:
-    """The records of a request, newest first; unreadable ones are as good as none."""
+def load_records(store: RecordStore, key: str) -> list[bytes]:
+    """The records of a request, newest first, still encoded: most often the first one holds."""
     data = store.get("gobuild", key)
-    if data is None:
-        return []
+    return data.split(b"\n") if data else []
+
+
+def decode_record(line: bytes) -> BuildRecord | None:
+    """A record from its line; an unreadable one is as good as none."""
     try:
-        return [_decode(value) for value in json.loads(data)]
+        return _decode(json.loads(line))
     except (ValueError, TypeError, KeyError):
-        return []
+        return None
 
 
 def kept_records(newest: BuildRecord, older: list[BuildRecord]) -> list[BuildRecord]:
@@ -122,8 +125,9 @@ def kept_records(newest: BuildRecord, older: list[BuildRecord]) -> list[BuildRec
 
 
 def encode_records(records: list[BuildRecord]) -> bytes:
-    """The value to store."""
-    return json.dumps(records, separators=(",", ":")).encode("ascii")
+    """The value to store: a line of JSON for each."""
+    lines = (json.dumps(record, separators=(",", ":")) for record in records)
+    return "\n".join(lines).encode("ascii")
 
 
 def _decode(value: Any) -> BuildRecord:  # noqa: ANN401 - JSON of our own making, checked by use

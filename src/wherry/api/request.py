@@ -16,6 +16,10 @@ STAMPS = ("off", "labels", "full")
 Pairs = tuple[tuple[str, str], ...]
 
 
+# What makes a directory a Dockerfile's, in BuildKit's order.
+DOCKERFILES = ("Dockerfile", "dockerfile")
+
+
 def no_trace(_point: str) -> None:
     """The hook of builds that nobody interrupts on purpose."""
 

@@ -71,10 +71,10 @@ def read_stamp(directory: str, env: Mapping[str, str], cancel: CancelToken) -> S
     )
 
 
-def version_control_words(request: BuildRequest) -> str:
+def version_control_words(request: BuildRequest, cancel: CancelToken) -> str:
     """What git says now, to compare with a record's facts."""
     directory, _ = directory_of(request)
-    return read_stamp(directory, request.env, CancelToken()).words
+    return read_stamp(directory, request.env, cancel).words
 
 
 def _binary_note(facts: GitFacts, for_go: GitFacts | Degraded | None) -> str:

@@ -9,33 +9,45 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wherry.api.recorded import BuildRecord, Output, load_records, request_key
+from wherry.api.recorded import (
+    BuildRecord,
+    Output,
+    decode_record,
+    load_records,
+    request_key,
+)
 from wherry.api.request import BuildRequest
 from wherry.golang.record import Memo, first_change
 from wherry.oci.digest import parse_digest
+from wherry.process.cancel import CancelToken
 from wherry.store.store import Store
 
 
 class Verdict(NamedTuple):
-    """The record that holds, or why none does; `records` are what was there."""
+    """The record that holds, or why none does; `records` are those that were looked at."""
 
     record: BuildRecord | None
     reason: str
     records: list[BuildRecord]
 
 
-def ask_records(request: BuildRequest, store: Store) -> Verdict:
+def ask_records(request: BuildRequest, store: Store, cancel: CancelToken) -> Verdict:
     """Look for a record of this request whose inputs and blobs are all as they were."""
-    records = load_records(store.records, request_key(request))
     memo = Memo()
     reason = "first build"
-    for number, record in enumerate(records):
+    records: list[BuildRecord] = []
+    for line in load_records(store.records, request_key(request)):
+        record = decode_record(line)
+        if record is None:
+            continue
+        records.append(record)
         change = first_change(record.inputs, request.env, memo) or _missing(record.output, store)
-        if not change and record.facts and record.facts != _version_control(request):
+        if not change and record.facts and record.facts != _version_control(request, cancel):
             change = "version control moved on"
+        cancel.check()
         if not change:
             return Verdict(record, "", records)
-        if number == 0:
+        if len(records) == 1:
             reason = change
     return Verdict(None, reason, records)
 
@@ -47,8 +59,8 @@ def _missing(output: Output, store: Store) -> str:
     return ""
 
 
-def _version_control(request: BuildRequest) -> str:
+def _version_control(request: BuildRequest, cancel: CancelToken) -> str:
     # Only a stamped build asks git: it is the one program that this path may start.
     from wherry.api.stamp import version_control_words  # noqa: PLC0415 - spares every other build
 
-    return version_control_words(request)
+    return version_control_words(request, cancel)

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that tell which data a composed base is made from, without reading the data."""
+"""Which files tell that the data of a composed base changed."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 
-_PACKAGES = ("certifi", "tzdata")
+from wherry.bases.static import bundle_path, package_directory
 
 
 def data_files() -> tuple[str, ...]:
     """Absolute paths whose signatures change when the data packages do."""
-    found: list[str] = []
-    for name in _PACKAGES:
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin:
-            found.append(spec.origin)
-            found.append(os.path.join(os.path.dirname(spec.origin), "cacert.pem"))
-    return tuple(found)
+    tzdata = package_directory("tzdata")
+    return (
+        bundle_path(),
+        os.path.join(package_directory("certifi"), "__init__.py"),
+        os.path.join(tzdata, "__init__.py"),
+        os.path.join(tzdata, "zoneinfo"),
+        os.path.join(tzdata, "zoneinfo", "tzdata.zi"),
+    )

@@ -33,11 +33,14 @@ def static_data_versions() -> tuple[tuple[str, str], ...]:
     A certifi that hands out the system's bundle (some distributions patch it so) has the bundle's
     digest in its version, because its own number says nothing about it.
     """
-    directory = _package("certifi")
+    directory = package_directory("certifi")
     certifi = _assigned(directory, "__version__")
     if _own_bundle(directory) is None:
         certifi += f"+{sha256(_read(_foreign_bundle())).short}"
-    return (("certifi", certifi), ("tzdata", _assigned(_package("tzdata"), "IANA_VERSION")))
+    return (
+        ("certifi", certifi),
+        ("tzdata", _assigned(package_directory("tzdata"), "IANA_VERSION")),
+    )
 
 
 def _directories() -> tuple[Entry, ...]:
@@ -54,9 +57,13 @@ def _directories() -> tuple[Entry, ...]:
     )
 
 
+def bundle_path() -> str:
+    """The CA bundle that goes into the base: certifi's file, or the one that certifi names."""
+    return _own_bundle(package_directory("certifi")) or _foreign_bundle()
+
+
 def _ca_bundle() -> File:
-    path = _own_bundle(_package("certifi")) or _foreign_bundle()
-    return File(CA_BUNDLE, Inline(_read(path)))
+    return File(CA_BUNDLE, Inline(_read(bundle_path())))
 
 
 def _own_bundle(directory: str) -> str | None:
@@ -74,7 +81,7 @@ def _foreign_bundle() -> str:
 def _zone_entries() -> Iterator[Entry]:
     """Zones in the tree's order; equal ones are links to the first, which stands before them."""
     first: dict[Digest, str] = {}
-    directory = os.path.join(_package("tzdata"), "zoneinfo")
+    directory = os.path.join(package_directory("tzdata"), "zoneinfo")
     for name in sorted(_file_names(directory), key=lambda name: name.split("/")):
         content = Inline(_read(os.path.join(directory, name)))
         path = f"{ZONES}/{name}"
@@ -98,7 +105,7 @@ def _file_names(directory: str) -> Iterator[str]:
                 yield os.path.relpath(os.path.join(parent, name), directory)
 
 
-def _package(name: str) -> str:
+def package_directory(name: str) -> str:
     """The directory of an installed package, found without importing it."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:

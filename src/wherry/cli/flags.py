@@ -89,13 +89,10 @@ class BuildFlags(NamedTuple):
     store: str = ""
 
 
-_BY_WORD = {f"--{flag.name}": flag for flag in BUILD_FLAGS} | {
-    f"-{flag.short}": flag for flag in BUILD_FLAGS if flag.short
-}
-
-
 def read_plain(words: list[str]) -> BuildFlags | None:
     """The values of a plain command line (after the verb), or None where click has to look."""
+    by_word = {f"--{flag.name}": flag for flag in BUILD_FLAGS}
+    by_word |= {f"-{flag.short}": flag for flag in BUILD_FLAGS if flag.short}
     values: dict[str, object] = {}
     rest = iter(words)
     for word in rest:
@@ -105,7 +102,7 @@ def read_plain(words: list[str]) -> BuildFlags | None:
             values["source"] = word
             continue
         name, equals, text = word.partition("=")
-        flag = _BY_WORD.get(name)
+        flag = by_word.get(name)
         if flag is None or (equals and not name.startswith("--")):
             return None
         if flag.takes == "nothing":

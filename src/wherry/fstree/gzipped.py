@@ -128,10 +128,11 @@ class _Deflated(NamedTuple):
 
 def _deflate(block: bytes, window: bytes, level: int, earlier: EarlierPieces | None) -> _Deflated:
     key = piece_key(window, block)
-    data = earlier.find(key) if earlier is not None else None
-    if data is None:
-        deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=window)
-        data = deflate.compress(block) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    found = earlier.find(key) if earlier is not None else None
+    if found is not None:
+        return _Deflated(key, *found)
+    deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=window)
+    data = deflate.compress(block) + deflate.flush(zlib.Z_SYNC_FLUSH)
     return _Deflated(key, data, hashlib.sha256(data).digest())
 
 

@@ -48,8 +48,8 @@ class EarlierPieces:
             with suppress(OSError):
                 self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def find(self, key: bytes) -> bytes | None:
-        """The compressed bytes of the block with that key, verified, or None."""
+    def find(self, key: bytes) -> tuple[bytes, bytes] | None:
+        """The compressed bytes of the block with that key, verified, and their digest."""
         piece = self._by_key.get(key)
         if piece is None or self._fd < 0:
             return None
@@ -57,7 +57,7 @@ class EarlierPieces:
             data = os.pread(self._fd, piece.size, piece.offset)
         except OSError:
             return None
-        return data if hashlib.sha256(data).digest() == piece.digest else None
+        return (data, piece.digest) if hashlib.sha256(data).digest() == piece.digest else None
 
     def close(self) -> None:
         """Give the blob back."""

@@ -60,6 +60,11 @@ class _Segment(NamedTuple):
     writable: bool
 
 
+def preload() -> None:
+    """Import what `read_binary` needs, for callers that have time now."""
+    import elftools.elf.elffile  # noqa: F401, PLC0415 - see read_binary
+
+
 def read_binary(path: str) -> BinaryFacts:
     """Read the facts of the program at `path`; raises `BuildError` if it is no ELF file."""
     # Lazy: the no-change path imports this room, and pyelftools would slow its start.

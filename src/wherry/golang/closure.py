@@ -20,7 +20,13 @@ from wherry.golang import listing
 from wherry.golang.packages import Package
 from wherry.golang.reach import Reach, World
 from wherry.golang.record import Inputs, file_digest, look_up, sealed
-from wherry.golang.signature import RACY_NS, directory_signature, signature, signature_of
+from wherry.golang.signature import (
+    RACY_NS,
+    module_signature,
+    newest_change,
+    signature,
+    signature_of,
+)
 
 __all__ = [
     "Closure", "Movement", "World", "changed_since", "first_difference", "gather", "touched_since",
@@ -87,11 +93,12 @@ def gather(packages: Iterable[Package], world: World, salt: str) -> Closure:
         found.files.update(os.path.join(directory, name) for name in names.split("\0") if name)
     watched |= _signatures(found.files | found.tools)
     files, large = _split(found.files)
-    modules = {path: directory_signature(path) for path in sorted(found.modules)}
+    modules = {path: _module_names(path, found.embedded_modules.get(path, set()))
+               for path in sorted(found.modules)}  # fmt: skip
     inputs = Inputs(
         files=files,
         large=large,
-        modules={path: [names, signatures] for path, (names, signatures, _) in modules.items()},
+        modules={path: [names, module_signature(path, names)] for path, names in modules.items()},
         tools={path: watched[path] for path in sorted(found.tools)},
         absent=sorted(found.absent),
         go_names=go_names,
@@ -103,7 +110,9 @@ def gather(packages: Iterable[Package], world: World, salt: str) -> Closure:
         },
         plain=sorted(found.plain),
     )
-    cached = tuple((found.modules[path], path, latest) for path, (_, _, latest) in modules.items())
+    cached = tuple(
+        (found.modules[path], path, newest_change(path, names)) for path, names in modules.items()
+    )
     return Closure(inputs, watched, cached, tuple(sorted(found.roots)), found.unclear)
 
 
@@ -180,6 +189,15 @@ def _turned_links(roots: Iterable[str], began_ns: int) -> list[str]:
     return [path for path in links if os.lstat(path).st_ctime_ns >= began_ns]
 
 
+def _module_names(directory: str, embedded: set[str]) -> str:
+    """The files of a module-cache package that a build reads, joined by NUL; no tests."""
+    names = {
+        name for name in listing.go_names(directory).split("\0") if not name.endswith("_test.go")
+    }
+    present = filter(None, names | embedded)
+    return "\0".join(sorted(n for n in present if os.path.isfile(os.path.join(directory, n))))
+
+
 def _lookups(world: World) -> dict[str, str]:
     """What PATH gave for go, and what it gives for the name by which go looks for this version."""
     version = world.facts.version.partition(" ")[0]
@@ -199,10 +217,11 @@ def _split(paths: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
         except OSError:
             files[path] = ""
             continue
-        budget -= status.st_size
         racy = now - max(status.st_mtime_ns, status.st_ctime_ns) < RACY_NS
-        if budget >= 0 or racy:
+        if racy or status.st_size <= budget:
+            # A file that does not fit leaves the room to those after it.
             files[path] = file_digest(path)
+            budget -= min(status.st_size, budget)
         else:
             large[path] = signature(status)
     return files, large

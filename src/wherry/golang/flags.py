@@ -20,7 +20,7 @@ _STRIP = "-s -w"
 STAMP_FULL = "full"
 
 
-class BuildSettings(NamedTuple):
+class FlagSettings(NamedTuple):
     """What the user asked wherry for, beyond GOFLAGS.
 
     `stamp` is `off`, `labels` or `full`; `ldflags` are linker flags, joined by blanks as written;
@@ -32,7 +32,7 @@ class BuildSettings(NamedTuple):
     tags: tuple[str, ...] = ()
 
 
-def build_flags(goflags: str, settings: BuildSettings) -> tuple[str, ...]:
+def build_flags(goflags: str, settings: FlagSettings) -> tuple[str, ...]:
     """The flags to pass to `go build` (and `go list`), in Go's spelling.
 
     `goflags` is what `go env GOFLAGS` says, which includes `go env -w`. Settings for the linker

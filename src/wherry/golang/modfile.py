@@ -22,8 +22,9 @@ def local_directories(path: str, home: str = "") -> tuple[str, ...]:
     home = home or os.path.dirname(path)
     return tuple(
         os.path.normpath(os.path.join(home, word))
-        for word in _named(_text(path))
-        if word.startswith(("./", "../", "/")) or word in (".", "..")
+        for verb, word in _named(_text(path))
+        # What replaces may be a module; what is used is always a directory, also as a bare word.
+        if verb == "use" or word.startswith(("./", "../", "/")) or word in (".", "..")
     )
 
 
@@ -44,8 +45,8 @@ def _text(path: str) -> str:
         return ""
 
 
-def _named(text: str) -> list[str]:
-    found: list[str] = []
+def _named(text: str) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
     block = ""
     for line in text.splitlines():
         words = _words(line.split("//", 1)[0])
@@ -61,9 +62,9 @@ def _named(text: str) -> list[str]:
                 block = verb
                 continue
         if verb == "use":
-            found += words[:1]
+            found += [(verb, word) for word in words[:1]]
         elif verb == "replace" and "=>" in words:
-            found += words[words.index("=>") + 1 :][:1]
+            found += [(verb, word) for word in words[words.index("=>") + 1 :][:1]]
     return found
 
 

@@ -58,6 +58,8 @@ class Reach:
         self.embedded: set[str] = set()
         # Package directories of the module cache and the root of the module they belong to.
         self.modules: dict[str, str] = {}
+        # Names that packages of the module cache embed, by directory.
+        self.embedded_modules: dict[str, set[str]] = {}
         self.tools: set[str] = set()
         self.absent: set[str] = set(world.extra_absent)
         self.plain: set[str] = set()
@@ -75,11 +77,17 @@ class Reach:
         if package.standard or not package.dir:
             return
         self._imports[package.import_path] = package.dir
+        if not os.path.isdir(package.dir):
+            # Of an overlay, or a path whose bytes Go's JSON cannot hold.
+            self.unclear = f"{package.dir} is not to be found"
         embedded = [os.path.join(package.dir, name) for name in package.embed_files]
         root = package.module.dir if package.module else ""
         if package.dir.startswith(self._cache):
-            for directory in (package.dir, *(os.path.dirname(path) for path in embedded)):
+            self.modules[package.dir] = root or package.dir
+            for path in embedded:
+                directory, name = os.path.split(path)
                 self.modules[directory] = root or package.dir
+                self.embedded_modules.setdefault(directory, set()).add(name)
             return
         if root and (package.dir + "/").startswith(root + "/"):
             self.roots.add(root)
@@ -117,6 +125,11 @@ class Reach:
         pending = [os.path.dirname(path) for path in (facts.gomod, facts.gowork) if path]
         if flags.modfile and facts.gomod:
             pending += local_directories(flags.modfile, os.path.dirname(facts.gomod))
+        if facts.gowork:
+            # GOWORK may name any file.
+            pending += local_directories(facts.gowork)
+            self._optional(facts.gowork)
+            self._optional(f"{facts.gowork}.sum")
         pending += list(self.roots)
         seen: set[str] = set()
         while pending:
@@ -161,24 +174,32 @@ class Reach:
         found = os.path.dirname(self._world.facts.gowork)
         path = self._world.tool.directory
         while path != found:
-            self.absent.add(os.path.join(path, "go.work"))
+            file = os.path.join(path, "go.work")
+            if os.path.lexists(file):
+                # A directory of that name, or it came this moment.
+                self.unclear = f"{file} is passed by"
+            else:
+                self.absent.add(file)
             parent = os.path.dirname(path)
             if parent == path:
                 break
             path = parent
 
     def _is_workspace_named(self) -> bool:
-        """Whether GOWORK is set, in the environment or by `go env -w`: then Go does not search."""
+        """Whether GOWORK is set, in the environment or in Go's file: then Go does not search."""
         if self._world.user_env.get("GOWORK"):
             return self._world.user_env["GOWORK"] != "auto"
-        path = self._world.facts.goenv
         try:
-            with open(path, encoding="utf-8", errors="replace") as file:
+            with open(self._settings(), encoding="utf-8", errors="replace") as file:
                 lines = file.read().splitlines()
         except OSError:
             return False
-        named = [line for line in lines if line.startswith("GOWORK=")]
-        return os.path.isabs(path) and any(line != "GOWORK=auto" for line in named)
+        return any(line.startswith("GOWORK=") and line != "GOWORK=auto" for line in lines)
+
+    def _settings(self) -> str:
+        """The file of `go env -w`; empty where there is none."""
+        goenv = self._world.facts.goenv
+        return os.path.join(self._world.tool.directory, goenv) if goenv not in ("", "off") else ""
 
     def _add_toolchain(self) -> None:
         go, facts = self._world.tool.go, self._world.facts
@@ -196,8 +217,8 @@ class Reach:
             self.tools.add(os.path.join(root, "bin", "go"))
             self._optional(os.path.join(root, "VERSION"))
             self._optional(os.path.join(root, "go.env"))
-        if facts.goenv and facts.goenv != "off":
-            self._optional(facts.goenv)
+        if self._settings():
+            self._optional(self._settings())
 
     def _add_version_control(self) -> None:
         """What is stamped into the binary is known only from git, and only where wherry asks it."""

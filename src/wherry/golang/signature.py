@@ -3,12 +3,14 @@
 
 A file whose signature is unchanged is taken as unchanged, except where it was touched so shortly
 before it was looked at that a second edit could leave the same time ("racily clean", git's
-documentation, racy-git.txt). On the fast path: no imports but os.
+documentation, racy-git.txt). On the fast path: only hashlib, os, struct.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import struct
 
 # One-second file systems round down: an edit within two seconds may show the same time.
 RACY_NS = 2_000_000_000
@@ -32,31 +34,13 @@ def signature_of(path: str) -> str:
         return ""
 
 
-def directory_signature(directory: str) -> tuple[str, str, int]:
-    """Names and signatures of the plain files of a module-cache directory, and the newest ctime.
+def module_signature(directory: str, names: str) -> str:
+    """One text for a module-cache directory and the files of these names (joined by NUL) in it.
 
-    Both are texts; the directory's own signature comes first: an added or removed name changes
-    it. All empty where the directory cannot be read.
-    """
-    names: list[str] = []
-    newest = 0
-    try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                if not entry.is_dir(follow_symlinks=False):
-                    names.append(entry.name)
-                    newest = max(newest, entry.stat().st_ctime_ns)
-    except OSError:
-        return "", "", 0
-    joined = "\0".join(sorted(names))
-    return joined, current_signature(directory, joined), newest
-
-
-def current_signature(directory: str, names: str) -> str:
-    """Signatures as `directory_signature` gives them, for the names it found then.
-
-    The change time alone tells of every edit, since nobody can set it; size and inode are beside
-    it for clocks that were set back. One path look-up a directory: this runs for many files.
+    The directory's own change time tells of added and removed names. Of each file the change time
+    alone tells of every edit, since nobody can set it; size and inode are beside it for clocks that
+    were set back. One path look-up a directory: this runs for thousands of files. Empty where
+    something cannot be read.
     """
     try:
         place = os.open(directory, _PLACE)
@@ -65,12 +49,27 @@ def current_signature(directory: str, names: str) -> str:
     stat = os.stat
     try:
         status = stat(place)
-        signatures = [f"{status.st_size}:{status.st_ctime_ns}:{status.st_ino}"]
+        numbers = [status.st_ctime_ns, status.st_ino]
         for name in names.split("\0") if names else ():
             status = stat(name, dir_fd=place)
-            signatures.append(f"{status.st_size}:{status.st_ctime_ns}:{status.st_ino}")
+            numbers += (status.st_size, status.st_ctime_ns, status.st_ino)
     except OSError:
         return ""
     finally:
         os.close(place)
-    return "\n".join(signatures)
+    try:
+        data = struct.pack(f"{len(numbers)}Q", *numbers)
+    except struct.error:  # a time before 1970
+        return ""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def newest_change(directory: str, names: str) -> int:
+    """The latest change time among the directory and these files in it, 0 where unreadable."""
+    newest = 0
+    for path in (directory, *(f"{directory}/{name}" for name in names.split("\0") if name)):
+        try:
+            newest = max(newest, os.stat(path).st_ctime_ns)
+        except OSError:
+            continue
+    return newest

@@ -32,12 +32,12 @@ class Reference(NamedTuple):
 
     @property
     def familiar(self) -> str:
-        """The short form that people type, without digest."""
+        """The short form that people type, without digest; read again, it means the same."""
         name = self.repository
-        if self.registry == DEFAULT_REGISTRY:
-            name = name.removeprefix("library/")
-        else:
+        if self.registry != DEFAULT_REGISTRY or _is_registry(name.partition("/")[0], name):
             name = f"{self.registry}/{name}"
+        elif name.count("/") == 1:
+            name = name.removeprefix("library/")
         return f"{name}:{self.tag}" if self.tag else name
 
     def __str__(self) -> str:
@@ -48,8 +48,8 @@ def parse_reference(text: str) -> Reference:
     """Parse a reference; no tag and no digest mean `latest`. Raises `UsageError`."""
     rest, _, digest_text = text.partition("@")
     digest = parse_digest(digest_text) if digest_text or text.endswith("@") else None
-    head, slash, tail = rest.partition("/")
-    if slash and ("." in head or ":" in head or head == "localhost" or head != head.lower()):
+    head, _, tail = rest.partition("/")
+    if _is_registry(head, rest):
         registry, path = head, tail
     else:
         registry, path = DEFAULT_REGISTRY, rest
@@ -64,6 +64,13 @@ def parse_reference(text: str) -> Reference:
     if not tag and digest is None:
         tag = "latest"
     return Reference(registry, path, tag, digest)
+
+
+def _is_registry(head: str, name: str) -> bool:
+    """Whether `head`, what stands before the first slash of `name`, is a host and no directory."""
+    if head == name:
+        return False
+    return "." in head or ":" in head or head == "localhost" or head != head.lower()
 
 
 def _problem(registry: str, path: str, tag: str, has_tag: bool) -> str:

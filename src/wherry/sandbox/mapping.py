@@ -161,7 +161,7 @@ def _first_range(text: str, owners: tuple[str, ...]) -> int:
     for line in text.splitlines():
         owner, _, rest = line.partition(":")
         count = rest.partition(":")[2]
-        if owner and owner in owners and count.isdigit():
+        if owner and owner in owners and count.isdecimal():
             return int(count)
     return 0
 
@@ -175,4 +175,4 @@ def _text(path: Path) -> str:
 
 def _number(path: Path) -> int:
     text = _text(path).strip()
-    return int(text) if text.isdigit() else -1
+    return int(text) if text.isdecimal() else -1

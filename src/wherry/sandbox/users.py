@@ -84,11 +84,16 @@ def _find_gid(wanted: str, groups: tuple[_Group, ...]) -> int:
 
 
 def _number(text: str) -> int | None:
-    if not (text.isascii() and text.isdigit()):
+    if not _is_number(text):
         return None
     if int(text) > _LARGEST:
         raise RunError(f"user and group ids are 0 to {_LARGEST}: {text}", hint="choose another id")
     return int(text)
+
+
+def _is_number(text: str) -> bool:
+    # Longer ones are no ids, and Python would refuse to read thousands of digits.
+    return text.isascii() and text.isdigit() and len(text) <= 20
 
 
 def _accounts(text: str) -> tuple[_Account, ...]:
@@ -96,7 +101,7 @@ def _accounts(text: str) -> tuple[_Account, ...]:
     return tuple(
         _Account(row[0], int(row[2]), int(row[3]), row[5] or "/")
         for row in rows
-        if len(row) >= 7 and row[2].isdigit() and row[3].isdigit()
+        if len(row) >= 7 and _is_number(row[2]) and _is_number(row[3])
     )
 
 
@@ -105,5 +110,5 @@ def _groups(text: str) -> tuple[_Group, ...]:
     return tuple(
         _Group(row[0], int(row[2]), tuple(name for name in row[3].split(",") if name))
         for row in rows
-        if len(row) >= 4 and row[2].isdigit()
+        if len(row) >= 4 and _is_number(row[2])
     )

@@ -192,11 +192,17 @@ class Pruner:
             if fd is None:
                 continue
             path = self._session.staging_path(name)
-            count, size = count + 1, size + tree_size(path)
-            if not dry_run:
-                remove_tree(path)
-                os.unlink(lock)
-            os.close(fd)
+            try:
+                size += tree_size(path)
+                if not dry_run:
+                    remove_tree(path)
+                    os.unlink(lock)
+                count += 1
+            except PermissionError:
+                # A killed run's files may belong to mapped ids: only the next run can remove them.
+                continue
+            finally:
+                os.close(fd)
         return count, size
 
 

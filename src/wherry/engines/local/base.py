@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from wherry.bases.compose import base_tree
 from wherry.engines.local.results import Built
 from wherry.engines.local.storage import LayerSettings, Storage, store_layer
-from wherry.graph.keys import CacheKey, definition_key
+from wherry.graph.keys import CacheKey, content_key
 from wherry.graph.ops import ImageOp
 from wherry.oci.digest import Digest
 from wherry.solver.model import Step
@@ -27,13 +27,13 @@ class ImageOperation:
     storage: Storage
     settings: LayerSettings
 
-    def definition(self, inputs: tuple[Digest, ...]) -> CacheKey | None:
-        """The op says everything: its data's versions are fields."""
-        return definition_key(self.op, inputs)
+    def definition(self, _inputs: tuple[Digest, ...]) -> CacheKey | None:
+        """None: the data on disk may be other than its version says, with a CA added to it."""
+        return None
 
     def content(self, _inputs: tuple[Built, ...]) -> CacheKey | None:
-        """Nothing is read that the definition does not name."""
-        return None
+        """The op and the composed tree: composing is cheap, writing the layer is not."""
+        return content_key(self.op, (base_tree(self.op.base).digest,))
 
     def run(self, _inputs: tuple[Built, ...], step: Step) -> Built:
         """Compose the tree and write its layer."""

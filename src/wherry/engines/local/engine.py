@@ -33,9 +33,9 @@ class Solved(NamedTuple):
 class LocalEngine:
     """Everything that running a graph here needs.
 
-    `mtime` stamps the files of Go layers, in seconds;
-    `use_cache` is False for a build without cache records; `trace` is called at named points, so
-    that tests can stop the process there.
+    `mtime` stamps the files of Go layers, in seconds; `trace` is called at named points, so that
+    tests can stop the process there. With `settings.reuse` False nothing that an earlier build left
+    in the store is used.
     """
 
     storage: Storage
@@ -43,14 +43,13 @@ class LocalEngine:
     world: World
     mtime: int
     jobs: int
-    use_cache: bool
     sink: Sink
     cancel: CancelToken
     trace: Callable[[str], None]
 
     def solve(self, graph: BuildGraph) -> Solved:
         """Run the graph; raises its first failure, or `Cancelled`."""
-        cache = CacheRecords(self.storage, self.settings, self.use_cache)
+        cache = CacheRecords(self.storage, self.settings)
         solver = Solver(cache, self.sink, self.cancel, self.jobs)
         tasks = [
             Task(self._operation(vertex), vertex.inputs, vertex.name) for vertex in graph.vertices
@@ -80,6 +79,8 @@ class LocalEngine:
                 assert_never(op)
 
     def _store(self, data: bytes, digest: Digest) -> None:
+        if self.settings.reuse and self.storage.blobs.has(digest, len(data)):
+            return
         with self.storage.blobs.writer() as writer:
             writer.write(data)
             writer.commit(digest, len(data))

@@ -15,16 +15,16 @@ import os
 import secrets
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wherry.engines.local.linking import guarded_output
 from wherry.engines.local.results import Binary, Built
 from wherry.engines.local.storage import LayerSettings, Storage, WorkDirectory, store_layer
 from wherry.errors import BuildError, WherryError
 from wherry.fstree.tree import File, OnDisk, make_tree
-from wherry.golang.binary import BinaryFacts, read_binary
+from wherry.golang.binary import BinaryFacts, preload, read_binary
 from wherry.golang.build import BuildCall, build_binary
 from wherry.golang.cgo import cgo_left_out
 from wherry.golang.clock import file_clock_ns, is_local
@@ -145,8 +145,7 @@ class GoBuildOperation:
             (work.fd,),
         )
         try:
-            with guarded_output(output):
-                build_binary(self.world.tool.go, call, step.cancel, on_package, step.output)
+            build_binary(self.world.tool.go, call, step.cancel, on_package, step.output)
         except BuildError as error:
             raise survey.explained(error) from error
         except BaseException:
@@ -155,11 +154,13 @@ class GoBuildOperation:
 
     def _package(self, attempt: _Attempt, step: Step) -> Built:
         output, survey = attempt.output, attempt.survey
-        facts = read_binary(output)
+        with ThreadPoolExecutor(1) as beside:
+            digest = beside.submit(_digest_of, output)
+            facts = read_binary(output)
         self._check_base(facts)
         name = self.op.names[0]
         path = f"{self.op.image_directory}/{name}"
-        content = OnDisk(output, _digest_of(output), facts.size)
+        content = OnDisk(output, digest.result(), facts.size)
         _note_finished(output)
         tree = make_tree([File(path, content, 0o755)])
         stored = store_layer(
@@ -252,6 +253,8 @@ class _Survey:
         self._note_cgo(packages)
         if all(not package.errors for package in packages):
             self.closure = gather(packages, world, secrets.token_hex(8))
+        # While Go links: imported here, it need not be waited for afterwards.
+        preload()
         operation.trace("closure-gathered")
 
     def _note_cgo(self, packages: tuple[Package, ...]) -> None:
@@ -276,28 +279,40 @@ def _identity(directory: str) -> tuple[int, int] | None:
 
 
 def _drop_unfinished(output: str) -> None:
-    """Remove a program that is not just as the last finished build left it.
+    """Remove a program that is not just as the last finished build left it, and that build's note.
 
     Go takes the program at `output` for its own by the build id inside, which a copy that was cut
     short, or a file that somebody changed, has too.
     """
     with suppress(FileNotFoundError):
-        if signature_of(output) != _finished_signature(output):
+        if _state_of(output) != _finished_state(output):
             os.unlink(output)
+    with suppress(FileNotFoundError):
+        os.unlink(f"{output}.finished")
 
 
 def _note_finished(output: str) -> None:
     # A note lost costs a link, so neither fsync nor error matter here.
     with suppress(OSError), open(f"{output}.finished", "w", encoding="ascii") as file:
-        file.write(signature_of(output))
+        file.write(_state_of(output))
 
 
-def _finished_signature(output: str) -> str:
+def _finished_state(output: str) -> str:
     try:
         with open(f"{output}.finished", encoding="ascii", errors="replace") as file:
             return file.read()
     except OSError:
         return ""
+
+
+def _state_of(output: str) -> str:
+    """The file's signature, in this run of the machine: a crash may lose data that it described."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+    except OSError:
+        boot = ""
+    return f"{boot} {signature_of(output)}"
 
 
 def _digest_of(path: str) -> Digest:

@@ -85,11 +85,15 @@ class Storage(Protocol):
 
 
 class LayerSettings(NamedTuple):
-    """How layers are written: compression, threads, and the name of the zlib in use."""
+    """How layers are written: compression, threads, the name of the zlib in use.
+
+    `reuse` is False for a build that uses nothing that an earlier one left in the store.
+    """
 
     compression: Compression
     workers: int
     codec: str
+    reuse: bool = True
 
 
 def store_layer(
@@ -107,7 +111,7 @@ def store_layer(
     """
     digest = tree.digest
     key = _layer_key(digest, mtime, settings)
-    known = storage.records.get("layer", key)
+    known = storage.records.get("layer", key) if settings.reuse else None
     built = decode_layer(known) if known is not None else None
     if built is not None and is_whole(storage, built):
         return built
@@ -124,6 +128,8 @@ def store_layer(
 
 
 def _earlier(storage: Storage, settings: LayerSettings, index: str) -> EarlierPieces:
+    if not settings.reuse:
+        return EarlierPieces((), "")
     try:
         with open(index, "rb") as file:
             pieces, blob = decode_index(file.read(), _codec(settings))
@@ -155,14 +161,13 @@ def is_whole(storage: Storage, built: Built) -> bool:
 class CacheRecords:
     """The solver's cache on a store's records; `codec` goes into every key."""
 
-    def __init__(self, storage: Storage, settings: LayerSettings, enabled: bool) -> None:
+    def __init__(self, storage: Storage, settings: LayerSettings) -> None:
         self._storage = storage
         self._settings = settings
-        self._enabled = enabled
 
     def lookup(self, key: CacheKey) -> Built | None:
         """The recorded result, if its layer is still there."""
-        if not self._enabled:
+        if not self._settings.reuse:
             return None
         data = self._storage.records.get("cache", self._key(key))
         built = decode_layer(data) if data is not None else None
