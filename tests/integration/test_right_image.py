@@ -34,14 +34,18 @@ UNPRUNED = """module example.com/m
 
 go 1.16
 
-require example.com/quiet v0.0.0
+require (
+	example.com/dep v0.0.0
+	example.com/quiet v0.0.0
+)
 
 replace (
-	example.com/quiet => ../quiet
+	example.com/deep => ../deep
 	example.com/dep => ../dep
+	example.com/quiet => ../quiet
 )
 """
-QUIET_MOD = "module example.com/quiet\n\ngo 1.16\n\nrequire example.com/dep v0.0.0\n"
+QUIET_MOD = "module example.com/quiet\n\ngo 1.16\n\nrequire example.com/deep v0.0.0\n"
 REPLACED = f"{GO_MOD}\nrequire example.com/dep v0.0.0\n\nreplace example.com/dep => ../dep\n"
 EMBEDS = """package main
 
@@ -361,11 +365,20 @@ def test_a_replaced_module_is_edited(project: Make, tmp_path: Path) -> None:
     assert it.program(it.right()) != before
 
 
+def write_unpruned(place: Path) -> Path:
+    """The modules of UNPRUNED; the directory of the one that only takes part."""
+    dep = 'package dep\n\nimport "example.com/deep"\n\nconst Word = deep.Word\n'
+    deep = 'package deep\n\nconst Word = "deep"\n'
+    for name, text in (("dep", dep), ("deep", deep)):
+        mod = f"module example.com/{name}\n\ngo 1.16\n"
+        write_module(place / name, {"go.mod": mod, f"{name}.go": text})
+    return write_module(place / "quiet", {"go.mod": QUIET_MOD})
+
+
 def test_the_module_file_of_a_module_that_only_takes_part(project: Make, tmp_path: Path) -> None:
     """No package of it is imported, yet its requirements choose modules."""
     it = project({"main.go": USES_DEP, "go.mod": UNPRUNED})
-    write_module(tmp_path / "dep", {"go.mod": DEP_MOD.replace("1.21", "1.16"), "dep.go": DEP})
-    quiet = write_module(tmp_path / "quiet", {"go.mod": QUIET_MOD})
+    quiet = write_unpruned(tmp_path)
     before = start(it)
     (quiet / "go.mod").write_text(QUIET_MOD.partition("require")[0])
     assert it.plain() is None
@@ -434,8 +447,7 @@ def test_another_module_file(project: Make, tmp_path: Path) -> None:
     same(it, before)
     assert now != before
     # A module that only takes part, named in the other file alone.
-    (tmp_path / "dep" / "go.mod").write_text(DEP_MOD.replace("1.21", "1.16"))
-    quiet = write_module(tmp_path / "quiet", {"go.mod": QUIET_MOD})
+    quiet = write_unpruned(tmp_path)
     it.write("other.mod", UNPRUNED)
     it.right()
     assert it.build().reused

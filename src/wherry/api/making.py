@@ -131,8 +131,8 @@ def _make(
             find_main(go, place, cancel)
         raise
     record = _recorded(request, solved, _Named(asked, main, stamp.words))
-    read_before = (*world.extra_files, *world.extra_tools, go.facts.goenv)
-    return _Made(record, read_before, stamp, place.directory)
+    others = (*world.extra_files, *world.extra_absent, *world.extra_tools)
+    return _Made(record, (*others, go.facts.goenv), stamp, place.directory)
 
 
 def _stamped(asked: Asked, stamp: Stamp, sink: Sink) -> Asked:

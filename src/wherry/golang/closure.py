@@ -48,14 +48,16 @@ class Closure(NamedTuple):
 
     `watched` maps the paths that a user edits, and the toolchain's, to their signatures when
     gathered. `cached` holds (module's root, package directory, latest change time) of the module
-    cache. `roots` are the directories of the local modules. `unclear` says why no record may be
-    written.
+    cache. `roots` are the directories of the local modules. `others` are paths that Go does not
+    read but its caller did, before: they are the caller's to watch. `unclear` says why no record
+    may be written.
     """
 
     inputs: Inputs
     watched: Mapping[str, str]
     cached: tuple[tuple[str, str, int], ...]
     roots: tuple[str, ...]
+    others: frozenset[str]
     unclear: str
 
     def places(self) -> set[str]:
@@ -113,7 +115,8 @@ def gather(packages: Iterable[Package], world: World, salt: str) -> Closure:
     cached = tuple(
         (found.modules[path], path, newest_change(path, names)) for path, names in modules.items()
     )
-    return Closure(inputs, watched, cached, tuple(sorted(found.roots)), found.unclear)
+    others = frozenset((*world.extra_files, *world.extra_absent))
+    return Closure(inputs, watched, cached, tuple(sorted(found.roots)), others, found.unclear)
 
 
 def changed_since(closure: Closure, began_ns: int | None) -> Movement:
@@ -122,9 +125,12 @@ def changed_since(closure: Closure, began_ns: int | None) -> Movement:
     `began_ns` is the file system's clock when the build began; None where that clock is another
     machine's, so that only the signatures taken before the build count.
     """
-    moved = [path for path in closure.inputs.absent if os.path.lexists(path)]
+    absent = set(closure.inputs.absent) - closure.others
+    moved = [path for path in sorted(absent) if os.path.lexists(path)]
     restless: list[str] = []
     for path, before in closure.watched.items():
+        if path in closure.others:
+            continue
         if signature_of(path) != before or (began_ns is not None and _stamp(before) >= began_ns):
             (restless if _lists_the_same(closure.inputs, path) else moved).append(path)
     if began_ns is not None:
