@@ -1040,6 +1040,18 @@ def test_a_workspace_begins_while_the_build_runs(project: Make, tmp_path: Path) 
     it.right()
 
 
+def test_a_workspace_ends_while_the_build_begins(project: Make, tmp_path: Path) -> None:
+    """Go then searches on above the place where it had found one."""
+    it = project({"main.go": USES_DEP, "go.mod": REPLACED})
+    write_module(tmp_path / "dep", {"go.mod": DEP_MOD, "dep.go": DEP})
+    work = it.write("go.work", "go 1.21\n\nuse .\n")
+    it.right(trace=Meddler("go-asked", work.unlink))
+    (tmp_path / "go.work").write_text("go 1.21\n\nuse ./dep\n")
+    assert it.plain() is None
+    with pytest.raises(WherryError):
+        it.build()
+
+
 def test_a_link_is_turned_while_the_build_runs(project: Make, tmp_path: Path) -> None:
     """The files behind it are old: no change time of theirs tells."""
     it = project()
@@ -1271,7 +1283,8 @@ def test_every_release_since_go_1_21(project: Make, version: str) -> None:
     now = changed(it, before)
     it.write("lib/more.go", 'package lib\n\nfunc init() { println("more") }\n')
     changed(it, now)
-    # By go.mod, with the user's own Go as the one that changes.
-    del it.env["GOTOOLCHAIN"]
+    # By go.mod, which asks for that release or an older one than the Go on PATH.
+    it.env["GOTOOLCHAIN"] = "auto"
     it.write("go.mod", f"module example.com/m\n\ngo {version}\n")
-    assert it.right().binaries[0].go_version.startswith("go1.")
+    in_force = it.go("env", "GOVERSION").stdout.decode().strip()
+    assert it.right().binaries[0].go_version == in_force

@@ -189,6 +189,11 @@ def _world(request: BuildRequest, asked: Asked, go: GoInForce) -> World:
     files: list[str] = []
     absent: list[str] = []
     (files if asked.settings_exist else absent).append(asked.settings_path)
+    # The settings are those of the nearest module: one that begins in between has its own.
+    path, root = locate(request.cwd, request.source).directory, os.path.dirname(asked.settings_path)
+    while path != root and path != os.path.dirname(path):
+        absent.append(os.path.join(path, "go.mod"))
+        path = os.path.dirname(path)
     source = os.path.normpath(os.path.join(request.cwd, request.source))
     if request.frontend == "auto" and os.path.isdir(source):
         for name in DOCKERFILES:

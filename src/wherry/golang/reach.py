@@ -123,6 +123,8 @@ class Reach:
         """Roots of the main modules, the workspace, and of all directories that they name."""
         facts = self._world.facts
         pending = [os.path.dirname(path) for path in (facts.gomod, facts.gowork) if path]
+        if not all(os.path.isfile(path) for path in (facts.gomod, facts.gowork) if path):
+            self.unclear = "go.mod or go.work went away"
         if flags.modfile and facts.gomod:
             pending += local_directories(flags.modfile, os.path.dirname(facts.gomod))
         if facts.gowork:
