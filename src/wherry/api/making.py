@@ -132,7 +132,14 @@ def _make(
         raise
     record = _recorded(request, solved, _Named(asked, main, stamp.words))
     others = (*world.extra_files, *world.extra_absent, *world.extra_tools)
-    return _Made(record, (*others, go.facts.goenv), stamp, place.directory)
+    return _Made(record, (*others, *_go_files(go)), stamp, place.directory)
+
+
+def _go_files(go: GoInForce) -> tuple[str, ...]:
+    """What decided which Go runs, with which settings, in which module."""
+    facts, command = go.facts, go.tool.go
+    home = os.path.dirname(os.path.dirname(command.real_path))
+    return (facts.goenv, facts.gomod, facts.gowork, command.path, os.path.join(home, "go.env"))
 
 
 def _stamped(asked: Asked, stamp: Stamp, sink: Sink) -> Asked:
