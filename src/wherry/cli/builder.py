@@ -15,6 +15,7 @@ from wherry.api.building import build_image
 from wherry.api.places import default_store
 from wherry.api.request import BuildRequest, BuildResult
 from wherry.cli.flags import BuildFlags
+from wherry.cli.place import working_directory
 from wherry.cli.progress.select import Mode, make_sink, use_color
 from wherry.cli.progress.summary import Summary, render_summary
 from wherry.cli.stopping import stopping
@@ -41,7 +42,7 @@ def run_build(flags: BuildFlags) -> int:
 def _request(flags: BuildFlags) -> BuildRequest:
     return BuildRequest(
         source=flags.source,
-        cwd=_working_directory(),
+        cwd=working_directory(),
         env=os.environ,
         store=os.path.abspath(flags.store) if flags.store else default_store(os.environ),
         frontend=flags.frontend,
@@ -93,18 +94,3 @@ def _pairs(flag: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
             )
         found[key] = value
     return tuple(sorted(found.items()))
-
-
-def _working_directory() -> str:
-    """The directory as the user's shell writes it: go looks for go.work along that path."""
-    try:
-        real = os.getcwd()
-    except OSError as error:
-        raise UsageError("the current directory is gone", hint="change to another one") from error
-    logical = os.environ.get("PWD", "")
-    try:
-        if os.path.isabs(logical) and os.path.samefile(logical, real):
-            return logical
-    except OSError:
-        return real
-    return real

@@ -13,6 +13,7 @@ import click
 
 from wherry.api.running import run
 from wherry.cli.options import default_store, store_option
+from wherry.cli.place import working_directory
 from wherry.sandbox.request import Caller, RunError, RunRequest, parse_port, parse_volume
 
 _PASSED_ON: Final = (
@@ -83,7 +84,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter a flag, as click calls it
 
     Needs neither root nor a daemon. Signals, terminal and exit code go through.
     """
-    cwd = os.getcwd()
+    cwd = working_directory()
     request = RunRequest(
         args=args,
         entrypoint=entrypoint,

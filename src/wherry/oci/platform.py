@@ -51,6 +51,10 @@ def parse_platform(text: str) -> Platform:
     As in Docker's tools, a bare architecture means linux, and x86_64 and aarch64 are understood.
     Only linux images exist here.
     """
+    if "," in text:
+        raise UsageError(f"several platforms: {text!r}",
+                         why="an image for several platforms at once is not in this release",
+                         hint="build for one: --platform linux/amd64")  # fmt: skip
     parts = text.strip().lower().split("/")
     if len(parts) == 1:
         parts = ["linux", *parts]

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wherry.bases.compose import base_tree
+from wherry.bases.data import data_signature
 from wherry.engines.local.results import Built
 from wherry.engines.local.storage import LayerSettings, Storage, store_layer
-from wherry.graph.keys import CacheKey, content_key
+from wherry.graph.keys import CacheKey, definition_key
 from wherry.graph.ops import ImageOp
-from wherry.oci.digest import Digest
+from wherry.oci.digest import Digest, sha256
 from wherry.solver.model import Step
 
 _BASE_TIME = 0
@@ -28,12 +29,15 @@ class ImageOperation:
     settings: LayerSettings
 
     def definition(self, _inputs: tuple[Digest, ...]) -> CacheKey | None:
-        """None: the data on disk may be other than its version says, with a CA added to it."""
-        return None
+        """The op, and the state of the files that the base is composed from.
+
+        Versions alone would miss a certificate that an administrator added.
+        """
+        return definition_key(self.op, (sha256(data_signature().encode()),))
 
     def content(self, _inputs: tuple[Built, ...]) -> CacheKey | None:
-        """The op and the composed tree: composing is cheap, writing the layer is not."""
-        return content_key(self.op, (base_tree(self.op.base).digest,))
+        """None: `store_layer` looks the composed tree up by its own digest."""
+        return None
 
     def run(self, _inputs: tuple[Built, ...], step: Step) -> Built:
         """Compose the tree and write its layer."""

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,11 +20,11 @@ from typing import NamedTuple
 
 from wherry.engines.local.results import Binary, Built
 from wherry.engines.local.storage import LayerSettings, Storage, WorkDirectory, store_layer
-from wherry.errors import BuildError, WherryError
+from wherry.engines.local.survey import Question, Survey
+from wherry.errors import BuildError
 from wherry.fstree.tree import File, OnDisk, make_tree
-from wherry.golang.binary import BinaryFacts, preload, read_binary
+from wherry.golang.binary import BinaryFacts, read_binary
 from wherry.golang.build import BuildCall, build_binary
-from wherry.golang.cgo import cgo_left_out
 from wherry.golang.clock import file_clock_ns, is_local
 from wherry.golang.closure import (
     Closure,
@@ -34,15 +32,12 @@ from wherry.golang.closure import (
     World,
     changed_since,
     first_difference,
-    gather,
 )
-from wherry.golang.packages import Package, list_packages
 from wherry.golang.signature import signature_of
 from wherry.graph.keys import CacheKey, encode
 from wherry.graph.ops import GoBuildOp
 from wherry.oci.canonical import canonical_json
 from wherry.oci.digest import Digest, sha256
-from wherry.process.cancel import Cancelled, CancelToken
 from wherry.solver.model import Step
 
 _ATTEMPTS = 2
@@ -52,7 +47,7 @@ class _Attempt(NamedTuple):
     """One run of go: the program, what was learned of its closure, what moved meanwhile."""
 
     output: str
-    survey: _Survey
+    survey: Survey
     moved: Movement
 
 
@@ -98,7 +93,7 @@ class GoBuildOperation:
     def _attempt(self, work: WorkDirectory, step: Step) -> _Attempt:
         directory = self.op.directory
         local, place, began = is_local(directory), _identity(directory), file_clock_ns()
-        survey = _Survey(self, step)
+        survey = Survey(self._question(), step)
         if not local:
             survey.wait()
         output = os.path.join(work.path, self.op.names[0])
@@ -120,20 +115,24 @@ class GoBuildOperation:
             moved = moved._replace(changed=self._second_look(closure, step))
         return _Attempt(output, survey, moved)
 
+    def _question(self) -> Question:
+        return Question(self.op, self.world, self.storage, self.settings.reuse, self.trace)
+
     def _second_look(self, closure: Closure, step: Step) -> str:
         """What differs when gathered again: contents tell of an edit before signatures do."""
-        again = _Survey(self, step)
+        again = Survey(self._question(), step)
         again.wait()
         if again.closure is None:
             return self.op.directory
         return first_difference(closure, again.closure)
 
-    def _compile(self, output: str, work: WorkDirectory, survey: _Survey, step: Step) -> None:
+    def _compile(self, output: str, work: WorkDirectory, survey: Survey, step: Step) -> None:
         compiled = 0
 
         def on_package(import_path: str) -> None:
             nonlocal compiled
             compiled += 1
+            survey.begin()
             step.progress(compiled, survey.total, "packages", import_path)
 
         call = BuildCall(
@@ -188,84 +187,9 @@ class GoBuildOperation:
             f"{self.op.names[0]} is dynamically linked, and its base has no C library",
             why=f"libraries it needs: {libraries}\nloader: {facts.interpreter or 'none'}",
             hint=(
-                "build it without cgo (leave out `cgo = true` and external linking), or link it "
-                'statically: ldflags = ["-linkmode external", "-extldflags=-static"] in wherry.toml'
+                "leave out `cgo = true`, -buildmode=pie and external linking, or link statically: "
+                'ldflags = ["-linkmode external", "-extldflags=-static"] in wherry.toml'
             ),
-        )
-
-
-class _Survey:
-    """`go list` and the gathering of the closure, in a thread beside the build."""
-
-    def __init__(self, operation: GoBuildOperation, step: Step) -> None:
-        self.total = 0
-        self.closure: Closure | None = None
-        self.warnings: tuple[str, ...] = ()
-        self._left_out: tuple[str, ...] = ()
-        self._operation = operation
-        self._cancel = CancelToken()
-        self._outer = step.cancel
-        self._fault: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="go list", daemon=True)
-        self._thread.start()
-
-    def wait(self) -> None:
-        """Wait for the end; raises only what is a fault of wherry itself, or `Cancelled`."""
-        self._thread.join()
-        if self._outer.cancelled:
-            raise Cancelled
-        if self._fault is not None:
-            raise self._fault
-
-    def stop(self) -> None:
-        """End it without a result."""
-        self._cancel.cancel()
-        self._thread.join()
-
-    def explained(self, error: BuildError) -> BuildError:
-        """The build's error, with the packages whose cgo files were left out, if any."""
-        self._thread.join()
-        if not self._left_out:
-            return error
-        names = ", ".join(self._left_out)
-        hint = f"without cgo these packages lose their C part: {names}"
-        both = f"{error.hint}; {hint}" if error.hint else hint
-        return BuildError(error.what, why=error.why, hint=both, where=error.where)
-
-    def _run(self) -> None:
-        with self._outer.on_cancel(self._cancel.cancel):
-            try:
-                self._gather()
-            except (WherryError, Cancelled):
-                # go build tells the same failure, and tells it better: no closure, no record.
-                self.closure = None
-            except BaseException as error:  # noqa: BLE001 - a thread's border, raised by wait()
-                self._fault = error
-
-    def _gather(self) -> None:
-        operation = self._operation
-        op, world = operation.op, operation.world
-        tool = world.tool
-        packages = list_packages(
-            tool.go, op.directory, op.packages, op.flags, tool.env, self._cancel
-        )
-        self.total = len(packages)
-        self._note_cgo(packages)
-        if all(not package.errors for package in packages):
-            self.closure = gather(packages, world, secrets.token_hex(8))
-        # While Go links: imported here, it need not be waited for afterwards.
-        preload()
-        operation.trace("closure-gathered")
-
-    def _note_cgo(self, packages: tuple[Package, ...]) -> None:
-        op, tool = self._operation.op, self._operation.world.tool
-        if tool.env.get("CGO_ENABLED") == "1":
-            return
-        self._left_out = cgo_left_out(
-            packages, tool.go, op.directory, op.flags, tool.env, self._cancel
-        )
-        self.warnings = tuple(
-            f"{path} has cgo files that CGO_ENABLED=0 leaves out" for path in self._left_out
         )
 
 
