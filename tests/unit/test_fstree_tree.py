@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from wherry.fstree.tree import (
     OnDisk,
     Symlink,
     Tree,
+    Unread,
     make_tree,
 )
 from wherry.oci.digest import sha256
@@ -118,3 +120,10 @@ def test_every_field_of_every_entry_changes_the_digest(number: int, field: str) 
     changed = list(FULL)
     changed[number] = dataclasses.replace(FULL[number], **{field: CHANGES[field]})
     assert Tree(tuple(changed)).digest != Tree(FULL).digest
+
+
+def test_an_unread_file_is_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"content")
+    known = File("x", OnDisk(str(path), sha256(b"content"), 7))
+    assert make_tree([File("x", Unread(str(path), 7))]).digest == make_tree([known]).digest

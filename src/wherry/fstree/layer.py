@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tree becomes a layer blob, in one pass: tar, diff ID, compression, digest, size.
 
-The calling thread reads files, hashes both streams and writes the blob; deflate, the slow part,
-runs on threads beside it.
+The calling thread reads files and writes the blob; digests and deflate run on threads beside it.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -89,46 +90,71 @@ def write_layer(
     `sink` is used from this thread only. Raises `BuildError` where a file changed meanwhile,
     `Cancelled` between two blocks, and whatever `sink` raises; then the blob is incomplete.
     """
-    blob = _Measured(sink.write)
-    pieces: tuple[Piece, ...] = ()
-    if writing.compression.kind is CompressionKind.GZIP:
-        level = writing.compression.level
-        with BlockGzip(
-            blob.write, level=level, workers=writing.workers, earlier=writing.earlier
-        ) as gzip:
-            tar = _write(tree, gzip.write, mtime, cancel)
-        pieces = tuple(gzip.pieces)
-    else:
-        tar = _write(tree, blob.write, mtime, cancel)
-    media_type = writing.compression.media_type
-    return WrittenLayer(tar.digest, blob.digest, blob.size, media_type, pieces)
+    # One thread for both digests: what it is given is hashed in the order it came.
+    with ThreadPoolExecutor(1, thread_name_prefix="digest") as hashing:
+        blob = _Measured(sink.write, hashing)
+        tar, pieces = _compress(_Source(tree, mtime, cancel, hashing), blob, writing)
+        media_type = writing.compression.media_type
+        return WrittenLayer(tar.digest, blob.digest, blob.size, media_type, pieces)
 
 
-def _write(
-    tree: Tree, out: Callable[[bytes], object], mtime: int, cancel: CancelToken
-) -> _Measured:
-    tar = _Measured(out)
-    blocks = _Blocks(tar.write, cancel)
-    write_tar(tree, blocks.write, mtime)
-    blocks.flush()
-    return tar
+class _Source(NamedTuple):
+    """A tree on its way to become a tar."""
+
+    tree: Tree
+    mtime: int
+    cancel: CancelToken
+    hashing: Executor
+
+    def write(self, out: Callable[[bytes], object]) -> _Measured:
+        tar = _Measured(out, self.hashing)
+        blocks = _Blocks(tar.write, self.cancel)
+        write_tar(self.tree, blocks.write, self.mtime)
+        blocks.flush()
+        return tar
+
+
+def _compress(
+    source: _Source, blob: LayerSink, writing: Writing
+) -> tuple[_Measured, tuple[Piece, ...]]:
+    match writing.compression.kind:
+        case CompressionKind.UNCOMPRESSED:
+            return source.write(blob.write), ()
+        case CompressionKind.GZIP:
+            with BlockGzip(
+                blob.write,
+                level=writing.compression.level,
+                workers=writing.workers,
+                earlier=writing.earlier,
+            ) as gzip:
+                tar = source.write(gzip.write)
+            return tar, tuple(gzip.pieces)
 
 
 class _Measured:
-    """Digest and size of what goes through to `out`."""
+    """Digest and size of what goes through to `out`; hashed on a thread of its own."""
 
-    def __init__(self, out: Callable[[bytes], object]) -> None:
+    # Pieces that may wait for the hash: memory does not grow with the layer.
+    _WAITING = 8
+
+    def __init__(self, out: Callable[[bytes], object], beside: Executor) -> None:
         self._out = out
         self._hash = hashlib.sha256()
+        self._beside = beside
+        self._pending: deque[Future[None]] = deque()
         self.size = 0
 
     def write(self, data: bytes) -> None:
-        self._hash.update(data)
+        self._pending.append(self._beside.submit(self._hash.update, data))
+        while len(self._pending) > self._WAITING:
+            self._pending.popleft().result()
         self.size += len(data)
         self._out(data)
 
     @property
     def digest(self) -> Digest:
+        while self._pending:
+            self._pending.popleft().result()
         return Digest("sha256", self._hash.hexdigest())
 
 

@@ -24,6 +24,7 @@ from wherry.fstree.tree import (
     OnDisk,
     Symlink,
     Tree,
+    Unread,
 )
 
 BLOCK: Final = 512
@@ -189,13 +190,13 @@ def _write_content(path: str, content: Content, out: Write) -> None:
         case Inline():
             for start in range(0, content.size, READ):
                 out(content.data[start : start + READ])
-        case OnDisk():
+        case OnDisk() | Unread():
             _copy_file(path, content, out)
     if padding := _padding(content.size):
         out(padding)
 
 
-def _copy_file(path: str, content: OnDisk, out: Write) -> None:
+def _copy_file(path: str, content: OnDisk | Unread, out: Write) -> None:
     """Copy exactly the promised number of bytes; more or fewer in the file is an error."""
     left = content.size
     for data in _pieces(path, content):
@@ -211,7 +212,7 @@ def _copy_file(path: str, content: OnDisk, out: Write) -> None:
         )
 
 
-def _pieces(path: str, content: OnDisk) -> Iterator[bytes]:
+def _pieces(path: str, content: OnDisk | Unread) -> Iterator[bytes]:
     try:
         with open(content.path, "rb", buffering=0) as file:
             while data := file.read(READ):

@@ -7,6 +7,7 @@ entries at once. File contents are bytes, or a file on disk with its known diges
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -47,7 +48,21 @@ class OnDisk:
     size: int
 
 
-Content = Inline | OnDisk
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Like `OnDisk`, for a file that is read once, when it is written: no digest is known yet."""
+
+    path: str
+    size: int
+
+    @property
+    def digest(self) -> Digest:
+        """The content's digest, read from the file each time; raises `OSError`."""
+        with open(self.path, "rb") as file:
+            return Digest("sha256", hashlib.file_digest(file, "sha256").hexdigest())
+
+
+Content = Inline | OnDisk | Unread
 
 
 @dataclass(frozen=True, slots=True)

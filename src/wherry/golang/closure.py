@@ -22,8 +22,7 @@ from wherry.golang.reach import Reach, World
 from wherry.golang.record import Inputs, file_digest, look_up, sealed
 from wherry.golang.signature import (
     RACY_NS,
-    module_signature,
-    newest_change,
+    module_state,
     signature,
     signature_of,
 )
@@ -95,12 +94,14 @@ def gather(packages: Iterable[Package], world: World, salt: str) -> Closure:
         found.files.update(os.path.join(directory, name) for name in names.split("\0") if name)
     watched |= _signatures(found.files | found.tools)
     files, large = _split(found.files)
-    modules = {path: _module_names(path, found.embedded_modules.get(path, set()))
-               for path in sorted(found.modules)}  # fmt: skip
+    modules = {
+        path: _module_package(path, found.embedded_modules.get(path, set()))
+        for path in sorted(found.modules)
+    }
     inputs = Inputs(
         files=files,
         large=large,
-        modules={path: [names, module_signature(path, names)] for path, names in modules.items()},
+        modules={path: [names, state] for path, (names, state, _) in modules.items()},
         tools={path: watched[path] for path in sorted(found.tools)},
         absent=sorted(found.absent),
         go_names=go_names,
@@ -112,9 +113,7 @@ def gather(packages: Iterable[Package], world: World, salt: str) -> Closure:
         },
         plain=sorted(found.plain),
     )
-    cached = tuple(
-        (found.modules[path], path, newest_change(path, names)) for path, names in modules.items()
-    )
+    cached = tuple((found.modules[path], path, latest) for path, (_, _, latest) in modules.items())
     others = frozenset((*world.extra_files, *world.extra_absent))
     return Closure(inputs, watched, cached, tuple(sorted(found.roots)), others, found.unclear)
 
@@ -195,13 +194,23 @@ def _turned_links(roots: Iterable[str], began_ns: int) -> list[str]:
     return [path for path in links if os.lstat(path).st_ctime_ns >= began_ns]
 
 
-def _module_names(directory: str, embedded: set[str]) -> str:
-    """The files of a module-cache package that a build reads, joined by NUL; no tests."""
-    names = {
-        name for name in listing.go_names(directory).split("\0") if not name.endswith("_test.go")
-    }
-    present = filter(None, names | embedded)
-    return "\0".join(sorted(n for n in present if os.path.isfile(os.path.join(directory, n))))
+def _module_package(directory: str, embedded: set[str]) -> tuple[str, str, int]:
+    """What a build reads of a module-cache package: names joined by NUL, state, latest change."""
+    try:
+        with os.scandir(directory) as entries:
+            names = [
+                entry.name
+                for entry in entries
+                if (entry.name in embedded or _is_compiled(entry.name)) and not entry.is_dir()
+            ]
+    except OSError:
+        return "", "", 0
+    joined = "\0".join(sorted(names))
+    return joined, *module_state(directory, joined)
+
+
+def _is_compiled(name: str) -> bool:
+    return listing.is_go_name(name) and not name.endswith("_test.go")
 
 
 def _lookups(world: World) -> dict[str, str]:

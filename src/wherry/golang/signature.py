@@ -37,39 +37,34 @@ def signature_of(path: str) -> str:
 def module_signature(directory: str, names: str) -> str:
     """One text for a module-cache directory and the files of these names (joined by NUL) in it.
 
+    Empty where something cannot be read.
+    """
+    return module_state(directory, names)[0]
+
+
+def module_state(directory: str, names: str) -> tuple[str, int]:
+    """`module_signature`, and the latest change time among the directory and these files.
+
     The directory's own change time tells of added and removed names. Of each file the change time
     alone tells of every edit, since nobody can set it; size and inode are beside it for clocks that
-    were set back. One path look-up a directory: this runs for thousands of files. Empty where
-    something cannot be read.
+    were set back. One path look-up a directory: this runs for thousands of files.
     """
     try:
         place = os.open(directory, _PLACE)
     except OSError:
-        return ""
+        return "", 0
     stat = os.stat
     try:
         status = stat(place)
-        numbers = [status.st_ctime_ns, status.st_ino]
+        changed = [status.st_ctime_ns]
+        numbers = [status.st_ino]
         for name in names.split("\0") if names else ():
             status = stat(name, dir_fd=place)
-            numbers += (status.st_size, status.st_ctime_ns, status.st_ino)
-    except OSError:
-        return ""
+            changed.append(status.st_ctime_ns)
+            numbers += (status.st_size, status.st_ino)
+        data = struct.pack(f"{len(changed) + len(numbers)}Q", *changed, *numbers)
+    except (OSError, struct.error):  # the latter for a time before 1970
+        return "", 0
     finally:
         os.close(place)
-    try:
-        data = struct.pack(f"{len(numbers)}Q", *numbers)
-    except struct.error:  # a time before 1970
-        return ""
-    return hashlib.sha256(data).hexdigest()[:32]
-
-
-def newest_change(directory: str, names: str) -> int:
-    """The latest change time among the directory and these files in it, 0 where unreadable."""
-    newest = 0
-    for path in (directory, *(f"{directory}/{name}" for name in names.split("\0") if name)):
-        try:
-            newest = max(newest, os.stat(path).st_ctime_ns)
-        except OSError:
-            continue
-    return newest
+    return hashlib.sha256(data).hexdigest()[:32], max(changed)

@@ -10,19 +10,17 @@ locked, and Go's own processes keep the lock if wherry is killed.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from wherry.engines.local.results import Binary, Built
-from wherry.engines.local.storage import LayerSettings, Storage, WorkDirectory, store_layer
+from wherry.engines.local.storage import LayerSettings, Storage, WorkDirectory, store_next_layer
 from wherry.engines.local.survey import Question, Survey
 from wherry.errors import BuildError
-from wherry.fstree.tree import File, OnDisk, make_tree
+from wherry.fstree.tree import File, Unread, make_tree
 from wherry.golang.binary import BinaryFacts, read_binary
 from wherry.golang.build import BuildCall, build_binary
 from wherry.golang.clock import file_clock_ns, is_local
@@ -153,18 +151,15 @@ class GoBuildOperation:
 
     def _package(self, attempt: _Attempt, step: Step) -> Built:
         output, survey = attempt.output, attempt.survey
-        with ThreadPoolExecutor(1) as beside:
-            digest = beside.submit(_digest_of, output)
-            facts = read_binary(output)
+        facts = read_binary(output)
         self._check_base(facts)
         name = self.op.names[0]
         path = f"{self.op.image_directory}/{name}"
-        content = OnDisk(output, digest.result(), facts.size)
-        _note_finished(output)
-        tree = make_tree([File(path, content, 0o755)])
-        stored = store_layer(
+        tree = make_tree([File(path, Unread(output, facts.size), 0o755)])
+        stored = store_next_layer(
             self.storage, tree, self.mtime, self.settings, step.cancel, f"{output}.pieces"
         )
+        _note_finished(output)
         self.trace("layer-stored")
         step.remark(_megabytes(facts.size))
         go_version = facts.build_info.go_version if facts.build_info else ""
@@ -172,8 +167,8 @@ class GoBuildOperation:
         known = closure is not None and not closure.unclear and not any(attempt.moved)
         return Built(
             stored.layer,
-            stored.tree,
             stored.unpacked,
+            None,
             (Binary(name, f"/{path}", facts.size, go_version),),
             closure.inputs if closure is not None and known else None,
             survey.warnings,
@@ -237,11 +232,6 @@ def _state_of(output: str) -> str:
     except OSError:
         boot = ""
     return f"{boot} {signature_of(output)}"
-
-
-def _digest_of(path: str) -> Digest:
-    with open(path, "rb") as file:
-        return Digest("sha256", hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _megabytes(size: int) -> str:

@@ -28,15 +28,15 @@ class Binary(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A layer, the digest of the tree it holds, the sum of the tree's file sizes.
+    """A layer, the sum of its tree's file sizes, the tree's digest where it is known.
 
     `inputs` is the closure of a Go build (None where it is unclear), `warnings` are lines for the
     user; neither is part of cache records.
     """
 
     layer: Layer
-    tree: Digest
     unpacked: int
+    tree: Digest | None = None
     binaries: tuple[Binary, ...] = ()
     inputs: Inputs | None = None
     warnings: tuple[str, ...] = ()
@@ -60,8 +60,8 @@ def decode_layer(data: bytes) -> Built | None:
         value = json.loads(data)
         return Built(
             Layer(parse_descriptor(value["layer"]), parse_digest(value["diff_id"])),
-            parse_digest(value["tree"]),
             int(value["unpacked"]),
+            parse_digest(value["tree"]),
         )
     except (KeyError, TypeError, ValueError, UsageError):
         return None

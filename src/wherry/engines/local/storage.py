@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from wherry.engines.local.results import Built, decode_layer, encode_layer
 from wherry.fstree.layer import Compression, Writing, write_layer
-from wherry.fstree.pieces import EarlierPieces, decode_index, encode_index
+from wherry.fstree.pieces import EarlierPieces, Piece, decode_index, encode_index
 from wherry.fstree.tree import Tree
 from wherry.graph.keys import CacheKey
 from wherry.oci.canonical import canonical_json
@@ -97,34 +97,50 @@ class LayerSettings(NamedTuple):
 
 
 def store_layer(
-    storage: Storage,
-    tree: Tree,
-    mtime: int,
-    settings: LayerSettings,
-    cancel: CancelToken,
-    index: str = "",
+    storage: Storage, tree: Tree, mtime: int, settings: LayerSettings, cancel: CancelToken
 ) -> Built:
-    """The tree's layer in the store: the one recorded for an equal tree, or written now.
-
-    `index` is a file that this call alone uses; it remembers the pieces of the layer that was
-    written last, so that the next one is compressed only where it differs.
-    """
+    """The tree's layer in the store: the one recorded for an equal tree, or written now."""
     digest = tree.digest
     key = _layer_key(digest, mtime, settings)
     known = storage.records.get("layer", key) if settings.reuse else None
     built = decode_layer(known) if known is not None else None
     if built is not None and is_whole(storage, built):
         return built
-    with _earlier(storage, settings, index) as earlier, storage.blobs.writer() as writer:
+    layer = _write(storage, tree, mtime, Writing(settings.compression, settings.workers), cancel)[0]
+    value = encode_layer(layer, digest, tree.size)
+    storage.records.put("layer", key, value, (layer.descriptor.digest,))
+    return Built(layer, tree.size, digest)
+
+
+def store_next_layer(
+    storage: Storage,
+    tree: Tree,
+    mtime: int,
+    settings: LayerSettings,
+    cancel: CancelToken,
+    index: str,
+) -> Built:
+    """Write the layer of a tree that replaces one much like it; its files are read only once.
+
+    `index` is a file that this call alone uses: it remembers the pieces of the layer that was
+    written last, so that this one is compressed only where it differs.
+    """
+    with _earlier(storage, settings, index) as earlier:
         writing = Writing(settings.compression, settings.workers, earlier)
+        layer, pieces = _write(storage, tree, mtime, writing, cancel)
+    name = str(layer.descriptor.digest)
+    _remember(index, encode_index(pieces, _codec(settings), name))
+    return Built(layer, tree.size)
+
+
+def _write(
+    storage: Storage, tree: Tree, mtime: int, writing: Writing, cancel: CancelToken
+) -> tuple[Layer, tuple[Piece, ...]]:
+    with storage.blobs.writer() as writer:
         written = write_layer(tree, writer, mtime, writing, cancel)
         writer.commit(written.digest, written.size)
     descriptor = Descriptor(written.media_type, written.digest, written.size)
-    layer = Layer(descriptor, written.diff_id)
-    storage.records.put("layer", key, encode_layer(layer, digest, tree.size), (descriptor.digest,))
-    if index:
-        _remember(index, encode_index(written.pieces, _codec(settings), str(written.digest)))
-    return Built(layer, digest, tree.size)
+    return Layer(descriptor, written.diff_id), written.pieces
 
 
 def _earlier(storage: Storage, settings: LayerSettings, index: str) -> EarlierPieces:
@@ -175,6 +191,8 @@ class CacheRecords:
 
     def save(self, key: CacheKey, result: Built) -> None:
         """Record a result."""
+        if result.tree is None:
+            return
         value = encode_layer(result.layer, result.tree, result.unpacked)
         blobs = (result.layer.descriptor.digest,)
         self._storage.records.put("cache", self._key(key), value, blobs)
