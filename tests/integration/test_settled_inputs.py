@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from wherry.bases import static
+from wherry.bases import data, static
 from wherry.errors import UsageError
 from wherry_fixtures import MAIN, Project, write_module
 
@@ -123,7 +123,8 @@ def test_a_certificate_that_an_administrator_adds_is_in_the_next_image(
 ) -> None:
     bundle = tmp_path / "cacert.pem"
     bundle.write_bytes(Path(static.bundle_path()).read_bytes())
-    monkeypatch.setattr(static, "bundle_path", lambda: str(bundle))
+    for module in (static, data):
+        monkeypatch.setattr(module, "bundle_path", lambda: str(bundle))
     made = project()
     first = made.build(base="static")
     with bundle.open("a") as file:

@@ -101,7 +101,8 @@ class GoBuildOperation:
         survey.wait()
         closure = survey.closure
         if closure is None:
-            return _Attempt(output, survey, Movement(""))
+            # What go build could read, go list could not a moment later.
+            return _Attempt(output, survey, Movement("", directory))
         if local and not all(map(is_local, closure.places())):
             # A replaced module, say, on a network file system: now build after the gathering.
             local = False
