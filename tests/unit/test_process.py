@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from process_table import command_lines
 from wherry.errors import MachineError
 from wherry.process import spawn
 from wherry.process.cancel import Cancelled, CancelToken
@@ -43,8 +44,7 @@ def cancelled_when(path: Path, token: CancelToken) -> threading.Thread:
 
 
 def is_running(words: str) -> bool:
-    told = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True, check=True)
-    return any(words in line and not line.startswith("Z") for line in told.stdout.splitlines())
+    return any(words in line for line in command_lines())
 
 
 def test_outputs_are_kept_apart_and_whole() -> None:

@@ -79,11 +79,11 @@ def version_control_words(request: BuildRequest, cancel: CancelToken) -> str:
 
 def _binary_note(facts: GitFacts, for_go: GitFacts | Degraded | None) -> str:
     if for_go is None:
-        return "Go does not stamp a worktree or submodule: only the labels say the commit"
+        return "Go does not stamp a worktree or submodule before 1.27: there only the labels tell"
     if isinstance(for_go, Degraded):
         return f"the binary is not stamped, only the labels: {for_go.reason}"
     if for_go.revision != facts.revision:
-        return "Go stamps the binary with the commit of the repository around this one"
+        return "before 1.27 Go stamps the binary with the commit of the repository around this one"
     return ""
 
 
