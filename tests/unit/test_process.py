@@ -44,7 +44,13 @@ def cancelled_when(path: Path, token: CancelToken) -> threading.Thread:
 
 
 def is_running(words: str) -> bool:
-    return any(words in line for line in command_lines())
+    """Whether it still runs after a moment: who was killed just now takes one to go."""
+    deadline = time.monotonic() + 5
+    while any(words in line for line in command_lines()):
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def test_outputs_are_kept_apart_and_whole() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
@@ -17,11 +18,14 @@ from typing import Final
 from wherry.sandbox.request import Port, RunError
 
 _CHUNK: Final = 1 << 16
+# How long the program's last words may take to reach their readers once it has ended.
+_DRAIN_SECONDS: Final = 2.0
 
 
 @contextmanager
 def published(ports: tuple[Port, ...]) -> Iterator[None]:
     """Check all ports, then relay those that differ inside the block. Raises `RunError`."""
+    relays: list[threading.Event] = []
     with ExitStack() as stack:
         for port in ports:
             if port.host != port.program:
@@ -29,10 +33,13 @@ def published(ports: tuple[Port, ...]) -> Iterator[None]:
                 listener.listen(128)
                 # Closing does not wake a thread in accept(); shutting down does.
                 stack.callback(_shut, listener)
-                _start(_serve, listener, port.program)
+                _start(_serve, listener, port.program, relays)
             with _bound(port, port.program):
                 pass
         yield
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        for told in tuple(relays):
+            told.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _bound(port: Port, number: int) -> socket.socket:
@@ -67,24 +74,33 @@ def _taken(number: int, error: Exception) -> RunError:
     return RunError(f"port {number} cannot be used", why=str(error), hint="choose another port")
 
 
-def _serve(listener: socket.socket, program: int) -> None:
+def _serve(listener: socket.socket, program: int, relays: list[threading.Event]) -> None:
     with suppress(OSError):
         while True:
             client, _ = listener.accept()
-            _start(_relay, client, program)
+            told = threading.Event()
+            relays[:] = [other for other in relays if not other.is_set()] + [told]
+            _start(_relay, client, program, told)
 
 
-def _relay(client: socket.socket, program: int) -> None:
+def _relay(client: socket.socket, program: int, told: threading.Event) -> None:
+    """Carry both ways; `told` is set when all that the program says has reached the client."""
     with client:
         try:
             server = socket.create_connection(("localhost", program), timeout=10)
         except OSError:
+            told.set()
             return
         with server:
             server.settimeout(None)
-            back = _start(_copy, server, client)
+            back = _start(_answer, server, client, told)
             _copy(client, server)
             back.join()
+
+
+def _answer(server: socket.socket, client: socket.socket, told: threading.Event) -> None:
+    _copy(server, client)
+    told.set()
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
