@@ -61,7 +61,7 @@ def locate(cwd: str, source: str) -> Place:
     if not _names_directory(source, os.path.join(cwd, prefix)):
         return Place(cwd, source)
     directory = os.path.normpath(os.path.join(cwd, prefix))
-    if _module_root(directory) != _module_root(cwd) or not _is_below(directory, cwd):
+    if module_root(directory) != module_root(cwd) or not _is_below(directory, cwd):
         return Place(directory, f"./{rest}" if rest else ".")
     base = _relative(directory, cwd)
     return Place(cwd, f"{base}/{rest}" if rest else base)
@@ -141,7 +141,8 @@ def _is_below(directory: str, parent: str) -> bool:
     return os.path.commonpath([directory, parent]) == os.path.normpath(parent)
 
 
-def _module_root(directory: str) -> str:
+def module_root(directory: str) -> str:
+    """The nearest directory at or above with a go.mod; empty where there is none."""
     while not os.path.isfile(os.path.join(directory, "go.mod")):
         parent = os.path.dirname(directory)
         if parent == directory:

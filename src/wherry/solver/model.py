@@ -8,7 +8,6 @@ the engine's own result type, opaque here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -79,6 +78,3 @@ class Step:
     def end(self, outcome: Outcome) -> None:
         """Say how the step ended; the solver's to call."""
         self._sink(StepEnded(self.id, outcome, time.monotonic() - self._began, self._detail))
-
-
-Hook = Callable[[str], None]
