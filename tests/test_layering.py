@@ -16,7 +16,9 @@ MODULES = sorted(SOURCES.rglob("*.py"))
 LAYERS = {
     "errors": 1, "events": 1, "_version": 1,
     "oci": 2, "process": 2,
-    "graph": 3, "golang": 3, "fstree": 3, "settings": 3, "vcs": 3,
+    # Between two layers: its waits end with the tokens of `process`.
+    "transport": 2.5,
+    "graph": 3, "golang": 3, "fstree": 3, "settings": 3, "vcs": 3, "registry": 3,
     "bases": 4, "sandbox": 4, "frontends": 4, "solver": 4, "store": 4,
     "engines": 5, "exporters": 5,
     "api": 6,

@@ -1,34 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """wherry's images in the hands of other programs: skopeo, umoci, crane and a registry."""
 
-import fcntl
 import hashlib
 import json
 import os
-import re
-import shutil
 import stat
 import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 import wherry
-from wherry.golang.toolchain import GoCommand
+from registry_servers import Server
+from registry_tools import needs_skopeo, needs_umoci, output_of
 from wherry_fixtures import write_module
-
-_CRANE = "github.com/google/go-containerregistry/cmd/crane@v0.21.9"
-# Words of Go's where the module proxy cannot be reached, or may not be asked.
-_UNREACHABLE = re.compile(
-    r"dial tcp|i/o timeout|no such host|TLS handshake|proxyconnect|connection (?:refused|reset)"
-    r"|disabled by GOPROXY|unexpected EOF|requires go >="
-)
-
-needs_skopeo = pytest.mark.skipif(shutil.which("skopeo") is None, reason="no skopeo on PATH")
-needs_umoci = pytest.mark.skipif(shutil.which("umoci") is None, reason="no umoci on PATH")
 
 
 class Made(NamedTuple):
@@ -63,14 +49,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, go_caches: dict[str, str]) ->
         surroundings=wherry.Surroundings(cwd=str(work), env=env),
     )
     return Made(result.digest, result.config_digest, layout, archive)
-
-
-def output_of(*words: str | Path) -> str:
-    done = subprocess.run(
-        list(map(str, words)), capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, f"{words}: {done.stderr}{done.stdout}"
-    return done.stdout
 
 
 def digest_of(data: str | bytes) -> str:
@@ -174,57 +152,14 @@ def test_umoci_unpacks_a_bundle_whose_program_runs(made: Made, tmp_path: Path) -
 # --- crane and a registry -----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def crane(go: GoCommand) -> Path:
-    """crane, built once from the Go module proxy and kept in the user's cache directory."""
-    found = shutil.which("crane")
-    if found is not None:
-        return Path(found)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = cache / "wherry-tests" / "bin"
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (directory / "crane").exists():
-            _install_crane(go, directory)
-    return directory / "crane"
-
-
-def _install_crane(go: GoCommand, directory: Path) -> None:
-    env = {**os.environ, **dict(go.env), "GOBIN": str(directory), "GOFLAGS": "", "CGO_ENABLED": "0"}
-    done = subprocess.run(
-        [go.path, "install", _CRANE], env=env, cwd=directory, capture_output=True, text=True,
-        check=False, timeout=280,
-    )  # fmt: skip
-    if done.returncode != 0 and _UNREACHABLE.search(done.stderr):
-        pytest.skip(f"crane cannot be had: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture
-def registry(crane: Path, tmp_path: Path) -> Iterator[str]:
-    """A registry on loopback; gives its HOST:PORT."""
-    log = tmp_path / "registry.log"
-    argv = [str(crane), "registry", "serve", "--address", "127.0.0.1:0"]
-    with log.open("wb") as stderr, subprocess.Popen(argv, stderr=stderr) as server:
-        try:
-            yield f"127.0.0.1:{_port(server, log)}"
-        finally:
-            server.terminate()
-
-
-def _port(server: subprocess.Popen[bytes], log: Path) -> int:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and server.poll() is None:
-        match = re.search(r"serving on port (\d+)", log.read_text())
-        if match is not None:
-            return int(match[1])
-        time.sleep(0.05)
-    raise AssertionError(f"the registry did not start: {log.read_text()}")
-
-
 def test_crane_pushes_and_validates(
-    crane: Path, registry: str, made: Made, tmp_path: Path, go_env: dict[str, str], store: Path
+    crane: Path,
+    ggcr_registry: Server,
+    repository_name: str,
+    made: Made,
+    tmp_path: Path,
+    go_env: dict[str, str],
+    store: Path,
 ) -> None:
     # crane pushes what lies alone in a layout as an image; with two names it would be an index.
     layout = tmp_path / "alone"
@@ -236,7 +171,7 @@ def test_crane_pushes_and_validates(
         surroundings=wherry.Surroundings(cwd=str(tmp_path), env=go_env),
     )
     assert result.digest == made.digest
-    name = f"{registry}/shop/hello:1.4"
+    name = f"{ggcr_registry.host}/{repository_name}:1.4"
     assert output_of(crane, "push", layout, name).strip().endswith(made.digest)
     assert "PASS" in output_of(crane, "validate", "--remote", name)
     assert output_of(crane, "digest", name).strip() == made.digest
@@ -245,8 +180,10 @@ def test_crane_pushes_and_validates(
 
 
 @needs_skopeo
-def test_skopeo_pushes_what_crane_then_finds_valid(crane: Path, registry: str, made: Made) -> None:
-    name = f"{registry}/shop/hello:1.4"
+def test_skopeo_pushes_what_crane_then_finds_valid(
+    crane: Path, ggcr_registry: Server, repository_name: str, made: Made
+) -> None:
+    name = f"{ggcr_registry.host}/{repository_name}:1.4"
     words = ("--quiet", "--preserve-digests", "--insecure-policy", "--dest-tls-verify=false")
     output_of("skopeo", "copy", *words, f"oci-archive:{made.archive}:1.4", f"docker://{name}")
     assert "PASS" in output_of(crane, "validate", "--remote", name)

@@ -59,6 +59,10 @@ PLAIN = [
      BuildFlags(source="./cmd/api", tags=("a", "b"), quiet=True)),
     (["--jobs", "3", "--progress", "plain", "--no-cache", "--json"],
      BuildFlags(jobs=3, progress="plain", no_cache=True, as_json=True)),
+    (["--push", "-t", "localhost:5000/a:1", "--pull", "--locked", "--ca", "a.pem", "--ca=b.pem",
+      "--base", "debian:12-slim"],
+     BuildFlags(push=True, pull=True, locked=True, ca=("a.pem", "b.pem"), base="debian:12-slim",
+                tags=("localhost:5000/a:1",))),
     (["-o", "type=oci,dest=x.tar", "--label", "a=b", "--stamp=full"],
      BuildFlags(outputs=("type=oci,dest=x.tar",), labels=("a=b",), stamp="full")),
 ]  # fmt: skip

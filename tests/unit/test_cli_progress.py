@@ -20,7 +20,13 @@ from wherry.cli.progress.output import printable
 from wherry.cli.progress.plain import PROGRESS_SECONDS, PlainLines
 from wherry.cli.progress.quiet import Quiet
 from wherry.cli.progress.select import use_color
-from wherry.cli.progress.units import format_progress, format_seconds, format_size
+from wherry.cli.progress.summary import Pushed, render_pushes
+from wherry.cli.progress.units import (
+    format_progress,
+    format_seconds,
+    format_size,
+    widest_progress,
+)
 from wherry.events import (
     Event,
     Level,
@@ -271,6 +277,38 @@ def test_summary_says_name_digest_size_of_which_binary_and_time():
     assert re.sub(r"\x1b\[\d*m", "", render_summary(again, True)) == render_summary(again, False)
 
 
+def test_summary_of_a_base_that_was_not_fetched_says_that_its_size_is_compressed():
+    digest = "sha256:" + "0" * 64
+    pushed = (
+        Pushed("localhost:5000/app:1", 3_100_000, 1, 2, False),
+        Pushed("localhost:5000/app:2", 0, 0, 0, True),
+    )
+    lazy = Summary(
+        "app:1", digest, 95_200_000, "app", 6_400_000, 1.2, True, compressed=True, pushed=pushed
+    )
+    assert render_summary(lazy, False).splitlines() == [
+        "app:1  95.2 MB compressed, app 6.4 MB unpacked; built in 1.2s",
+        digest,
+        "pushed to localhost:5000/app:1 (3.1 MB sent, 1 blob mounted, 2 blobs there already)",
+        "pushed to localhost:5000/app:2 (unchanged)",
+    ]
+
+
+def test_a_push_tells_what_it_took():
+    digest = "sha256:" + "0" * 64
+    pushes = (
+        Pushed(f"localhost:5000/a:1@{digest}", 0, 0, 3, False),
+        Pushed(f"localhost:5000/a:2@{digest}", 0, 0, 3, False),
+        Pushed(f"localhost:5000/b:1@{digest}", 0, 0, 3, False),
+        Pushed(f"c:1@{digest}", 5000, 0, 0, False),
+    )
+    assert render_pushes(pushes) == [
+        "pushed to localhost:5000/a:1, localhost:5000/a:2 (0 B sent, 3 blobs there already)",
+        "pushed to localhost:5000/b:1 (0 B sent, 3 blobs there already)",
+        "pushed to c:1 (5.0 kB sent)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [
@@ -300,3 +338,33 @@ def test_counts():
     assert format_progress(StepProgress("a", 3_000_000, 0, "bytes")) == "3.0 MB"
     assert format_progress(StepProgress("a", 37, 1018, "packages"), short=True) == "3%"
     assert format_progress(StepProgress("a", 37, 0, "packages"), short=True) == "37 packages"
+
+
+@given(st.integers(0, 10**11), st.data())
+def test_no_count_of_bytes_is_wider_than_the_widest(total: int, data: st.DataObject):
+    current = data.draw(st.integers(0, total))
+    full = StepProgress("a", total, total, "bytes")
+    for short in (False, True):
+        text = format_progress(full._replace(current=current), short)
+        assert len(text) <= widest_progress(full, short)
+
+
+def test_plain_and_json_tell_transfers_in_bytes():
+    name = "pull docker.io/library/debian:12-slim"
+    events: list[Event] = [
+        StepStarted(name, name),
+        StepProgress(name, 12_300_000, 29_100_000, "bytes"),
+        StepEnded(name, Outcome.DONE, 2.13, "29.1 MB"),
+    ]
+    plain, lines, clock = io.StringIO(), io.StringIO(), Clock()
+    for sink in (PlainLines(plain, clock), JsonLines(lines, clock)):
+        for event in events:
+            clock.now += PROGRESS_SECONDS
+            sink(event)
+    assert plain.getvalue().splitlines() == [
+        f"#1 {name} ...",
+        f"#1 {name} ... 12.3 MB of 29.1 MB",
+        f"#1 {name} ... done 2.1s (29.1 MB)",
+    ]
+    moved = json.loads(lines.getvalue().splitlines()[1])
+    assert (moved["current"], moved["total"], moved["unit"]) == (12_300_000, 29_100_000, "bytes")

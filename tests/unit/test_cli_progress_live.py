@@ -315,6 +315,25 @@ def test_bars_stand_under_each_other_and_counts_keep_their_width():
     assert len({len(row) for row in few + many}) == 1
 
 
+def test_counts_of_bytes_keep_their_width_from_the_first_to_the_last():
+    total = 67_000_000
+    steps = [0, 999, 999_900, 1_000_000, 12_300_000, total]
+    name = "push registry.example.com/shop/api:1.2"
+    rows = [
+        render_rows(
+            (Running(name, 0.0, StepProgress(name, current, total, "bytes")),),
+            Frame(100, 24, 1.0, 0),
+        )[0].plain
+        for current in steps
+    ]
+    assert len({len(row) for row in rows}) == 1
+    assert [row.rpartition("  ")[2].strip() for row in rows[-2:]] == [
+        "12.3 MB of 67.0 MB",
+        "67.0 MB of 67.0 MB",
+    ]
+    assert all(name in row for row in rows)
+
+
 def test_steps_beyond_the_height_are_counted():
     steps = tuple(Running(f"step {number}", 0.0) for number in range(10))
     rows = render_rows(steps, Frame(80, 8, 1.0, 0))

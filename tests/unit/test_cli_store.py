@@ -60,9 +60,28 @@ def test_images_as_json(root, movies):
             "digest": str(movies.digest),
             "platforms": ["linux/amd64"],
             "size": size + sum(layer.descriptor.size for layer in movies.layers),
+            "missing": 0,
             "created": "1970-01-02T00:00:00Z",
         }
     ]
+
+
+def test_images_marks_those_whose_layers_are_elsewhere(root, movies):
+    with open_store(root) as store:
+        lazy = put_image(store, "lazy")
+        (layer,) = (item.descriptor for item in lazy.layers)
+        store.sources.add(layer.digest, "localhost:5000/base")
+        os.unlink(store.blobs.path(layer.digest))
+        store.images.tag(parse_reference("lazy"), lazy.descriptor, 1.0)
+    rows = {row.split()[0]: row for row in call(images.command, root)[1:]}
+    assert re.search(
+        r"linux/amd64   5\.\d kB, lazy: 5\.\d kB elsewhere   \d+ years ago$", rows["lazy:latest"]
+    )
+    assert "lazy" not in rows["movies:latest"]
+    assert len({row.index("linux") for row in rows.values()}) == 1
+    by_name = {item["name"]: item for item in json.loads(call(images.command, root, "--json")[0])}
+    assert by_name["lazy:latest"]["missing"] == layer.size
+    assert by_name["movies:latest"]["missing"] == 0
 
 
 def test_images_quiet_prints_each_digest_once(root, movies):

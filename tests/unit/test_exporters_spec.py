@@ -9,6 +9,7 @@ from wherry.errors import UsageError
 from wherry.exporters.spec import OutputKind, OutputSpec, parse_output
 
 OCI, LOCAL = OutputKind.OCI, OutputKind.LOCAL
+REGISTRY, IMAGE = OutputKind.REGISTRY, OutputKind.IMAGE
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,16 @@ OCI, LOCAL = OutputKind.OCI, OutputKind.LOCAL
             'type=oci,dest=m.tar,"name=a:1,b:2"',
             OutputSpec(OCI, "/w/m.tar", names=("a:1", "b:2")),
         ),
+        ("type=registry", OutputSpec(REGISTRY, "")),
+        (
+            "type=registry,name=localhost:5000/a:1",
+            OutputSpec(REGISTRY, "", names=("localhost:5000/a:1",)),
+        ),
+        ('type=registry,"name=a/b, c/d:2"', OutputSpec(REGISTRY, "", names=("a/b", "c/d:2"))),
+        ("type=image", OutputSpec(IMAGE, "")),
+        ("type=image,push=false,name=x", OutputSpec(IMAGE, "", names=("x",))),
+        ("type=image,push=true", OutputSpec(REGISTRY, "")),
+        ("Type=Image,PUSH=1,name=x:2", OutputSpec(REGISTRY, "", names=("x:2",))),
     ],
 )
 def test_what_buildx_users_write_is_understood(text: str, wanted: OutputSpec):
@@ -40,8 +51,18 @@ def test_what_buildx_users_write_is_understood(text: str, wanted: OutputSpec):
     ("text", "words"),
     [
         ("type=docker", "type=docker is not in this release"),
-        ("type=registry,name=x", "type=registry is not in this release"),
-        ("type=image,push=true", "type=image is not in this release"),
+        ("type=registry,dest=x", "type=registry does not know 'dest'"),
+        ("type=registry,push=false", "type=registry does not know 'push'"),
+        ("type=registry,nam=x", "did you mean 'name'?"),
+        ("type=registry,name=Upper", "a repository name is lower case"),
+        ("type=registry,name=a@sha256:" + "0" * 64, "a tag has no digest"),
+        ("type=registry,registry.insecure=true", "a setting of the host"),
+        ("type=registri,name=x", "did you mean 'registry'?"),
+        ("type=image,push=maybe", "push=maybe is neither true nor false"),
+        ("type=image,push-by-digest=true", "push-by-digest= is not in this release"),
+        ("type=image,name-canonical=true", "name-canonical= is not in this release"),
+        ("type=image,compression=zstd", "compression= is not in this release"),
+        ("type=oci,dest=x,push=true", "type=oci does not know 'push'"),
         ("type=tar,dest=x", "type=tar is not in this release"),
         ("-", "type=tar, which is not in this release"),
         ("type=oci,dest=x,compression=zstd", "compression= is not in this release"),
@@ -77,4 +98,5 @@ def test_any_text_is_an_output_or_a_usage_error(text: str):
         spec = parse_output(text, "/w")
     except UsageError:
         return
-    assert spec.dest == "-" or spec.dest.startswith("/")
+    to_place = spec.kind in (OCI, LOCAL)
+    assert (spec.dest == "-" or spec.dest.startswith("/")) if to_place else spec.dest == ""

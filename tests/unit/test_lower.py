@@ -49,7 +49,7 @@ FULL = replace(
 
 def fake_layer(word: str) -> Built:
     descriptor = Descriptor(LAYER_GZIP, sha256(f"{word}.gz".encode()), len(word))
-    return Built(Layer(descriptor, sha256(word.encode())), 1)
+    return Built((Layer(descriptor, sha256(word.encode())),), 1)
 
 
 def composed(image: GoImage) -> tuple[str, str, dict, dict]:

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 
 from wherry.errors import UsageError
 from wherry.oci.digest import Digest, sha256
-from wherry.oci.reference import Reference, parse_reference
+from wherry.oci.reference import (
+    Reference,
+    is_host,
+    is_repository,
+    parse_reference,
+    parse_registry,
+)
 
 SHA = str(sha256(b""))
 
@@ -71,6 +77,111 @@ def test_upper_case_is_told_apart_from_nonsense() -> None:
     with pytest.raises(UsageError) as caught:
         parse_reference("shop/Movies")
     assert caught.value.why == "a repository name is lower case"
+
+
+@pytest.mark.parametrize(
+    ("text", "default", "full"),
+    [
+        ("movies", "docker.io", "docker.io/library/movies:latest"),
+        ("shop/movies:1", "docker.io", "docker.io/shop/movies:1"),
+        ("movies", "index.docker.io", "docker.io/library/movies:latest"),
+        ("movies", "docker.io/team", "docker.io/team/movies:latest"),
+        ("shop/movies", "docker.io/team", "docker.io/team/shop/movies:latest"),
+        ("movies", "r.example.com", "r.example.com/movies:latest"),
+        ("movies:1", "r.example.com/team", "r.example.com/team/movies:1"),
+        ("a/b:1", "r.example.com:5000/x/y", "r.example.com:5000/x/y/a/b:1"),
+        ("a:1", "[::1]:5000/x", "[::1]:5000/x/a:1"),
+        ("a", "Reg.Example.com", "Reg.Example.com/a:latest"),
+        # What names a registry does not ask for the default.
+        ("docker.io/x", "r.example.com/team", "docker.io/library/x:latest"),
+        ("index.docker.io/library/x", "r.example.com/team", "docker.io/library/x:latest"),
+        ("localhost/x", "r.example.com/team", "localhost/x:latest"),
+        ("localhost:5000/x:1", "r.example.com/team", "localhost:5000/x:1"),
+        ("[::1]/x:1", "r.example.com/team", "[::1]/x:1"),
+        ("HOST/x:1", "r.example.com/team", "HOST/x:1"),
+        # What looks like a port is a tag where no slash follows.
+        ("localhost:5000", "r.example.com/team", "r.example.com/team/localhost:5000"),
+        (f"x@{SHA}", "r.example.com/team", f"r.example.com/team/x@{SHA}"),
+        (f"x:1@{SHA}", "r.example.com/team", f"r.example.com/team/x:1@{SHA}"),
+        (f"x:1@{SHA}", "docker.io", f"docker.io/library/x:1@{SHA}"),
+    ],
+)
+def test_names_without_a_registry_are_below_the_default(text: str, default: str, full: str) -> None:
+    found = parse_reference(text, default)
+    assert found.full == full
+    assert parse_reference(found.full, default) == found
+    assert parse_reference(found.full) == found
+    assert parse_reference(str(found)) == found
+
+
+@pytest.mark.parametrize("text", ["", ":1", f"@{SHA}", "/x", "x/", "X", "a:b:c", "x" * 251])
+def test_a_default_makes_no_reference_of_what_is_none(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_reference(text, "r.example.com/team")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://me:hunter2@r.example.com/x", "me:hunter2@r.example.com/x", "me:hunter2@r/x:1",
+        "http://me:pass@hunter2@r.example.com/x", f"me:hunter2@r.example.com/x@{SHA}",
+        "me:hunter2@@x",
+    ],
+)  # fmt: skip
+def test_an_address_is_refused_without_telling_its_password(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_reference(text)
+    assert caught.value.why == "it is an address"
+    assert "hunter2" not in str(caught.value) + repr(caught.value.__context__)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("r.example.com", ("r.example.com", "")),
+        ("r.example.com:5000/a/b", ("r.example.com:5000", "a/b")),
+        ("localhost", ("localhost", "")),
+        ("index.docker.io/team", ("docker.io", "team")),
+        ("[::1]", ("[::1]", "")),
+    ],
+)
+def test_a_registry_with_a_path(text: str, expected: tuple[str, str]) -> None:
+    assert parse_registry(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "team", "team/x", "r.example.com/", "/x", "a.b/X", "a.b/c:1",
+                                  "a.b:0", "a.b:70000", "-.b", "a..b", "[::g]"])  # fmt: skip
+def test_what_is_no_registry(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_registry(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a", True), ("a.b:1", True), ("127.0.0.1", True), ("[::1]", True), ("[::1]:65535", True),
+        ("[::ffff:1.2.3.4]", True), ("a-b.C", True), ("a" * 255, True),
+        ("", False), ("a:", False), ("a:0", False), ("a:65536", False), ("a:999999", False),
+        ("::1", False), ("[]", False), ("[:::]", False), ("[1.2.3.4]", False), ("a_b", False),
+        ("a/b", False), (".a", False), ("a.", False), ("a" * 256, False), ("a\n", False),
+        ("a:\uff11", False), ("a" * 100000 + "!", False), ("a." * 50000, False),
+    ],
+)  # fmt: skip
+def test_what_is_a_host(text: str, expected: bool) -> None:
+    assert is_host(text) is expected
+
+
+@given(st.text("aA0.:/@-_[]l", max_size=30), st.sampled_from(["docker.io", "r.example.com:1/t"]))
+def test_hostile_names_are_references_that_last_or_usage_errors(text: str, default: str) -> None:
+    try:
+        found = parse_reference(text, default)
+    except UsageError:
+        return
+    assert parse_reference(found.full, default) == found
+    assert parse_reference(found.full) == found
+    assert parse_reference(str(found)) == found
+    assert is_host(found.registry)
+    assert is_repository(found.repository)
 
 
 @given(st.text())

@@ -226,7 +226,9 @@ def test_what_is_no_descriptor(value: object) -> None:
         parse_descriptor(value)
 
 
-@given(named, st.sampled_from([None, AMD64, Platform("linux", "arm", "v7")]), st.integers(0))
+@given(
+    named, st.sampled_from([None, AMD64, Platform("linux", "arm", "v7")]), st.integers(0, 2**63 - 1)
+)
 def test_a_descriptor_is_read_as_it_was_written(
     annotations: tuple[tuple[str, str], ...], platform: Platform | None, size: int
 ) -> None:

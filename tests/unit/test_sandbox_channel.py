@@ -31,7 +31,7 @@ from wherry.sandbox.request import Port, RunError
 MESSAGES: tuple[Message, ...] = (
     Check("/d", ("/usr/bin/runc",), ("/l",), "root", True),
     Ready(False, "", ("runc: no\nwell",)),
-    Unpack((True, False), True),
+    Unpack(("{}",), ("sha256:0",), True, "/p"),
     Unpacked("root:x\n", ""),
     Start("{}", "/usr/bin/runc", False, True),
     Started(True),

@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,8 +13,16 @@ from hypothesis import strategies as st
 
 from wherry.errors import SeveralErrors, UsageError, WherryError
 from wherry.settings import BuildSettings, ImageSettings, Settings, load_settings
-from wherry.settings.reading import parse_settings
-from wherry.settings.reference import render_example, render_reference
+from wherry.settings.declaration import declared
+from wherry.settings.reading import parse_settings, parse_user_settings
+from wherry.settings.reference import (
+    render_example,
+    render_lock_reference,
+    render_reference,
+    render_user_example,
+    render_user_reference,
+)
+from wherry.settings.registry import RegistrySettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -118,8 +127,15 @@ def test_resolved_merges_tables_and_replaces_the_rest():
         ("build = 3", 1, "build is no table"),
         ("image = []", 1, "image is no table"),
         ('[build]\n\nbase = "statik"', 3, "did you mean 'static'?"),
-        ('[build]\nbase = "debian:12"', 2, "bases by reference are not in this release"),
-        ('[build]\nlibc-base = "x"', 2, "not in this release"),
+        ('[build]\nbase = "statc"', 2, "the image is docker.io/library/statc"),
+        ('[build]\nbase = "Scratch"', 2, "did you mean 'scratch'?"),
+        ('[build]\nbase = "Debian:12"', 2, "a repository name is lower case"),
+        ('[build]\nbase = ""', 2, "not an image reference"),
+        ('[build]\nbase = "debian:{{.Version}}"', 2, "is a template"),
+        ('[build]\nlibc-base = "static"', 2, "'static' holds no C library"),
+        ('[build]\nlibc-base = "scratch"', 2, "'scratch' holds no C library"),
+        ('[build]\nlibc-base = "a b"', 2, "not an image reference"),
+        ('[build]\nlib-base = "debian"', 2, "did you mean 'libc-base'?"),
         ('[build]\nplatforms = ["linux/amd64"]', 2, "not in this release"),
         ("[build]\ngo = 1.26", 2, "wants a string, not a number"),
         ('[build]\ngo = "1.26"', 2, 'write the release, for example "1.26.0"'),
@@ -165,6 +181,20 @@ def test_each_mistake_has_its_line_and_a_way_out(text: str, line: int, words: st
     assert isinstance(error, UsageError)
     assert error.where == f"wherry.toml:{line}"
     assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "static", "scratch", "debian", "alpine", "statsd", "docker.io/library/statc", "shop/statc",
+        "statc:1", "golang:1.26", "registry.example.com:5000/shop/base",
+        f"debian:12@sha256:{'0' * 64}", f"debian@sha256:{'0' * 64}",
+    ],
+)  # fmt: skip
+def test_a_base_is_a_composed_one_or_any_image(base: str):
+    assert parse(f'[build]\nbase = "{base}"').build.base == base
+    if base not in ("static", "scratch"):
+        assert parse(f'[build]\nlibc-base = "{base}"').build.libc_base == base
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file():
@@ -248,14 +278,25 @@ def test_any_table_gives_settings_or_errors_with_their_own_lines(table: dict):
             )
 
 
-def test_reference_page_is_what_the_declarations_say():
-    page = (ROOT / "docs" / "reference" / "wherry-toml.md").read_text()
-    assert page == render_reference(), "write it anew: wherry.settings.reference.render_reference"
+@pytest.mark.parametrize(
+    ("name", "render"),
+    [
+        ("wherry-toml.md", render_reference),
+        ("config-toml.md", render_user_reference),
+        ("wherry-lock.md", render_lock_reference),
+    ],
+)
+def test_reference_pages_are_what_the_declarations_say(name: str, render: Callable[[], str]):
+    page = (ROOT / "docs" / "reference" / name).read_text()
+    assert page == render(), f"write it anew: wherry.settings.reference.{render.__name__}"
 
 
 def test_example_of_the_reference_sets_every_key():
     settings = parse(render_example())
-    for owner in (settings.build, settings.images[0]):
-        for item in fields(owner):
-            if "kind" in item.metadata:
+    for owner in (settings.build, settings.images[0], settings.registry):
+        for item in declared(type(owner)):
+            if not item.metadata["users"]:
                 assert getattr(owner, item.name) not in (None, ()), item.name
+    users = parse_user_settings(render_user_example(), "/home/me/config.toml", "/home/me")
+    for item in declared(RegistrySettings):
+        assert getattr(users, item.name) not in (None, ()), item.name

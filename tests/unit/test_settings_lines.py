@@ -25,6 +25,8 @@ list = [
   n = 1
 [[many]]
   n = 2
+[many.inner]
+  x = 1
 '''
 
 
@@ -45,7 +47,12 @@ def test_every_key_and_table_is_found_at_its_first_line():
         ("image", "a.b", "env"): 17,
         ("image", "a.b", "env", "K"): 18,
         ("many",): 19,
-        ("many", "n"): 20,
+        ("many", 0): 19,
+        ("many", 0, "n"): 20,
+        ("many", 1): 21,
+        ("many", 1, "n"): 22,
+        ("many", 1, "inner"): 23,
+        ("many", 1, "inner", "x"): 24,
     }
 
 

@@ -233,6 +233,7 @@ print(*[name for name in heavy if name in sys.modules], *sorted(
         "locks",
         "records",
         "session",
+        "sources",
         "store",
     )
     assert done.stdout.split() == [f"wherry.store.{name}" for name in rooms]

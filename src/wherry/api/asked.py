@@ -16,6 +16,7 @@ from wherry.golang import mains
 from wherry.graph.ops import ComposedBase
 from wherry.oci.image import Pairs, RunConfig, pairs
 from wherry.oci.platform import Platform, host_platform, parse_platform
+from wherry.settings.kinds import parse_base
 from wherry.settings.load import load_settings
 from wherry.settings.model import FILE_NAME, ImageSettings, Settings
 
@@ -25,13 +26,16 @@ class Asked(NamedTuple):
 
     `package` is the settings file's word for it, empty where the source names it. `module_root`
     is the nearest directory with a go.mod, `settings_path` where the settings file is or would be.
+    `base` is a composed base or an image's reference; `libc_base` the reference of the base for a
+    dynamically linked program, empty where none is named.
     `epoch` is SOURCE_DATE_EPOCH in seconds, None where it is not set.
     """
 
     package: str
     name: str
     platform: Platform
-    base: ComposedBase
+    base: ComposedBase | str
+    libc_base: str
     stamp: str
     cgo: bool
     go_version: str
@@ -60,6 +64,8 @@ def ask(request: BuildRequest, directory: str) -> Asked:
         name=image.name,
         platform=parse_platform(request.platform) if request.platform else host_platform(),
         base=_base(base),
+        # What the command line names is meant for this very program.
+        libc_base="" if request.base else build.libc_base or "",
         stamp=request.stamp or build.stamp or "off",
         cgo=build.cgo,
         go_version=build.go or "",
@@ -114,13 +120,11 @@ def _choose(settings: Settings, target: str) -> ImageSettings:
     return settings.images[0] if settings.images else ImageSettings(name="")
 
 
-def _base(text: str) -> ComposedBase:
-    try:
+def _base(text: str) -> ComposedBase | str:
+    """A composed base, or the reference itself, which must be one; raises `UsageError`."""
+    if text in tuple(ComposedBase):
         return ComposedBase(text)
-    except ValueError as error:
-        known = tuple(str(base) for base in ComposedBase)
-        raise UsageError(
-            f"no base {text!r} in this release",
-            why="bases by image reference come with registry support",
-            hint=near(text, known) or f"choose one of: {', '.join(known)}",
-        ) from error
+    try:
+        return parse_base(text)
+    except UsageError as error:
+        raise UsageError(f"--base {error.what}", why=error.why, hint=error.hint) from error

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import time
 
-from wherry.api.delivery import deliver
+from wherry.api.delivery import Delivered, deliver
 from wherry.api.recorded import BuildRecord, Output, directory_of
+from wherry.api.registries import Registries, RegistryAround, tag_named
 from wherry.api.request import DOCKERFILES, FRONTENDS, STAMPS, BuildRequest, BuildResult
 from wherry.api.unchanged import Verdict, ask_records
 from wherry.errors import UsageError, near
@@ -28,16 +29,20 @@ def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Build
     """
     began = time.monotonic()
     check_request(request)
-    with open_store(request.store, sink=sink, hook=request.trace) as store:
-        record, reason = _record(request, store, sink, cancel)
+    directory, _ = directory_of(request)
+    around = RegistryAround(request.store, request.env, request.cwd, request.ca, sink, cancel)
+    with (
+        Registries(around, directory) as registries,
+        open_store(request.store, sink=sink, hook=request.trace) as store,
+    ):
+        record, reason = _record(request, store, registries)
         for line in record.output.warnings:
             sink(Message(Level.WARNING, line))
         request.trace("before-delivery")
-        outputs = deliver(request, record.output, store, cancel)
-        reused = not reason
-        if not reused:
+        delivered = deliver(request, record.output, store, registries)
+        if reason or delivered.fetched:
             store.enforce_limit()
-    return _result(request, record.output, reason, time.monotonic() - began, outputs)
+    return _result(record.output, reason, time.monotonic() - began, delivered)
 
 
 def check_request(request: BuildRequest) -> None:
@@ -48,8 +53,7 @@ def check_request(request: BuildRequest) -> None:
     _refuse_remote(request.source)
     _check_texts(request)
     for tag in request.tags:
-        if parse_reference(tag).digest is not None:
-            raise UsageError(f"a tag has no digest: {tag!r}", hint="leave out @sha256:...")
+        tag_named(tag)
     if request.outputs:
         from wherry.exporters.spec import parse_output  # noqa: PLC0415 - only for --output
 
@@ -113,34 +117,39 @@ def _refuse_remote(source: str) -> None:
         )
 
 
-def _record(
-    request: BuildRequest, store: Store, sink: Sink, cancel: CancelToken
-) -> tuple[BuildRecord, str]:
+def _record(request: BuildRequest, store: Store, registries: Registries) -> tuple[BuildRecord, str]:
     """The record that holds with an empty reason, or a new one and why it was made."""
+    around = registries.around
     verdict = Verdict(None, "--no-cache", [])
     if not request.no_cache:
-        verdict = ask_records(request, store, cancel)
+        verdict = ask_records(request, store, around.cancel)
+        if verdict.record is not None and request.pull:
+            verdict = _asked_again(verdict, verdict.record.output, registries)
         if verdict.record is not None:
             return verdict.record, ""
         if verdict.records:
-            sink(Message(Level.INFO, f"go runs: {verdict.reason}"))
+            around.sink(Message(Level.INFO, f"go runs: {verdict.reason}"))
     from wherry.api.making import make_record  # noqa: PLC0415 - the engine is heavy
 
-    return make_record(request, verdict, store, sink, cancel), verdict.reason
+    return make_record(request, verdict, store, registries), verdict.reason
 
 
-def _result(
-    request: BuildRequest,
-    output: Output,
-    reason: str,
-    seconds: float,
-    outputs: tuple[str, ...],
-) -> BuildResult:
-    tags = request.tags or output.tags
-    name = parse_reference(tags[0])
+def _asked_again(verdict: Verdict, output: Output, registries: Registries) -> Verdict:
+    """The verdict once the registry was asked what the base's name means now."""
+    if output.base is None:
+        return verdict
+    reference = parse_reference(output.base.name)
+    now = registries.of(reference).resolve(reference.tag)
+    if now is not None and str(now.digest) == output.base.resolved:
+        return verdict
+    reason = f"the base {reference.familiar} moved in its registry"
+    return Verdict(None, reason, verdict.records)
+
+
+def _result(output: Output, reason: str, seconds: float, delivered: Delivered) -> BuildResult:
     return BuildResult(
-        reference=f"{name.familiar}@{output.manifest}",
-        tags=tuple(parse_reference(tag).familiar for tag in tags),
+        reference=f"{delivered.references[0].familiar}@{output.manifest}",
+        tags=tuple(reference.familiar for reference in delivered.references),
         digest=output.manifest,
         config_digest=output.config,
         size=output.size,
@@ -151,5 +160,6 @@ def _result(
         reason=reason,
         seconds=seconds,
         warnings=output.warnings,
-        outputs=outputs,
+        outputs=delivered.outputs,
+        pushed=delivered.pushed,
     )

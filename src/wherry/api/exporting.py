@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import os
 
+from wherry.api.delivery import Delivered
+from wherry.api.lazy import complete
 from wherry.api.recorded import Output
+from wherry.api.registries import Registries
 from wherry.api.request import BuildRequest
 from wherry.errors import UsageError
 from wherry.exporters.archive import stream_oci_archive, write_oci_archive
@@ -29,25 +32,32 @@ def export(
     output: Output,
     store: Store,
     references: tuple[Reference, ...],
-    cancel: CancelToken,
-) -> tuple[str, ...]:
-    """Write every output, then the files about the image; gives the paths of the outputs."""
+    registries: Registries,
+) -> Delivered:
+    """Write every output, then the files about the image.
+
+    Layers of the base that are not here are fetched where an output holds their bytes.
+    """
     image = load_image(
         store.blobs.read(parse_digest(output.manifest)),
         store.blobs.read(parse_digest(output.config)),
     )
-    written: list[str] = []
+    delivered = Delivered(references)
     for text in request.outputs:
         spec = parse_output(text, request.cwd)
+        if spec.kind in (OutputKind.REGISTRY, OutputKind.IMAGE):
+            continue
+        fetched = complete(store, (image.manifest,), registries, references[0].familiar)
         named = tuple(parse_reference(name) for name in spec.names)
         exported = ExportedImage(image, store.blobs, (*references, *named))
-        _write(request, spec, exported, cancel)
-        written.append(spec.dest)
+        _write(request, spec, exported, registries.around.cancel)
+        outputs = (*delivered.outputs, spec.dest)
+        delivered = Delivered(references, outputs, fetched=delivered.fetched or fetched > 0)
     if request.metadata_file:
         write_metadata_file(image, references, _absolute(request, request.metadata_file))
     if request.iidfile:
         write_iidfile(image.digest, _absolute(request, request.iidfile))
-    return tuple(written)
+    return delivered
 
 
 def _write(

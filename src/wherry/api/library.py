@@ -36,6 +36,7 @@ class ImageSummary(NamedTuple):
 
     `size` is what a registry would hold: layers, config and manifest, for all platforms. It is
     None for an image whose manifest is missing or damaged. `created_at`: seconds since 1970.
+    `missing` is the size of the layers that are not in this store but in a registry.
     """
 
     name: str
@@ -43,11 +44,13 @@ class ImageSummary(NamedTuple):
     platforms: tuple[str, ...]
     size: int | None
     created_at: float
+    missing: int = 0
 
 
 class _Weight(NamedTuple):
     platforms: tuple[str, ...]
     size: int
+    missing: int
 
 
 def list_images(store: str) -> tuple[ImageSummary, ...]:
@@ -146,10 +149,11 @@ def _summary(
     store: Store, reference: Reference, descriptor: Descriptor, created_at: float
 ) -> ImageSummary:
     try:
-        platforms, size = _weighed(store, descriptor)
+        platforms, size, missing = _weighed(store, descriptor)
     except (MachineError, UsageError):
-        platforms, size = (), None
-    return ImageSummary(reference.familiar, str(descriptor.digest), platforms, size, created_at)
+        platforms, size, missing = (), None, 0
+    digest = str(descriptor.digest)
+    return ImageSummary(reference.familiar, digest, platforms, size, created_at, missing)
 
 
 def _weighed(store: Store, descriptor: Descriptor) -> _Weight:
@@ -159,12 +163,14 @@ def _weighed(store: Store, descriptor: Descriptor) -> _Weight:
         if "manifests" in value:
             parts = [_weighed(store, parse_descriptor(child)) for child in value["manifests"]]
             platforms = tuple(name for part in parts for name in part.platforms)
-            return _Weight(platforms, descriptor.size + sum(part.size for part in parts))
+            size = descriptor.size + sum(part.size for part in parts)
+            return _Weight(platforms, size, sum(part.missing for part in parts))
         named = [parse_descriptor(item) for item in (value["config"], *value["layers"])]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{descriptor.digest} is no manifest", why=str(error)) from error
     platform = descriptor.platform or _platform(store, parse_digest(value["config"]["digest"]))
-    return _Weight((str(platform),), descriptor.size + sum(item.size for item in named))
+    missing = sum(item.size for item in named if not store.blobs.has(item.digest, item.size))
+    return _Weight((str(platform),), descriptor.size + sum(item.size for item in named), missing)
 
 
 def _platform(store: Store, config: Digest) -> Platform:

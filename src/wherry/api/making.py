@@ -15,6 +15,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from wherry.api.asked import Asked, ask
+from wherry.api.delivery import nameless_push
+from wherry.api.ground import Ground, Grounds, needs_libc, on_ground
+from wherry.api.pins import read_pins
 from wherry.api.prepare import GoInForce, find_main, known_main, prepare_go
 from wherry.api.recorded import (
     NO_INPUTS,
@@ -25,12 +28,11 @@ from wherry.api.recorded import (
     kept_records,
     request_key,
 )
+from wherry.api.registries import Registries
 from wherry.api.request import DOCKERFILES, BinaryResult, BuildRequest
 from wherry.api.stamp import NO_STAMP, Stamp, read_stamp
 from wherry.api.unchanged import Verdict
-from wherry.bases import compose
 from wherry.bases.data import data_files
-from wherry.bases.static import static_data_versions
 from wherry.engines.local.engine import LocalEngine, Solved
 from wherry.engines.local.storage import LayerSettings
 from wherry.errors import WherryError
@@ -43,8 +45,10 @@ from wherry.golang.flags import STAMP_FULL, split_goflags
 from wherry.golang.mains import MainPackage, Place, locate
 from wherry.graph.ops import ComposedBase
 from wherry.oci.digest import parse_digest
-from wherry.oci.image import RunConfig, pairs
+from wherry.oci.image import pairs
 from wherry.process.cancel import CancelToken
+from wherry.settings.lock import LOCK_NAME
+from wherry.settings.user import user_settings_path
 from wherry.store.store import Store
 
 _RFC3339 = "%Y-%m-%dT%H:%M:%SZ"
@@ -60,7 +64,7 @@ class _Made(NamedTuple):
 
 
 def make_record(
-    request: BuildRequest, verdict: Verdict, store: Store, sink: Sink, cancel: CancelToken
+    request: BuildRequest, verdict: Verdict, store: Store, registries: Registries
 ) -> BuildRecord:
     """Build, and give the record of it; it is stored where all inputs are clear.
 
@@ -68,13 +72,14 @@ def make_record(
     image is made again once; if they change again, it is used and not remembered.
     """
     changed = ""
+    around = registries.around
     for _ in range(2):
         began = file_clock_ns()
-        made = _make(request, verdict, store, sink, cancel)
-        changed = touched_since(made.read_before, began) or _moved_on(made, request, cancel)
+        made = _make(request, verdict, store, registries)
+        changed = touched_since(made.read_before, began) or _moved_on(made, request, around.cancel)
         if not changed:
             break
-        sink(Message(Level.INFO, f"{changed} changed while the build ran"))
+        around.sink(Message(Level.INFO, f"{changed} changed while the build ran"))
     if made.record.inputs is NO_INPUTS or changed:
         return made.record._replace(inputs=NO_INPUTS)
     request.trace("record-unwritten")
@@ -90,23 +95,27 @@ def _moved_on(made: _Made, request: BuildRequest, cancel: CancelToken) -> str:
     return "" if now.words == made.stamp.words else "version control"
 
 
-def _make(
-    request: BuildRequest, verdict: Verdict, store: Store, sink: Sink, cancel: CancelToken
-) -> _Made:
+def _make(request: BuildRequest, verdict: Verdict, store: Store, registries: Registries) -> _Made:
+    sink, cancel = registries.around.sink, registries.around.cancel
     place = locate(request.cwd, request.source)
     asked = ask(request, place.directory)
+    _refuse_nameless_push(request, asked, registries)
     if asked.package:
         place = Place(os.path.dirname(asked.settings_path), asked.package)
     stamp = NO_STAMP
     if asked.stamp != "off":
         stamp = read_stamp(place.directory, request.env, cancel)
         asked = _stamped(asked, stamp, sink)
+    pinned = read_pins(request, asked, sink)
+    asked = pinned.asked
     go = prepare_go(request, asked, place, sink, cancel)
     known = known_main(verdict, request.env)
     main = known or find_main(go, place, cancel)
     request.trace("main-found")
     created = _created(asked, stamp)
-    image = _go_image(asked, go, place, main, _Facts(stamp, created))
+    grounds = Grounds(store, registries, pinned.policy, asked)
+    ground = grounds.first()
+    image = _go_image(asked, go, place, main, _Facts(stamp, created, ground))
     world = _world(request, asked, go)
     engine = LocalEngine(
         storage=store,
@@ -130,9 +139,20 @@ def _make(
         if known is not None:
             find_main(go, place, cancel)
         raise
-    record = _recorded(request, solved, _Named(asked, main, stamp.words))
+    if needs_libc(solved, ground):
+        ground = grounds.for_libc()
+        graph = lower(on_ground(image, ground))
+        # The program is the last layer of either graph, and the same.
+        solved = engine.solve(graph, {graph.image.layers[-1].vertex: solved.layers[-1]})
+    record = _recorded(request, solved, _Named(asked, main, stamp.words, ground))
     others = (*world.extra_files, *world.extra_absent, *world.extra_tools)
     return _Made(record, (*others, *_go_files(go)), stamp, place.directory)
+
+
+def _refuse_nameless_push(request: BuildRequest, asked: Asked, registries: Registries) -> None:
+    """Say before the build, not after it, that there is nothing to push to."""
+    if request.push and not (request.tags or asked.tags or registries.settings.default):
+        raise nameless_push()
 
 
 def _go_files(go: GoInForce) -> tuple[str, ...]:
@@ -155,6 +175,7 @@ def _stamped(asked: Asked, stamp: Stamp, sink: Sink) -> Asked:
 class _Facts(NamedTuple):
     stamp: Stamp
     created: str
+    ground: Ground
 
 
 class _Named(NamedTuple):
@@ -163,14 +184,13 @@ class _Named(NamedTuple):
     asked: Asked
     main: MainPackage
     words: str
+    ground: Ground
 
 
 def _go_image(
     asked: Asked, go: GoInForce, place: Place, main: MainPackage, facts: _Facts
 ) -> GoImage:
     labels = {**dict(facts.stamp.labels), **dict(asked.run.labels)}
-    versions = static_data_versions() if asked.base is ComposedBase.STATIC else ()
-    variables = compose.base_environment(asked.base)
     return GoImage(
         name=main.name,
         title=asked.name,
@@ -180,12 +200,11 @@ def _go_image(
         flags=go.flags,
         environment=go.overlay,
         go_version=go.facts.version,
-        base=asked.base,
-        base_run=RunConfig(
-            user=compose.base_user(asked.base),
-            env=tuple(f"{name}={value}" for name, value in variables),
-        ),
-        data_versions=versions,
+        base=facts.ground.base,
+        base_run=facts.ground.run,
+        data_versions=facts.ground.data_versions,
+        # With a base for such programs at hand, a dynamic one is no error yet.
+        dynamic_allowed=facts.ground.has_libc or bool(asked.libc_base),
         created=facts.created,
         run=replace(asked.run, labels=pairs(labels)),
         annotations=pairs({**dict(facts.stamp.labels), **dict(asked.annotations)}),
@@ -196,6 +215,13 @@ def _world(request: BuildRequest, asked: Asked, go: GoInForce) -> World:
     files: list[str] = []
     absent: list[str] = []
     (files if asked.settings_exist else absent).append(asked.settings_path)
+    # The lock file pins bases and Go; the user's own settings say what a base's name means.
+    lock = os.path.join(os.path.dirname(asked.settings_path), LOCK_NAME)
+    others = [lock]
+    if not isinstance(asked.base, ComposedBase) or asked.libc_base:
+        others.append(user_settings_path(request.env))
+    for path in filter(None, others):
+        (files if os.path.exists(path) else absent).append(path)
     # The settings are those of the nearest module: one that begins in between has its own.
     path, root = locate(request.cwd, request.source).directory, os.path.dirname(asked.settings_path)
     while path != root and path != os.path.dirname(path):
@@ -223,15 +249,18 @@ def _recorded(request: BuildRequest, solved: Solved, named: _Named) -> BuildReco
     blobs = tuple((str(item.digest), item.size) for item in descriptors)
     go_layer = solved.layers[-1]
     name = named.asked.name or named.main.name
+    sizes = [layer.unpacked for layer in solved.layers]
     output = Output(
         name=name,
-        tags=named.asked.tags or (f"{_repository(name)}:latest",),
+        tags=named.asked.tags,
+        default_tag=f"{_repository(name)}:latest",
+        base=named.ground.watched,
         manifest=str(image.digest),
         manifest_size=len(image.manifest_bytes),
         config=str(image.manifest.config.digest),
         blobs=blobs,
         size=sum(item.size for item in descriptors),
-        unpacked=sum(layer.unpacked for layer in solved.layers),
+        unpacked=None if None in sizes else sum(filter(None, sizes)),
         platform=str(image.config.platform),
         binaries=tuple(BinaryResult(*binary) for binary in go_layer.binaries),
         warnings=go_layer.warnings,
@@ -250,7 +279,7 @@ def _write(request: BuildRequest, verdict: Verdict, store: Store, record: BuildR
         "gobuild",
         request_key(request),
         encode_records(kept),
-        tuple(digest for digest in sorted(digests) if store.blobs.has(digest)),
+        tuple(digest for digest in sorted(digests) if store.blobs.known(digest)),
     )
 
 

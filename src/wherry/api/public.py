@@ -44,6 +44,10 @@ class Options(TypedDict, total=False):
     metadata_file: str
     iidfile: str
     no_cache: bool
+    push: bool
+    pull: bool
+    locked: bool
+    ca: tuple[str, ...]
     jobs: int
 
 

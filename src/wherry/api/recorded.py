@@ -23,17 +23,31 @@ _KEPT = 4
 NO_INPUTS = Inputs({}, {}, {}, {}, [], {}, {}, {}, {})
 
 
+class BaseName(NamedTuple):
+    """A base's full name and what it meant: the store's tag, the registry's answer."""
+
+    name: str
+    tagged: str
+    resolved: str
+
+
 class Output(NamedTuple):
-    """The result a record holds: manifest digest and size, config, blobs, facts for the user."""
+    """The result a record holds: manifest digest and size, config, blobs, facts for the user.
+
+    `tags` are those of the settings file; `default_tag` is for a build that has none. `base` is
+    None for a composed base and for one whose digest is pinned.
+    """
 
     name: str
     tags: tuple[str, ...]
+    default_tag: str
+    base: BaseName | None
     manifest: str
     manifest_size: int
     config: str
     blobs: tuple[tuple[str, int], ...]
     size: int
-    unpacked: int
+    unpacked: int | None
     platform: str
     binaries: tuple[BinaryResult, ...]
     warnings: tuple[str, ...]
@@ -97,6 +111,8 @@ def request_key(request: BuildRequest) -> str:
         request.platform,
         request.base,
         request.stamp,
+        request.locked,
+        request.pull,
         list(request.labels),
         list(request.annotations),
     ]
@@ -132,13 +148,17 @@ def encode_records(records: list[BuildRecord]) -> bytes:
 
 def _decode(value: Any) -> BuildRecord:  # noqa: ANN401 - JSON of our own making, checked by use
     inputs, output, facts, package = value
-    name, tags, manifest, manifest_size, config, blobs, *sizes, platform, binaries, lines = output
-    size, unpacked = sizes
+    name, tags, default_tag, base, *hashes, blobs, size, unpacked, platform, binaries, lines = (
+        output
+    )
+    manifest, manifest_size, config = hashes
     return BuildRecord(
         Inputs(*inputs),
         Output(
             name,
             tuple(tags),
+            default_tag,
+            BaseName(*base) if base else None,
             manifest,
             manifest_size,
             config,

@@ -31,6 +31,10 @@ class BuildRequest(NamedTuple):
     environment; `store` the store's directory. Empty texts mean "not said": the settings file and
     then the default decide. `outputs` are in buildx's `--output` form. `jobs` 0 means the number
     of cores. `stdout` takes an archive whose `dest` is `-`. `trace` is called at named points.
+
+    `push` sends the image to the registries of its tags; `pull` asks the registry again what a
+    base's name means; `locked` fails where something would not come from `wherry.lock`; `ca` are
+    PEM files that registries' certificates may be signed by.
     """
 
     source: str
@@ -49,18 +53,39 @@ class BuildRequest(NamedTuple):
     metadata_file: str = ""
     iidfile: str = ""
     no_cache: bool = False
+    push: bool = False
+    pull: bool = False
+    locked: bool = False
+    ca: tuple[str, ...] = ()
     jobs: int = 0
     stdout: BinaryIO | None = None
     trace: Callable[[str], None] = no_trace
 
 
 class BinaryResult(NamedTuple):
-    """A binary of the image: file name, path in the image, size in bytes, Go version."""
+    """A binary of the image: file name, path in the image, size in bytes, Go version.
+
+    `dynamic`: it needs a C library and a loader from its base.
+    """
 
     name: str
     path: str
     size: int
     go_version: str
+    dynamic: bool = False
+
+
+class PushSummary(NamedTuple):
+    """One tag that a build pushed: `sent` in bytes, `mounted` and `existed` in blobs.
+
+    `unchanged`: the registry had this image under this tag already.
+    """
+
+    reference: str
+    sent: int
+    mounted: int
+    existed: int
+    unchanged: bool
 
 
 class BuildResult(NamedTuple):
@@ -68,8 +93,9 @@ class BuildResult(NamedTuple):
 
     `reference` is `name:tag@sha256:…`, as the first tag names it; `digest` the manifest's digest;
     `size` the bytes a registry would hold (manifest, config, layers); `unpacked` the sum of the
-    file sizes. `reused` says that the build record answered and Go did not run; `reason` why it
-    did run. `outputs` are the paths written besides the store.
+    file sizes, None on a base whose layers stayed in their registry. `reused` says that the build
+    record answered and Go did not run; `reason` why it did run. `outputs` are the paths written
+    besides the store, `pushed` the tags in registries.
     """
 
     reference: str
@@ -77,7 +103,7 @@ class BuildResult(NamedTuple):
     digest: str
     config_digest: str
     size: int
-    unpacked: int
+    unpacked: int | None
     platform: str
     binaries: tuple[BinaryResult, ...]
     reused: bool
@@ -85,3 +111,4 @@ class BuildResult(NamedTuple):
     seconds: float
     warnings: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    pushed: tuple[PushSummary, ...] = ()

@@ -3,22 +3,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import BinaryIO
 
+from wherry.api.lazy import complete, missing_layers
+from wherry.api.registries import Registries, RegistryAround
 from wherry.errors import UsageError
 from wherry.oci.digest import Digest
-from wherry.oci.image import (
-    INDEX,
-    Descriptor,
-    Image,
-    load_image,
-    parse_descriptor,
-    parse_manifest,
-)
+from wherry.oci.image import Descriptor, Image, load_image, parse_index, parse_manifest
+from wherry.oci.media import foreign_missing, is_foreign, is_index
 from wherry.oci.platform import host_platform
 from wherry.sandbox.request import Caller, RunError, RunRequest
 from wherry.sandbox.run import run_image
@@ -33,7 +28,8 @@ def run(
 
     `reference` is a name, NAME@DIGEST or digest. `env` is the caller's environment: its PATH finds
     the programs wherry needs, and a bare `-e NAME` takes its value. Raises `RunError` (docker's
-    125, 126, 127), `MachineError` where this machine refuses, `Interrupted`.
+    125, 126, 127), `MachineError` where this machine refuses or a layer is not here (see
+    `fetch_missing`), `Interrupted`.
     """
     with ExitStack() as stack:
         blobs: dict[Digest, BinaryIO] = {}
@@ -42,9 +38,23 @@ def run(
             root = opened.path
             image = _load(opened, reference)
             for layer in image.manifest.layers:
+                if is_foreign(layer.media_type) and not opened.blobs.has(layer.digest):
+                    raise foreign_missing(layer.digest.short, layer.urls)
                 blobs[layer.digest] = stack.enter_context(opened.blobs.open(layer.digest))
         place = Workplace(os.path.join(root, "tmp"), os.path.join(root, "locks"))
         return run_image(image, lambda layer: blobs[layer.digest], place, request, env, caller)
+
+
+def is_lazy(reference: str, store: str) -> bool:
+    """Whether layers of the image are still in a registry; raises `RunError` as `run` does."""
+    with open_store(store) as opened:
+        return bool(missing_layers(opened, (_load(opened, reference).manifest,)))
+
+
+def fetch_missing(reference: str, around: RegistryAround) -> None:
+    """Fetch the image's lazy layers; raises `NetworkError` that names a source which is gone."""
+    with open_store(around.store) as opened, Registries(around) as registries:
+        complete(opened, (_load(opened, reference).manifest,), registries, reference)
 
 
 def _load(store: Store, reference: str) -> Image:
@@ -55,15 +65,14 @@ def _load(store: Store, reference: str) -> Image:
     if found is None:
         unknown = store.images.unknown(reference)
         raise RunError(unknown.what, hint=unknown.hint)
-    if found.media_type == INDEX:
+    if is_index(found.media_type):
         found = _for_this_machine(store, found, reference)
     manifest = store.blobs.read(found.digest)
     return load_image(manifest, store.blobs.read(parse_manifest(manifest).config.digest))
 
 
 def _for_this_machine(store: Store, index: Descriptor, reference: str) -> Descriptor:
-    entries = json.loads(store.blobs.read(index.digest)).get("manifests", ())
-    found = [parse_descriptor(entry) for entry in entries]
+    found = parse_index(store.blobs.read(index.digest)).manifests
     for item in found:
         if item.platform == host_platform():
             return item

@@ -42,6 +42,7 @@ def ask_records(request: BuildRequest, store: Store, cancel: CancelToken) -> Ver
             continue
         records.append(record)
         change = first_change(record.inputs, request.env, memo) or _missing(record.output, store)
+        change = change or _base_moved(record.output, store)
         if not change and record.facts and record.facts != _version_control(request, cancel):
             change = "version control moved on"
         cancel.check()
@@ -54,9 +55,21 @@ def ask_records(request: BuildRequest, store: Store, cancel: CancelToken) -> Ver
 
 def _missing(output: Output, store: Store) -> str:
     for digest, size in output.blobs:
-        if not store.blobs.has(parse_digest(digest), size):
+        if not store.blobs.known(parse_digest(digest), size):
             return f"the store lost {digest}"
     return ""
+
+
+def _base_moved(output: Output, store: Store) -> str:
+    if output.base is None:
+        return ""
+    from wherry.api.resolved import meaning_of  # noqa: PLC0415 - only on a base by reference
+    from wherry.oci.reference import parse_reference  # noqa: PLC0415 - as above
+
+    name, *before = output.base
+    if tuple(before) == meaning_of(store, parse_reference(name)):
+        return ""
+    return f"the base {name} is another one now"
 
 
 def _version_control(request: BuildRequest, cancel: CancelToken) -> str:

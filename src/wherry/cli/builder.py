@@ -17,7 +17,7 @@ from wherry.api.request import BuildRequest, BuildResult
 from wherry.cli.flags import BuildFlags
 from wherry.cli.place import working_directory
 from wherry.cli.progress.select import Mode, make_sink, use_color
-from wherry.cli.progress.summary import Summary, render_summary
+from wherry.cli.progress.summary import Pushed, Summary, render_summary
 from wherry.cli.stopping import stopping
 from wherry.errors import UsageError
 
@@ -54,6 +54,10 @@ def _request(flags: BuildFlags) -> BuildRequest:
         labels=_pairs("--label", flags.labels),
         annotations=_pairs("--annotation", flags.annotations),
         outputs=flags.outputs,
+        push=flags.push,
+        pull=flags.pull,
+        locked=flags.locked,
+        ca=flags.ca,
         metadata_file=flags.metadata_file,
         iidfile=flags.iidfile,
         no_cache=flags.no_cache,
@@ -67,19 +71,25 @@ def _summary(result: BuildResult) -> Summary:
     return Summary(
         name=result.tags[0],
         digest=result.digest,
-        size=result.unpacked,
+        # Where the base's layers were not fetched, nobody knows what is in them.
+        size=result.size if result.unpacked is None else result.unpacked,
         binary_name=binary.name,
         binary_size=binary.size,
         seconds=result.seconds,
         fresh=not result.reused,
         outputs=result.outputs,
+        compressed=result.unpacked is None,
+        pushed=tuple(Pushed(*item) for item in result.pushed),
     )
 
 
 def _as_json(result: BuildResult) -> str:
     import json  # noqa: PLC0415 - only for --json
 
-    value = result._asdict() | {"binaries": [item._asdict() for item in result.binaries]}
+    value = result._asdict() | {
+        "binaries": [item._asdict() for item in result.binaries],
+        "pushed": [item._asdict() for item in result.pushed],
+    }
     # ASCII: a path may hold bytes that no encoding of stdout has.
     return json.dumps(value)
 

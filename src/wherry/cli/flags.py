@@ -37,7 +37,7 @@ BUILD_FLAGS = (
          "What to build for.  [default: linux on this architecture]",
          metavar="OS/ARCH[/VARIANT]"),
     Flag("base", "base", "text", "What the program stands on.  [default: static]",
-         metavar="static|scratch"),
+         metavar="static|scratch|IMAGE"),
     Flag("target", "target", "text", "The [image.NAME] of wherry.toml.", metavar="NAME"),
     Flag("frontend", "frontend", "choice", "How SOURCE is read.",
          choices=("auto", "gomodule", "dockerfile"), default="auto"),
@@ -48,8 +48,14 @@ BUILD_FLAGS = (
     Flag("annotation", "annotations", "texts", "Add a manifest annotation; repeatable.",
          metavar="KEY=VALUE"),
     Flag("output", "outputs", "texts",
-         "Write the image elsewhere, too: type=oci (tar=false for a directory) or type=local.",
+         "Write the image elsewhere, too: type=oci (tar=false for a directory), type=local, "
+         "type=registry or type=image.",
          "o", "type=TYPE,dest=PATH"),
+    Flag("push", "push", "nothing", "Push the image under all its names."),
+    Flag("pull", "pull", "nothing", "Ask the registry whether the base moved."),
+    Flag("locked", "locked", "nothing", "Fail if anything would not come from wherry.lock."),
+    Flag("ca", "ca", "texts",
+         "Trust this PEM file's certificates besides the system's; repeatable.", metavar="FILE"),
     Flag("metadata-file", "metadata_file", "text", "Write facts about the image as JSON.",
          metavar="FILE"),
     Flag("iidfile", "iidfile", "text", "Write the image's digest.", metavar="FILE"),
@@ -79,6 +85,10 @@ class BuildFlags(NamedTuple):
     labels: tuple[str, ...] = ()
     annotations: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    push: bool = False
+    pull: bool = False
+    locked: bool = False
+    ca: tuple[str, ...] = ()
     metadata_file: str = ""
     iidfile: str = ""
     no_cache: bool = False

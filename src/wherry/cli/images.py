@@ -27,7 +27,9 @@ _AGES = (("year", 365 * 86400), ("month", 30 * 86400), ("week", 7 * 86400), ("da
 def command(quiet: bool, as_json: bool, store: str | None) -> None:
     """List the images of the local store, the newest first.
 
-    SIZE is the compressed size: what a registry would hold.
+    SIZE is the compressed size: what a registry would hold. `lazy: 117.0 MB elsewhere` marks an
+    image whose base has layers that are not in this store, only in their registry: what needs them
+    fetches them, or `wherry pull --full NAME` does.
     """
     images = list_images(store or default_store(os.environ))
     if quiet:
@@ -54,9 +56,16 @@ def _row(image: ImageSummary, now: float) -> tuple[str, ...]:
         image.name,
         parse_digest(image.digest).short,
         ",".join(image.platforms) or "?",
-        "damaged" if image.size is None else format_size(image.size),
+        _weight(image),
         format_age(now - image.created_at),
     )
+
+
+def _weight(image: ImageSummary) -> str:
+    if image.size is None:
+        return "damaged"
+    lazy = f", lazy: {format_size(image.missing)} elsewhere" if image.missing else ""
+    return format_size(image.size) + lazy
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
@@ -74,5 +83,6 @@ def _as_json(image: ImageSummary) -> dict[str, object]:
         "digest": image.digest,
         "platforms": list(image.platforms),
         "size": image.size,
+        "missing": image.missing,
         "created": created,
     }

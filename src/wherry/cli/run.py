@@ -11,8 +11,8 @@ from typing import Final
 
 import click
 
-from wherry.api.running import run
-from wherry.cli.options import default_store, store_option
+from wherry.api.running import fetch_missing, is_lazy, run
+from wherry.cli.options import Common, around, default_store, store_option
 from wherry.cli.place import working_directory
 from wherry.sandbox.request import Caller, RunError, RunRequest, parse_port, parse_volume
 
@@ -97,9 +97,14 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter a flag, as click calls it
         interactive=interactive,
         readonly=readonly,
     )
+    directory = store or default_store(os.environ)
+    if is_lazy(image, directory):
+        # Before the program has the signals: Ctrl-C ends the download.
+        with around(Common(store=directory)) as surroundings:
+            fetch_missing(image, surroundings)
     with _received_signals() as signals:
         caller = Caller(0, 1, 2, signals, lambda line: click.echo(f"wherry: {line}", err=True))
-        return run(image, request, store or default_store(os.environ), os.environ, caller)
+        return run(image, request, directory, os.environ, caller)
 
 
 @contextmanager

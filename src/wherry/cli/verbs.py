@@ -16,6 +16,12 @@ _VERBS = {
     "images": "list the images of the local store",
     "tag": "give an image another name",
     "rmi": "remove names of images",
+    "pull": "fetch images from registries",
+    "push": "send an image to registries",
+    "login": "sign in to a registry",
+    "logout": "forget a registry's credentials",
+    "inspect": "show a manifest as its registry has it",
+    "lock": "pin bases and Go version in wherry.lock",
     "cache": "show and prune the local store",
 }
 

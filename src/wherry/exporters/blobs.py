@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from wherry.errors import MachineError
 from wherry.oci.digest import Digest
-from wherry.oci.image import CONFIG, Descriptor, Image
+from wherry.oci.image import Descriptor, Image
+from wherry.oci.media import is_foreign
 from wherry.oci.reference import Reference
 from wherry.process.cancel import CancelToken
 
@@ -44,11 +45,18 @@ class ExportedImage:
     references: tuple[Reference, ...] = ()
 
     def descriptors(self) -> tuple[Descriptor, ...]:
-        """Every blob of the image once, sorted by digest."""
-        config = Descriptor(CONFIG, self.image.manifest.config.digest, len(self.image.config_bytes))
-        blobs = (self.image.descriptor, config, *self.image.manifest.layers)
-        once = {descriptor.digest: descriptor for descriptor in blobs}
+        """Every blob of the image once, sorted by digest; without foreign layers that are absent.
+
+        Layouts may lack those (OCI image specification, image-layout.md): their readers look for
+        them where the descriptor says.
+        """
+        blobs = (self.image.descriptor, self.image.manifest.config, *self.image.manifest.layers)
+        once = {item.digest: item for item in blobs if not self.lacks(item)}
         return tuple(once[digest] for digest in sorted(once))
+
+    def lacks(self, layer: Descriptor) -> bool:
+        """Whether it is a foreign layer that is not here; others are missing only by a fault."""
+        return is_foreign(layer.media_type) and not self.blobs.has(layer.digest)
 
     def copy(
         self, descriptor: Descriptor, write: Callable[[bytes], object], cancel: CancelToken

@@ -8,25 +8,22 @@ other files stay. Links that lie in the destination are replaced, never followed
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
 
 from wherry.errors import MachineError, UsageError
 from wherry.exporters.blobs import ExportedImage, VerifyingReader
 from wherry.exporters.directories import make_directory, undone_on_error
 from wherry.exporters.staging import explained, output_error
 from wherry.fstree.removal import OpenDirectory, remove_tree
-from wherry.fstree.unpack import Ownership, Skipped, unpack_layer
-from wherry.oci.image import LAYER_TAR, Descriptor
+from wherry.fstree.unpack import Ownership, Skipped, unpack_blob
+from wherry.oci.image import Layer
+from wherry.oci.media import foreign_missing
 from wherry.process.cancel import CancelToken
-
-_GZIP_ENDINGS = ("+gzip", ".gzip")
 
 
 def write_local(exported: ExportedImage, dest: str, cancel: CancelToken) -> tuple[Skipped, ...]:
@@ -34,7 +31,9 @@ def write_local(exported: ExportedImage, dest: str, cancel: CancelToken) -> tupl
 
     Files belong to the user who exports. Returns what could not be made (devices). Raises
     `MachineError` where `dest` cannot be written, a directory stands where the image has a file,
-    or a blob is damaged; `Cancelled`. `dest` is then as it was, unless a rename itself failed.
+    or a blob is damaged; `UsageError` for layers that cannot be unpacked, foreign ones that are
+    not here or such that are not what the image says; `Cancelled`. `dest` is then as it was,
+    unless a rename itself failed.
     """
     undo: list[str] = []
     with explained(dest), undone_on_error(undo):
@@ -42,7 +41,7 @@ def write_local(exported: ExportedImage, dest: str, cancel: CancelToken) -> tupl
         with _stage(dest) as stage:
             skipped = [
                 item
-                for layer in exported.image.manifest.layers
+                for layer in exported.image.layers
                 for item in _unpack(exported, layer, stage, cancel)
             ]
             _move_into(stage, dest)
@@ -61,31 +60,27 @@ def _stage(dest: str) -> Iterator[str]:
 
 
 def _unpack(
-    exported: ExportedImage, layer: Descriptor, root: str, cancel: CancelToken
+    exported: ExportedImage, layer: Layer, root: str, cancel: CancelToken
 ) -> tuple[Skipped, ...]:
-    with exported.blobs.open(layer.digest) as file:
-        reader = VerifyingReader(file, layer)
-        stream = _decompressed(reader, layer)
-        name = f"the layer {layer.digest.short}"
+    blob = layer.descriptor
+    if exported.lacks(blob):
+        raise foreign_missing(blob.digest.short, blob.urls)
+    with exported.blobs.open(blob.digest) as file:
+        reader = VerifyingReader(file, blob)
+        stream = io.BufferedReader(reader)
         try:
-            skipped = unpack_layer(stream, root, Ownership.IGNORE, name=name, cancel=cancel)
+            skipped = unpack_blob(stream, layer, root, Ownership.IGNORE, cancel=cancel)
         except MachineError as error:
             if isinstance(error.__cause__, OSError):
                 # The user knows the destination, not the layer.
                 raise output_error(error.__cause__, os.path.dirname(root)) from error
             raise
+        except UsageError:
+            # The image is at fault only if the store has its very bytes.
+            reader.finish()
+            raise
         reader.finish()
     return skipped
-
-
-def _decompressed(reader: VerifyingReader, layer: Descriptor) -> BinaryIO:
-    if layer.media_type.endswith(_GZIP_ENDINGS):
-        return io.BufferedReader(gzip.GzipFile(fileobj=reader, mode="rb"))
-    if layer.media_type == LAYER_TAR:
-        return io.BufferedReader(reader)
-    raise UsageError(f"cannot unpack the layer {layer.digest.short}",
-                     why=f"its media type is {layer.media_type}",
-                     hint="only plain and gzip layers can be written as files")  # fmt: skip
 
 
 def _move_into(stage: str, dest: str) -> None:

@@ -16,10 +16,7 @@ CREATED = "org.opencontainers.image.created"
 
 def full_name(reference: Reference) -> str:
     """`docker.io/library/movies:latest`: the name without anything left to guess."""
-    name = f"{reference.registry}/{reference.repository}"
-    if reference.tag:
-        name += f":{reference.tag}"
-    return f"{name}@{reference.digest}" if reference.digest else name
+    return reference.full
 
 
 def index_entries(image: Image, references: tuple[Reference, ...]) -> list[dict[str, Json]]:

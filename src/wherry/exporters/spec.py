@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`-o/--output` as `docker buildx build` writes it: one CSV record of `key=value` fields.
 
-A bare `DIR` means `type=local,dest=DIR`. Words of buildx that this release does not bring are known
-and refused as such, never taken for a spelling mistake.
+A bare `DIR` means `type=local,dest=DIR`; `type=registry` is short for `type=image,push=true`. Words
+of buildx that this release does not bring are known and refused as such, never taken for a spelling
+mistake.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import csv
 import os
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from wherry.errors import UsageError, near
 from wherry.oci.reference import parse_reference
@@ -20,21 +22,27 @@ STDOUT = "-"
 _ATTRIBUTES = {
     "oci": ("type", "dest", "tar", "name"),
     "local": ("type", "dest"),
+    "registry": ("type", "name"),
+    "image": ("type", "name", "push"),
 }
-_LATER_TYPES = ("docker", "image", "registry", "tar", "cacheonly")
+_LATER_TYPES = ("docker", "tar", "cacheonly")
 _LATER_ATTRIBUTES = (
     "attestation-prefix", "buildinfo", "compression", "compression-level", "context",
-    "force-compression", "mode", "oci-mediatypes", "platform-split", "push", "push-by-digest",
-    "rewrite-timestamp", "store", "unpack",
+    "dangling-name-prefix", "force-compression", "mode", "name-canonical", "oci-mediatypes",
+    "platform-split", "push-by-digest", "rewrite-timestamp", "store", "unpack",
 )  # fmt: skip
+# Ours is a setting of the host, for every use of it.
+_INSECURE = ("insecure", "registry.insecure")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class OutputKind(StrEnum):
-    """Where an image can be exported to."""
+    """Where an image can be exported to; `IMAGE` is the local store alone."""
 
     OCI = "oci"
     LOCAL = "local"
+    REGISTRY = "registry"
+    IMAGE = "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,8 @@ class OutputSpec:
     """One output: `dest` is an absolute path, or `-` for an OCI archive on stdout.
 
     `tar` is False where an OCI layout is wanted as a directory; `names` are references that the
-    output alone carries, beside the image's tags.
+    output alone carries, beside the image's tags. For `REGISTRY` and `IMAGE`, `dest` is empty and
+    `names` replace the image's tags where there are any.
     """
 
     kind: OutputKind
@@ -67,9 +76,15 @@ def parse_output(text: str, cwd: str) -> OutputSpec:
         attributes[key] = value
     kind = _kind(text, attributes)
     _check_known(text, kind, tuple(attributes))
-    if kind is OutputKind.LOCAL:
-        return OutputSpec(kind, _directory(text, attributes.get("dest", ""), cwd))
-    return _oci(text, attributes, cwd)
+    match kind:
+        case OutputKind.LOCAL:
+            return OutputSpec(kind, _directory(text, attributes.get("dest", ""), cwd))
+        case OutputKind.OCI:
+            return _oci(text, attributes, cwd)
+        case OutputKind.REGISTRY | OutputKind.IMAGE:
+            return _named(text, kind, attributes)
+        case _:
+            assert_never(kind)
 
 
 def _fields(text: str) -> list[str]:
@@ -93,12 +108,12 @@ def _bare(word: str, text: str, cwd: str) -> OutputSpec:
 def _kind(text: str, attributes: dict[str, str]) -> OutputKind:
     word = attributes.get("type", "").strip().lower()
     if not word:
-        raise _wrong(text, "it has no type", "begin it with type=oci or type=local")
+        raise _wrong(text, "it has no type", "begin it with type=oci, type=local or type=registry")
     if word in _LATER_TYPES:
         raise _wrong(text, f"type={word} is not in this release",
                      "use type=oci or type=local")  # fmt: skip
     if word not in _ATTRIBUTES:
-        hint = near(word, (*_ATTRIBUTES, *_LATER_TYPES)) or "use type=oci or type=local"
+        hint = near(word, (*_ATTRIBUTES, *_LATER_TYPES)) or f"use one of: {', '.join(_ATTRIBUTES)}"
         raise _wrong(text, f"type={word} is not known", hint)
     return OutputKind(word)
 
@@ -108,6 +123,9 @@ def _check_known(text: str, kind: OutputKind, keys: tuple[str, ...]) -> None:
     for key in keys:
         if key in known:
             continue
+        if key in _INSECURE:
+            raise _wrong(text, f"{key}= is a setting of the host here, not of an output",
+                         "name the host under insecure in [registry] of the settings")  # fmt: skip
         if key in _LATER_ATTRIBUTES or key.startswith("annotation"):
             raise _wrong(text, f"{key}= is not in this release for type={kind}", "leave it out")
         hint = near(key, known) or f"type={kind} knows {', '.join(known)}"
@@ -115,21 +133,41 @@ def _check_known(text: str, kind: OutputKind, keys: tuple[str, ...]) -> None:
 
 
 def _oci(text: str, attributes: dict[str, str], cwd: str) -> OutputSpec:
-    word = attributes.get("tar", "true").strip().lower()
-    if word not in _BOOLEANS:
-        raise _wrong(text, f"tar={word} is neither true nor false")
-    names = tuple(name.strip() for name in attributes.get("name", "").split(",") if name.strip())
-    for name in names:
-        # A wrong name is told now, not after the build.
-        parse_reference(name)
+    is_tar = _boolean(text, attributes, "tar", "true")
+    names = _names(attributes)
     dest = attributes.get("dest", "")
-    if not _BOOLEANS[word]:
+    if not is_tar:
         return OutputSpec(OutputKind.OCI, _directory(text, dest, cwd), False, names)
     if dest in ("", STDOUT):
         return OutputSpec(OutputKind.OCI, STDOUT, True, names)
     if dest.endswith("/"):
         raise _wrong(text, f"{dest!r} is a directory, not a file", "add tar=false, or name a file")
     return OutputSpec(OutputKind.OCI, os.path.join(cwd, dest), True, names)
+
+
+def _named(text: str, kind: OutputKind, attributes: dict[str, str]) -> OutputSpec:
+    names = _names(attributes)
+    for name in names:
+        if parse_reference(name).digest is not None:
+            raise _wrong(text, f"a tag has no digest: {name!r}", "leave out @sha256:...")
+    if kind is OutputKind.IMAGE and _boolean(text, attributes, "push", "false"):
+        kind = OutputKind.REGISTRY
+    return OutputSpec(kind, "", names=names)
+
+
+def _names(attributes: dict[str, str]) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in attributes.get("name", "").split(",") if name.strip())
+    for name in names:
+        # A wrong name is told now, not after the build.
+        parse_reference(name)
+    return names
+
+
+def _boolean(text: str, attributes: dict[str, str], key: str, default: str) -> bool:
+    word = attributes.get(key, default).strip().lower()
+    if word not in _BOOLEANS:
+        raise _wrong(text, f"{key}={word} is neither true nor false")
+    return _BOOLEANS[word]
 
 
 def _directory(text: str, dest: str, cwd: str) -> str:

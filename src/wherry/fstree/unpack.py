@@ -9,6 +9,7 @@ set last, so that a read-only directory can still be filled by the plain user wh
 from __future__ import annotations
 
 import errno
+import io
 import math
 import os
 import shutil
@@ -22,12 +23,14 @@ from typing import IO, BinaryIO, Final, NamedTuple
 
 from wherry.errors import MachineError, UsageError
 from wherry.fstree.archive import read_members
+from wherry.fstree.decompress import VerifiedDiff, decompressed
 from wherry.fstree.removal import OpenDirectory, remove_entry, remove_tree
 from wherry.fstree.rooted import Path, Place, RootedTree
 from wherry.fstree.tree import LAST_ID, WHITEOUT
+from wherry.oci.image import Layer
 from wherry.process.cancel import CancelToken
 
-__all__ = ["Ownership", "Skipped", "remove_tree", "unpack_layer"]
+__all__ = ["Ownership", "Skipped", "remove_tree", "unpack_blob", "unpack_layer"]
 
 _BUFFER: Final = 1 << 18
 _LAST_TIME: Final = 253402300799  # the end of the year 9999
@@ -51,6 +54,31 @@ class Skipped(NamedTuple):
 
     path: str
     why: str
+
+
+def unpack_blob(
+    blob: BinaryIO,
+    layer: Layer,
+    root: str,
+    owner: Ownership,
+    *,
+    cancel: CancelToken | None = None,
+) -> tuple[Skipped, ...]:
+    """Apply a layer's blob, whatever its compression, to the directory `root`.
+
+    As `unpack_layer`; also raises `UsageError` where the layer's media type is not known or its
+    tar does not have the diff ID that the image's config names: `root` is then of no use. The blob
+    is read to its end, its own digest is for the caller to check.
+    """
+    name = f"the layer {layer.descriptor.digest.short}"
+    with _explained(name):
+        tar = decompressed(blob, layer.descriptor.media_type)
+        verified = VerifiedDiff(tar, layer.diff_id, cancel)
+    stream = io.BufferedReader(verified, _BUFFER)
+    skipped = unpack_layer(stream, root, owner, name=name, cancel=cancel)
+    with _explained(name):
+        verified.finish()
+    return skipped
 
 
 def unpack_layer(
@@ -243,7 +271,9 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise UsageError(f"cannot unpack {name}", why=error.what, hint=_HINT) from error
+        why = f"{error.what}\n{error.why}" if error.why else error.what
+        hint = error.hint or _HINT
+        raise UsageError(f"cannot unpack {name}", why=why, hint=hint) from error
     except (tarfile.TarError, zlib.error, EOFError) as error:
         why = f"the archive is damaged or cut short: {error}"
         raise UsageError(f"cannot unpack {name}", why=why, hint=_HINT) from error

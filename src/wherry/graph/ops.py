@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from wherry.oci.digest import Digest
 from wherry.oci.image import Pairs
 from wherry.oci.platform import Platform
 
@@ -29,13 +30,21 @@ class ComposedBase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryBase:
+    """An image of a registry as a base: `digest` is its manifest's, for one platform."""
+
+    digest: Digest
+    reference: str = outside_key("the name it was found under; the digest says which it is")
+
+
+@dataclass(frozen=True, slots=True)
 class ImageOp:
-    """A base: one that wherry composes. Its result is a tree."""
+    """A base: one that wherry composes, or an image by reference. Its result is its layers."""
 
     KIND: ClassVar[str] = "image/1"
 
-    base: ComposedBase
-    # The versions of certifi's and tzdata's data that the tree is made from.
+    base: ComposedBase | RegistryBase
+    # The versions of certifi's and tzdata's data that a composed tree is made from.
     data_versions: Pairs
     platform: Platform
 

@@ -1,44 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
 """Descriptors, manifests, indexes, image configs and images as frozen values.
 
-Sources: OCI image specification 1.1, descriptor.md, manifest.md, image-index.md, config.md. Each
-value gives its exact canonical bytes; the bytes are what is digested, stored and sent.
+Sources: OCI image specification 1.1, descriptor.md, manifest.md, image-index.md, config.md; Docker
+image manifest version 2, schema 2, which is read as well. Each value gives its exact canonical
+bytes; the bytes are what is digested, stored and sent. Documents of strangers are read with
+distrust: they give a value or a `UsageError`, never another exception.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
+import re
 from dataclasses import dataclass, replace
 from typing import Final
 
 from wherry.errors import UsageError
 from wherry.oci.canonical import Json, canonical_json
 from wherry.oci.digest import Digest, parse_digest, sha256
+from wherry.oci.fields import (
+    Object,
+    Pairs,
+    as_object,
+    list_of,
+    number_of,
+    object_of,
+    pairs,
+    pairs_of,
+    parse_object,
+    text_of,
+    texts_of,
+)
+from wherry.oci.media import (
+    CONFIG,
+    INDEX,
+    LAYER_GZIP,
+    LAYER_TAR,
+    MANIFEST,
+    SCHEMA1,
+    is_index,
+    is_manifest,
+)
 from wherry.oci.platform import Platform
+from wherry.oci.run_config import RunConfig, parse_run_config
 
-MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
-INDEX: Final = "application/vnd.oci.image.index.v1+json"
-CONFIG: Final = "application/vnd.oci.image.config.v1+json"
-LAYER_TAR: Final = "application/vnd.oci.image.layer.v1.tar"
-LAYER_GZIP: Final = "application/vnd.oci.image.layer.v1.tar+gzip"
+__all__ = [
+    "CONFIG", "INDEX", "LAYER_GZIP", "LAYER_TAR", "MANIFEST", "Descriptor", "HistoryEntry",
+    "Image", "ImageConfig", "Index", "Layer", "Manifest", "Pairs", "RunConfig", "load_image",
+    "make_image", "pairs", "parse_config", "parse_descriptor", "parse_index", "parse_manifest",
+    "platform_json",
+]  # fmt: skip
 
-Pairs = tuple[tuple[str, str], ...]
-
-
-def pairs(mapping: dict[str, str]) -> Pairs:
-    """A mapping as sorted pairs, so that a value that holds it stays hashable."""
-    return tuple(sorted(mapping.items()))
+# Media types become header lines: one line of printable ASCII, as long as RFC 6838 allows.
+_MEDIA_TYPE: Final = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A reference to a blob: media type, digest, size in bytes, annotations, platform."""
+    """A reference to a blob: media type, digest, size in bytes, annotations, platform.
+
+    `urls` are other places to get it from (foreign layers); `artifact_type` is what a manifest
+    that an index lists says of itself.
+    """
 
     media_type: str
     digest: Digest
     size: int
     annotations: Pairs = ()
     platform: Platform | None = None
+    urls: tuple[str, ...] = ()
+    artifact_type: str = ""
 
     def as_json(self) -> dict[str, Json]:
         """The descriptor as the specification writes it; empty fields are left out."""
@@ -51,6 +81,10 @@ class Descriptor:
             value["annotations"] = dict(self.annotations)
         if self.platform is not None:
             value["platform"] = platform_json(self.platform)
+        if self.urls:
+            value["urls"] = list(self.urls)
+        if self.artifact_type:
+            value["artifactType"] = self.artifact_type
         return value
 
 
@@ -82,48 +116,17 @@ class HistoryEntry:
 
     def as_json(self) -> dict[str, Json]:
         """The entry as the specification writes it."""
-        value: dict[str, Json] = {"created": self.created, "created_by": self.created_by}
-        if self.comment:
-            value["comment"] = self.comment
-        if self.author:
-            value["author"] = self.author
+        value: dict[str, Json] = {
+            "created": self.created,
+            "created_by": self.created_by,
+            "comment": self.comment,
+            "author": self.author,
+        }
+        # An empty text is no date: Go's readers would refuse the whole config.
+        value = {key: item for key, item in value.items() if item}
         if self.empty:
             value["empty_layer"] = True
         return value
-
-
-@dataclass(frozen=True, slots=True)
-class RunConfig:
-    """What a container of the image runs: the `config` object of config.md.
-
-    `env` keeps its order; `exposed_ports` are `8000/tcp`. Fields that are empty are left out of
-    the JSON, as Docker's tools do.
-    """
-
-    user: str = ""
-    env: tuple[str, ...] = ()
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
-    working_dir: str = ""
-    exposed_ports: tuple[str, ...] = ()
-    volumes: tuple[str, ...] = ()
-    labels: Pairs = ()
-    stop_signal: str = ""
-
-    def as_json(self) -> dict[str, Json]:
-        """The object as the specification writes it."""
-        value: dict[str, Json] = {
-            "User": self.user,
-            "Env": list(self.env),
-            "Entrypoint": list(self.entrypoint),
-            "Cmd": list(self.cmd),
-            "WorkingDir": self.working_dir,
-            "ExposedPorts": {port: {} for port in self.exposed_ports},
-            "Volumes": {path: {} for path in self.volumes},
-            "Labels": dict(self.labels),
-            "StopSignal": self.stop_signal,
-        }
-        return {key: item for key, item in value.items() if item}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +144,12 @@ class ImageConfig:
         """The exact bytes of the blob."""
         value: dict[str, Json] = {
             **platform_json(self.platform),
-            "created": self.created,
             "config": self.run.as_json(),
             "rootfs": {"type": "layers", "diff_ids": [str(item) for item in self.diff_ids]},
             "history": [entry.as_json() for entry in self.history],
         }
+        if self.created:
+            value["created"] = self.created
         if self.author:
             value["author"] = self.author
         return canonical_json(value)
@@ -153,17 +157,18 @@ class ImageConfig:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """An image manifest (manifest.md)."""
+    """An image manifest (manifest.md); `media_type` may be Docker's."""
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
     annotations: Pairs = ()
+    media_type: str = MANIFEST
 
     def encoded(self) -> bytes:
         """The exact bytes of the blob."""
         value: dict[str, Json] = {
             "schemaVersion": 2,
-            "mediaType": MANIFEST,
+            "mediaType": self.media_type,
             "config": self.config.as_json(),
             "layers": [layer.as_json() for layer in self.layers],
         }
@@ -174,16 +179,17 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An image index (image-index.md): several manifests by platform."""
+    """An image index (image-index.md): several manifests by platform; `media_type` as above."""
 
     manifests: tuple[Descriptor, ...]
     annotations: Pairs = ()
+    media_type: str = INDEX
 
     def encoded(self) -> bytes:
         """The exact bytes of the blob."""
         value: dict[str, Json] = {
             "schemaVersion": 2,
-            "mediaType": INDEX,
+            "mediaType": self.media_type,
             "manifests": [item.as_json() for item in self.manifests],
         }
         if self.annotations:
@@ -210,10 +216,10 @@ class Image:
 
     @property
     def descriptor(self) -> Descriptor:
-        """The manifest's descriptor, with the platform, as an index lists it."""
-        return Descriptor(
-            MANIFEST, self.digest, len(self.manifest_bytes), platform=self.config.platform
-        )
+        """The manifest's descriptor, with the platform if known, as an index lists it."""
+        platform = self.config.platform if self.config.platform.os else None
+        size = len(self.manifest_bytes)
+        return Descriptor(self.manifest.media_type, self.digest, size, platform=platform)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -239,8 +245,11 @@ def make_image(layers: tuple[Layer, ...], config: ImageConfig, annotations: Pair
 def load_image(manifest_bytes: bytes, config_bytes: bytes) -> Image:
     """The image that these blobs describe; raises `UsageError` where they do not fit."""
     manifest, config = parse_manifest(manifest_bytes), parse_config(config_bytes)
-    if manifest.config.digest != sha256(config_bytes):
+    named = manifest.config
+    if hashlib.new(named.digest.algorithm, config_bytes).hexdigest() != named.digest.hex:
         raise UsageError("an image config does not have the digest that its manifest names")
+    if len(config_bytes) != named.size:
+        raise UsageError("an image config does not have the size that its manifest names")
     if len(manifest.layers) != len(config.diff_ids):
         raise UsageError("an image's manifest and config disagree on the number of layers")
     return Image(manifest, config, manifest_bytes, config_bytes)
@@ -248,107 +257,105 @@ def load_image(manifest_bytes: bytes, config_bytes: bytes) -> Image:
 
 def parse_descriptor(value: object) -> Descriptor:
     """A descriptor from JSON; raises `UsageError` where a field is missing or of a wrong type."""
-    if not isinstance(value, dict):
-        raise UsageError("a descriptor is not a JSON object")
-    media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
-    if not isinstance(media_type, str) or not isinstance(digest, str) or type(size) is not int:
+    noun = "a descriptor"
+    found = as_object(value, noun)
+    media_type, digest = text_of(found, "mediaType", noun), text_of(found, "digest", noun)
+    size = number_of(found, "size", noun)
+    if not media_type or not digest or size is None:
         raise UsageError("a descriptor lacks mediaType, digest or size")
-    raw_platform = value.get("platform")
-    platform = None
-    if isinstance(raw_platform, dict):
-        platform = Platform(
-            str(raw_platform.get("os", "")),
-            str(raw_platform.get("architecture", "")),
-            str(raw_platform.get("variant", "")),
-        )
+    if not _MEDIA_TYPE.fullmatch(media_type):
+        raise UsageError(f"not a media type: {media_type[:100]!a}")
+    platform = found.get("platform")
     return Descriptor(
-        media_type, parse_digest(digest), size, _string_pairs(value.get("annotations")), platform
+        media_type,
+        parse_digest(digest),
+        size,
+        pairs_of(found, "annotations", noun),
+        None if platform is None else _parse_platform(as_object(platform, f"platform of {noun}")),
+        texts_of(found, "urls", noun),
+        text_of(found, "artifactType", noun),
     )
 
 
 def parse_manifest(data: bytes) -> Manifest:
     """An image manifest from its bytes; raises `UsageError` where it is none."""
-    value = _object(data, "manifest")
-    layers = value.get("layers")
-    if not isinstance(layers, list):
+    noun = "a manifest"
+    value = parse_object(data, noun)
+    media_type = _media_type(value, noun, MANIFEST)
+    if not is_manifest(media_type) or "manifests" in value:
+        raise UsageError(f"not an image manifest, but {media_type[:100]!a}",
+                         why="it lists the manifests of several platforms"
+                         if is_index(media_type) or "manifests" in value else "")  # fmt: skip
+    if "layers" not in value:
         raise UsageError("a manifest lacks its layers")
     return Manifest(
         parse_descriptor(value.get("config")),
-        tuple(parse_descriptor(layer) for layer in layers),
-        _string_pairs(value.get("annotations")),
+        tuple(parse_descriptor(layer) for layer in list_of(value, "layers", noun)),
+        pairs_of(value, "annotations", noun),
+        media_type,
+    )
+
+
+def parse_index(data: bytes) -> Index:
+    """An image index, or Docker's manifest list, from its bytes; raises `UsageError`."""
+    noun = "an image index"
+    value = parse_object(data, noun)
+    media_type = _media_type(value, noun, INDEX)
+    # One document that is both would be another image for another reader.
+    if not is_index(media_type) or "layers" in value or "config" in value:
+        raise UsageError(f"not an image index, but {media_type[:100]!a}")
+    if "manifests" not in value:
+        raise UsageError("an image index lacks its manifests")
+    return Index(
+        tuple(parse_descriptor(item) for item in list_of(value, "manifests", noun)),
+        pairs_of(value, "annotations", noun),
+        media_type,
     )
 
 
 def parse_config(data: bytes) -> ImageConfig:
-    """An image config from its bytes; unknown fields are dropped. Raises `UsageError`."""
-    value = _object(data, "image config")
-    rootfs = value.get("rootfs")
-    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    run = value.get("config")
-    history = value.get("history")
-    if not isinstance(diff_ids, list):
+    """An image config from its bytes; unknown fields are dropped. Raises `UsageError`.
+
+    An image without layers may lack `diff_ids`, but not `rootfs`: Docker writes it so.
+    """
+    noun = "an image config"
+    value = parse_object(data, noun)
+    if value.get("rootfs") is None:
         raise UsageError("an image config lacks rootfs.diff_ids")
+    diff_ids = texts_of(object_of(value, "rootfs", noun), "diff_ids", noun)
     return ImageConfig(
-        Platform(
-            str(value.get("os", "")),
-            str(value.get("architecture", "")),
-            str(value.get("variant", "")),
-        ),
-        str(value.get("created", "")),
-        _parse_run(run if isinstance(run, dict) else {}),
-        tuple(parse_digest(str(item)) for item in diff_ids),
-        tuple(
-            _parse_history(entry)
-            for entry in (history if isinstance(history, list) else ())
-            if isinstance(entry, dict)
-        ),
-        str(value.get("author", "")),
+        _parse_platform(value),
+        text_of(value, "created", noun),
+        parse_run_config(object_of(value, "config", noun)),
+        tuple(parse_digest(item) for item in diff_ids),
+        tuple(_parse_history(entry) for entry in list_of(value, "history", noun)),
+        text_of(value, "author", noun),
     )
 
 
-def _object(data: bytes, noun: str) -> dict[str, object]:
-    try:
-        value = json.loads(data)
-    except ValueError as error:
-        raise UsageError(f"a {noun} is not JSON", why=str(error)) from error
-    if not isinstance(value, dict):
-        raise UsageError(f"a {noun} is not a JSON object")
-    return value
+def _media_type(value: Object, noun: str, default: str) -> str:
+    """What a document says that it is: the OCI's may leave that to whoever names it."""
+    media_type = text_of(value, "mediaType", noun)
+    if value.get("schemaVersion") == 1 or media_type in SCHEMA1:
+        raise UsageError(f"{noun} is of Docker's schema 1",
+                         why="that format is obsolete: its images have no config and no diff IDs",
+                         hint="push the image again with a current tool")  # fmt: skip
+    if type(value.get("schemaVersion")) is not int or value["schemaVersion"] != 2:
+        raise UsageError(f"schemaVersion of {noun} is not 2")
+    return media_type or default
 
 
-def _string_pairs(value: object) -> Pairs:
-    if not isinstance(value, dict):
-        return ()
-    return tuple(sorted((str(key), str(item)) for key, item in value.items()))
-
-
-def _parse_history(value: dict[str, object]) -> HistoryEntry:
-    return HistoryEntry(
-        str(value.get("created", "")),
-        str(value.get("created_by", "")),
-        str(value.get("comment", "")),
-        str(value.get("author", "")),
-        value.get("empty_layer") is True,
+def _parse_platform(value: Object) -> Platform:
+    return Platform(
+        *(text_of(value, key, "a platform") for key in ("os", "architecture", "variant"))
     )
 
 
-def _parse_run(value: dict[str, object]) -> RunConfig:
-    def words(key: str) -> tuple[str, ...]:
-        items = value.get(key)
-        return tuple(str(item) for item in items) if isinstance(items, list) else ()
-
-    def keys(key: str) -> tuple[str, ...]:
-        items = value.get(key)
-        return tuple(sorted(str(item) for item in items)) if isinstance(items, dict) else ()
-
-    return RunConfig(
-        str(value.get("User") or ""),
-        words("Env"),
-        words("Entrypoint"),
-        words("Cmd"),
-        str(value.get("WorkingDir") or ""),
-        keys("ExposedPorts"),
-        keys("Volumes"),
-        _string_pairs(value.get("Labels")),
-        str(value.get("StopSignal") or ""),
+def _parse_history(value: object) -> HistoryEntry:
+    """An entry, nulls taken for empty: nothing but people reads them."""
+    noun = "an image's history"
+    found = as_object({} if value is None else value, noun)
+    created, created_by, comment, author = (
+        text_of(found, key, noun) for key in ("created", "created_by", "comment", "author")
     )
+    return HistoryEntry(created, created_by, comment, author, found.get("empty_layer") is True)

@@ -43,11 +43,15 @@ class Ready(NamedTuple):
 class Unpack(NamedTuple):
     """To the worker: unpack the layers, lowest first, keeping owners or not.
 
-    Each layer's blob rides along as a descriptor; `gzipped` says for each how to read it.
+    Each layer's blob rides along as a file descriptor; `layers` holds for each its OCI descriptor
+    as JSON, `diff_ids` the digest of its tar. `packages` is a directory to import the zstd library
+    from, or empty.
     """
 
-    gzipped: tuple[bool, ...]
+    layers: tuple[str, ...]
+    diff_ids: tuple[str, ...]
     keep_owners: bool
+    packages: str
 
 
 class Unpacked(NamedTuple):

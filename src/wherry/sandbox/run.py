@@ -7,16 +7,18 @@ rights (see `wherry.sandbox.worker`); here the plan is made, and signals and ter
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import IO, BinaryIO, Final, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
-from wherry.errors import MachineError, WherryError
+from wherry.errors import MachineError, UsageError, WherryError
 from wherry.oci.canonical import canonical_json
-from wherry.oci.image import LAYER_GZIP, LAYER_TAR, Descriptor, Image
+from wherry.oci.image import Descriptor, Image
+from wherry.oci.media import compression_of
 from wherry.oci.platform import host_platform
 from wherry.sandbox import channel as messages
 from wherry.sandbox import mapping as mappings
@@ -38,12 +40,6 @@ from wherry.sandbox.supervise import Supervisor
 from wherry.sandbox.users import find_user
 
 OpenLayer = Callable[[Descriptor], BinaryIO]
-_GZIPPED: Final = {
-    LAYER_TAR: False,
-    LAYER_GZIP: True,
-    "application/vnd.docker.image.rootfs.diff.tar": False,
-    "application/vnd.docker.image.rootfs.diff.tar.gzip": True,
-}
 
 
 class RunPlan(NamedTuple):
@@ -111,6 +107,11 @@ def _check_request(image: Image, request: RunRequest, caller: Caller) -> None:
         )
     command_line(image.config.run, request)
     working_directory(image.config.run, request)
+    for layer in image.manifest.layers:
+        try:
+            compression_of(layer.media_type)
+        except UsageError as error:
+            raise RunError(error.what, why=error.why, hint=error.hint) from error
     platform = image.config.platform
     if platform.os and platform != host_platform():
         caller.say(f"the image is for {platform}, this machine is {host_platform()}")
@@ -153,19 +154,27 @@ def _find_place(
 def _send_layers(
     channel: messages.Channel, image: Image, open_layer: OpenLayer, mapping: mappings.Mapping
 ) -> None:
+    layers = image.layers
     with ExitStack() as stack:
-        descriptors, gzipped = [], []
-        for layer in image.manifest.layers:
-            if layer.media_type not in _GZIPPED:
-                raise RunError(
-                    f"cannot unpack a layer of type {layer.media_type}",
-                    hint="wherry unpacks plain and gzipped layers",
-                )
-            stream = stack.enter_context(open_layer(layer))
-            descriptors.append(stack.enter_context(_as_file(stream)).fileno())
-            gzipped.append(_GZIPPED[layer.media_type])
-        keep = mapping is not mappings.Mapping.ONE
-        channel.send(messages.Unpack(tuple(gzipped), keep), tuple(descriptors))
+        files = []
+        for layer in layers:
+            stream = stack.enter_context(open_layer(layer.descriptor))
+            files.append(stack.enter_context(_as_file(stream)).fileno())
+        request = messages.Unpack(
+            tuple(canonical_json(layer.descriptor.as_json()).decode() for layer in layers),
+            tuple(str(layer.diff_id) for layer in layers),
+            mapping is not mappings.Mapping.ONE,
+            _zstd_packages(),
+        )
+        channel.send(request, tuple(files))
+
+
+def _zstd_packages() -> str:
+    """Where the zstd library is imported from: the worker sees Python's and wherry's own only."""
+    found = importlib.util.find_spec("zstandard")
+    if found is None or found.origin is None:
+        return ""
+    return os.path.dirname(os.path.dirname(found.origin))
 
 
 def _as_file(stream: BinaryIO) -> IO[bytes]:

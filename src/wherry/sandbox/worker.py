@@ -9,7 +9,6 @@ directory removed, so that even a killed wherry leaves nothing.
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import selectors
@@ -18,10 +17,12 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import BinaryIO, Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from wherry.errors import UsageError, WherryError
-from wherry.fstree.unpack import Ownership, remove_tree, unpack_layer
+from wherry.fstree.unpack import Ownership, remove_tree, unpack_blob
+from wherry.oci.digest import parse_digest
+from wherry.oci.image import Layer, parse_descriptor
 from wherry.process.cancel import Cancelled, CancelToken
 from wherry.sandbox import channel as messages
 from wherry.sandbox import oci_runtime, syscalls
@@ -148,12 +149,14 @@ class Worker:
     def _unpack(self, request: messages.Unpack) -> messages.Unpacked:
         owner = Ownership.KEEP if request.keep_owners else Ownership.IGNORE
         watch = _Watch(self._channel)
-        for gzipped in request.gzipped:
+        if request.packages:
+            # Last, so that nothing else there takes the place of a module of Python's.
+            sys.path.append(request.packages)
+        for descriptor, diff_id in zip(request.layers, request.diff_ids, strict=True):
+            layer = Layer(parse_descriptor(json.loads(descriptor)), parse_digest(diff_id))
             with open(self._channel.take_descriptor(), "rb") as blob:
-                # GzipFile holds nothing of its own to close.
-                stream = cast("BinaryIO", gzip.GzipFile(fileobj=blob)) if gzipped else blob
                 try:
-                    unpack_layer(stream, self._root, owner, cancel=watch)
+                    unpack_blob(blob, layer, self._root, owner, cancel=watch)
                 except Cancelled:
                     raise _Gone from None
         return messages.Unpacked(

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TypeVar
 
-from wherry.errors import UsageError, near
+from wherry.errors import SeveralErrors, UsageError, near
 from wherry.oci.image import Pairs
 from wherry.oci.reference import parse_reference
+from wherry.settings.declaration import EntryError
 
 BASES = ("static", "scratch")
 STAMPS = ("off", "labels", "full")
+
+_T = TypeVar("_T")
 
 _GO_RELEASE = re.compile(r"1\.(\d+)(\.\d+)?((?:rc|beta)\d+)?", re.ASCII)
 _BUILD_TAG = re.compile(r"[\w.]+")
@@ -26,19 +29,11 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)
 _FIRST_WITH_ZERO = 21
 
 
-class Kind(NamedTuple):
-    """A kind of value; `example` is TOML text for the reference."""
-
-    name: str
-    parse: Callable[[object], object]
-    example: str
-
-
 def parse_text(value: object) -> str:
     """Any string without NUL."""
     if not isinstance(value, str):
         hint = f'put it in quotes: "{value}"' if isinstance(value, int | float) else ""
-        raise UsageError(f"wants a string, not {_noun(value)}", hint=hint)
+        raise UsageError(f"wants a string, not {noun(value)}", hint=hint)
     if "\0" in value:
         raise UsageError("holds a NUL character")
     return value
@@ -47,19 +42,19 @@ def parse_text(value: object) -> str:
 def parse_flag(value: object) -> bool:
     """`true` or `false`."""
     if not isinstance(value, bool):
-        raise UsageError(f"wants true or false, not {_noun(value)}")
+        raise UsageError(f"wants true or false, not {noun(value)}")
     return value
 
 
 def parse_texts(value: object) -> tuple[str, ...]:
     """A list of strings."""
-    return tuple(parse_text(item) for item in _items(value))
+    return tuple(parse_text(item) for item in items_of(value))
 
 
 def parse_pairs(value: object) -> Pairs:
     """A table of strings, in the order of the file."""
     if not isinstance(value, dict):
-        raise UsageError(f"wants a table of strings, not {_noun(value)}")
+        raise UsageError(f"wants a table of strings, not {noun(value)}")
     return tuple((key, _named(key, item)) for key, item in value.items())
 
 
@@ -72,17 +67,41 @@ def parse_environment(value: object) -> Pairs:
     return variables
 
 
-def one_of(choices: tuple[str, ...], later: str = "") -> Callable[[object], str]:
-    """A parser for one of `choices`; `later` says what other words will mean."""
+def one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
+    """A parser for one of `choices`."""
 
     def parse(value: object) -> str:
         text = parse_text(value)
         if text not in choices:
             why = f"it is one of {', '.join(choices)}"
-            raise UsageError(f"does not know {text!r}", why=why, hint=near(text, choices) or later)
+            raise UsageError(f"does not know {text!r}", why=why, hint=near(text, choices))
         return text
 
     return parse
+
+
+def parse_base(value: object) -> str:
+    """`static`, `scratch`, or an image reference as the file writes it."""
+    text = parse_text(value)
+    if text not in BASES:
+        if meant := _misspelt_base(text):
+            raise UsageError(
+                f"does not know {text!r}",
+                why=f"it is one of {', '.join(BASES)}, or an image reference",
+                hint=f"did you mean '{meant}'? the image is docker.io/library/{text.lower()}",
+            )
+        _check_image(text)
+    return text
+
+
+def parse_libc_base(value: object) -> str:
+    """An image reference; the composed bases hold no C library."""
+    text = parse_text(value)
+    if text in BASES:
+        hint = 'name an image with one, for example "docker.io/library/debian:12-slim"'
+        raise UsageError(f"{text!r} holds no C library", hint=hint)
+    _check_image(text)
+    return text
 
 
 def parse_go_version(value: object) -> str:
@@ -127,7 +146,7 @@ def parse_level(value: object) -> int:
 
 def parse_ports(value: object) -> tuple[str, ...]:
     """A list of ports, each a number or `"8000/udp"`; gives `8000/tcp`."""
-    return tuple(dict.fromkeys(_parse_port(item) for item in _items(value)))
+    return tuple(dict.fromkeys(_parse_port(item) for item in items_of(value)))
 
 
 def parse_user(value: object) -> str:
@@ -171,9 +190,29 @@ def parse_tags(value: object) -> tuple[str, ...]:
     return tags
 
 
-def _items(value: object) -> list[object]:
+def parse_entries(value: object, parse: Callable[[str, object], _T]) -> list[tuple[str, _T]]:
+    """The entries of a table, each by `parse(name, item)`.
+
+    What is wrong with them is raised at once, as `SeveralErrors` of `EntryError`.
+    """
+    if not isinstance(value, dict):
+        raise UsageError(f"wants a table, not {noun(value)}")
+    found: list[tuple[str, _T]] = []
+    errors: list[EntryError] = []
+    for name, item in value.items():
+        try:
+            found.append((name, parse(name, item)))
+        except UsageError as error:
+            errors.append(EntryError(name, error))
+    if errors:
+        raise SeveralErrors(tuple(errors))
+    return found
+
+
+def items_of(value: object) -> list[object]:
+    """The items of a list."""
     if not isinstance(value, list):
-        raise UsageError(f"wants a list, not {_noun(value)}")
+        raise UsageError(f"wants a list, not {noun(value)}")
     return value
 
 
@@ -182,6 +221,20 @@ def _named(key: str, item: object) -> str:
         return parse_text(item)
     except UsageError as error:
         raise UsageError(f"{key} {error.what}", hint=error.hint) from error
+
+
+def _check_image(text: str) -> None:
+    _refuse_template(text)
+    parse_reference(text)
+
+
+def _misspelt_base(word: str) -> str:
+    """The composed base that a plain word almost is; only then it is more likely than an image."""
+    if any(mark in word for mark in "/:.@"):
+        return ""
+    import difflib  # noqa: PLC0415 - only for files that name a base by reference
+
+    return next(iter(difflib.get_close_matches(word, BASES, n=1, cutoff=0.8)), "")
 
 
 def _parse_port(item: object) -> str:
@@ -198,7 +251,8 @@ def _refuse_template(text: str) -> None:
                          hint="write the value itself, or give it as a flag")  # fmt: skip
 
 
-def _noun(value: object) -> str:
+def noun(value: object) -> str:
+    """What people call a value of TOML: `a string`."""
     match value:
         case bool():
             return "a boolean"

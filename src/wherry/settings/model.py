@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from wherry.settings import kinds
-from wherry.settings.kinds import Kind
+from wherry.settings.declaration import Kind, setting
+from wherry.settings.registry import RegistrySettings
 
 FILE_NAME = "wherry.toml"
+USER_FILE_NAME = "config.toml"
 
 TEXTS = Kind("list of strings", kinds.parse_texts, '["serve", "--verbose"]')
 PAIRS = Kind("table of strings", kinds.parse_pairs, '{ team = "shop" }')
@@ -22,10 +24,11 @@ PORTS = Kind("list of ports", kinds.parse_ports, '[8000, "8125/udp"]')
 USER = Kind("string", kinds.parse_user, '"65532:65532"')
 LINKER_FLAGS = Kind("list of strings", kinds.parse_linker_flags, '["-X main.version=1.4.0"]')
 BASE = Kind(
-    '"static" or "scratch"',
-    kinds.one_of(kinds.BASES, "bases by reference are not in this release"),
-    '"static"',
+    '"static", "scratch" or an image reference',
+    kinds.parse_base,
+    '"docker.io/library/debian:12-slim"',
 )
+LIBC_BASE = Kind("image reference", kinds.parse_libc_base, '"docker.io/library/debian:12-slim"')
 GO = Kind("string", kinds.parse_go_version, '"1.26.8"')
 FLAG = Kind("true or false", kinds.parse_flag, "true")
 STAMP = Kind('"off", "labels" or "full"', kinds.one_of(kinds.STAMPS), '"labels"')
@@ -34,11 +37,6 @@ LEVEL = Kind("number from 0 to 9", kinds.parse_level, "6")
 PACKAGES = Kind("list of one string", kinds.parse_packages, '["./cmd/api"]')
 TAGS = Kind("list of strings", kinds.parse_tags, '["registry.example.com/shop/api:1.4"]')
 DIRECTORY = Kind("string", kinds.parse_directory, '"/srv"')
-
-
-def setting(kind: Kind, doc: str, default: Any = None) -> Any:  # noqa: ANN401 - stands for any field
-    """Declare a key: its kind, and one sentence for the reference without its full stop."""
-    return field(default=default, metadata={"kind": kind, "doc": doc})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +65,9 @@ class BuildSettings(ImageDefaults):
     """The table `[build]`."""
 
     base: str | None = setting(BASE, "The base; without it the binary's own facts decide")
+    libc_base: str | None = setting(
+        LIBC_BASE, "The base of dynamically linked binaries, an image that holds their C library"
+    )
     go: str | None = setting(
         GO, "The exact Go version; without it the Go on PATH, or a newer one where go.mod asks"
     )
@@ -97,6 +98,7 @@ class Settings:
     build: BuildSettings = BuildSettings()
     images: tuple[ImageSettings, ...] = ()
     path: str | None = None
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
 
     def resolved(self, image: ImageSettings) -> ImageSettings:
         """`image` with what `[build]` says for every image.
@@ -112,8 +114,3 @@ class Settings:
             else:
                 merged[item.name] = common if own is None else own
         return replace(image, **merged)
-
-
-def key_of(field_name: str) -> str:
-    """The key in the file: `build_tags` is written `build-tags`."""
-    return field_name.replace("_", "-")

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reference page of `wherry.toml`, written from the declarations of its keys."""
+"""The reference pages of the files of settings, written from the declarations of their keys."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import Field, fields
+from typing import Any
 
-from wherry.settings.model import BuildSettings, ImageDefaults, ImageSettings, key_of
+from wherry.oci.digest import sha256
+from wherry.settings.declaration import declared, key_of
+from wherry.settings.lock import LockedBase, LockFile, render_lock
+from wherry.settings.model import BuildSettings, ImageDefaults, ImageSettings
+from wherry.settings.registry import RegistrySettings
 
 _HEAD = """\
 # wherry.toml
@@ -28,37 +34,131 @@ One image; NAME is what `--target` takes. Of the keys that `[build]` knows too, 
 `labels`, `annotations`) are merged, the image's own value winning; the others replace the common
 value.
 """
+_REGISTRY = """\
+## `[registry]`
+
+Where images come from and go to. The user's own [config.toml](config-toml.md) knows the same
+table: this file wins, entry by entry in `mirrors`, and its `insecure` and `ca` are added to the
+user's. Client certificates are for the user's file only.
+"""
+_USER = """\
+# config.toml
+
+`$XDG_CONFIG_HOME/wherry/config.toml`, by default `~/.config/wherry/config.toml`, holds what is so
+for every project on your machine. It may be left out, and so may every key. A project's
+[wherry.toml](wherry-toml.md) knows the same table and wins: entry by entry in `mirrors`, and its
+`insecure` and `ca` are added to yours. Passwords do not belong here: `wherry login` keeps them. An
+unknown key is an error, and all errors are told at once with their lines.
+
+This page is written from the declarations in `src/wherry/settings/registry.py`.
+
+## `[registry]`
+
+Where images come from and go to. In paths, `~/` is your home directory.
+"""
+_LOCK = """\
+# wherry.lock
+
+`wherry lock` writes `wherry.lock` beside `wherry.toml`; commit it. It holds what a build takes
+from elsewhere besides Go modules, which `go.sum` holds: with `--locked`, a build that would take
+anything else fails. `wherry lock --update` looks for newer ones. Equal contents always give equal
+bytes, with one value on a line, so that a merge seldom conflicts; where it does, take either side,
+or remove the file, and run `wherry lock`.
+
+This page is written from the declarations in `src/wherry/settings/lock.py`.
+
+## The file
+
+`version` is 1: the format described here. A wherry that knows only older formats refuses the file.
+"""
+_LOCKED_BASE = """\
+## `[[base]]`
+
+One image that a build starts from, for all its platforms.
+"""
 
 
 def render_reference() -> str:
-    """The whole page, as `docs/reference/wherry-toml.md` holds it."""
-    parts = [_HEAD, _BUILD, _table(BuildSettings), _IMAGE, _table(ImageSettings), _example()]
-    return "\n".join(parts)
+    """The page on `wherry.toml`, as `docs/reference/wherry-toml.md` holds it."""
+    tables = [
+        *(_BUILD, _table(_own_first(BuildSettings))),
+        *(_IMAGE, _table(_own_first(ImageSettings))),
+        *(_REGISTRY, _table(_of_projects())),
+    ]
+    return "\n".join([_HEAD, *tables, _every_key(render_example())])
+
+
+def render_user_reference() -> str:
+    """The page on `config.toml`, as `docs/reference/config-toml.md` holds it."""
+    return "\n".join([_USER, _table(declared(RegistrySettings)), _every_key(render_user_example())])
+
+
+def render_lock_reference() -> str:
+    """The page on `wherry.lock`, as `docs/reference/wherry-lock.md` holds it."""
+    tables = [_table(declared(LockFile)), _LOCKED_BASE, _table(declared(LockedBase))]
+    return "\n".join([_LOCK, *tables, _toml("## An example", render_lock(example_lock()))])
 
 
 def render_example() -> str:
     """A file with every key, each once in each table that knows it."""
-    lines = ["[build]", *_lines(BuildSettings), "", "[image.api]", *_lines(ImageSettings)]
+    build, image = _lines(_own_first(BuildSettings)), _lines(_own_first(ImageSettings))
+    lines = [
+        "[build]",
+        *build,
+        "",
+        "[image.api]",
+        *image,
+        "",
+        "[registry]",
+        *_lines(_of_projects()),
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _example() -> str:
-    return f"## Every key\n\n```toml\n{render_example()}```\n"
+def render_user_example() -> str:
+    """A user's file with every key."""
+    return "\n".join(["[registry]", *_lines(declared(RegistrySettings))]) + "\n"
 
 
-def _table(owner: type[ImageDefaults]) -> str:
+def example_lock() -> LockFile:
+    """What `wherry.lock` holds, as an example."""
+    platforms = (("linux/amd64", sha256(b"amd64")), ("linux/arm64", sha256(b"arm64")))
+    base = LockedBase(
+        reference="docker.io/library/debian:12-slim",
+        digest=sha256(b"index"),
+        media_type="application/vnd.oci.image.index.v1+json",
+        size=6794,
+        platforms=platforms,
+    )
+    return LockFile(
+        go="1.26.8", data=(("certifi", "2026.1.4"), ("tzdata", "2026.1")), bases=(base,)
+    )
+
+
+def _every_key(example: str) -> str:
+    return _toml("## Every key", example)
+
+
+def _toml(heading: str, text: str) -> str:
+    return f"{heading}\n\n```toml\n{text}```\n"
+
+
+def _table(keys: Sequence[Field[Any]]) -> str:
     rows = [
         f"| `{key_of(item.name)}` | {item.metadata['kind'].name} | {item.metadata['doc']} |"
-        for item in _own_first(owner)
+        for item in keys
     ]
     return "\n".join(["| key | value | meaning |", "|---|---|---|", *rows, ""])
 
 
-def _lines(owner: type[ImageDefaults]) -> list[str]:
-    return [f"{key_of(item.name)} = {item.metadata['kind'].example}" for item in _own_first(owner)]
+def _lines(keys: Sequence[Field[Any]]) -> list[str]:
+    return [f"{key_of(item.name)} = {item.metadata['kind'].example}" for item in keys]
 
 
-def _own_first(owner: type[ImageDefaults]) -> list[Field[object]]:
+def _own_first(owner: type[ImageDefaults]) -> list[Field[Any]]:
     common = {item.name for item in fields(ImageDefaults)}
-    declared = [item for item in fields(owner) if "kind" in item.metadata]
-    return sorted(declared, key=lambda item: item.name in common)
+    return sorted(declared(owner), key=lambda item: item.name in common)
+
+
+def _of_projects() -> list[Field[Any]]:
+    return [item for item in declared(RegistrySettings) if not item.metadata["users"]]

@@ -11,7 +11,10 @@ Layout, version 1 (root 0700, files 0600)::
     locks/                 flock(2) files, all harmless to delete while nothing runs
     locks/session-EPOCH    shared, by every open store, for the hour in which it was opened
     locks/gate             shared to begin a session or touch, exclusive to remove
-    state.db               SQLite (WAL): records, the blobs they pin, tags
+    state.db               SQLite (WAL): records, the blobs they pin, tags, sources of blobs
+
+A blob that a record pins need not be in blobs/: a *lazy* one has a source instead, a repository
+that it can be fetched from.
 
 Every blob is staged in tmp/, fsynced and renamed; records are committed after the blobs they pin.
 

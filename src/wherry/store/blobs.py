@@ -19,13 +19,15 @@ from wherry.errors import InternalError, MachineError
 from wherry.oci.digest import Digest, sha256
 from wherry.store.errors import machine_error
 from wherry.store.session import Session
+from wherry.store.sources import Sources
 
 
 class Blobs:
     """The blob store; safe for threads and processes."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, sources: Sources) -> None:
         self._session = session
+        self._sources = sources
         self._root = f"{session.root}/blobs"
         self._mutex = threading.Lock()
         self._unsynced: set[str] = set()
@@ -49,14 +51,23 @@ class Blobs:
         if status.st_mtime >= self._session.start:
             return True
         with self._session.gate():
-            return not self.touch((digest,), self._session.now())
+            return not self._session.touch((path,), self._session.now())
+
+    def known(self, digest: Digest, size: int | None = None) -> bool:
+        """Whether the blob is there, or a repository is known that it can be fetched from."""
+        return self.has(digest, size) or bool(self._sources.of(digest))
 
     def touch(self, digests: Iterable[Digest], stamp: float) -> tuple[str, ...]:
-        """`Session.touch` for blobs: the holder of the gate gets the paths of missing ones."""
-        return self._session.touch((self.path(digest) for digest in digests), stamp)
+        """`Session.touch` for blobs or, where they are elsewhere, for their sources.
+
+        The holder of the gate gets the paths of those that have neither.
+        """
+        by_path = {self.path(digest): digest for digest in digests}
+        gone = self._session.touch(by_path, stamp)
+        return tuple(path for path in gone if not self._sources.touch(by_path[path], stamp))
 
     def keep(self, digests: Iterable[Digest], stamp: float) -> None:
-        """Mark blobs as used and lasting; raises `MachineError` if one is missing."""
+        """Mark blobs as used and lasting; raises `MachineError` if one is not known."""
         with self._session.gate():
             missing = self.touch(digests, stamp)
         if missing:
@@ -204,4 +215,4 @@ class BlobWriter:
 
 def _missing(path: str) -> MachineError:
     return MachineError("a blob is missing from the store", why=f"{path} is not there",
-                        hint="build the image again")  # fmt: skip
+                        hint="build or pull the image again")  # fmt: skip

@@ -25,7 +25,11 @@ Value = str | bytes | float | int | None
 Row = tuple[Value, ...]
 
 _BUSY_SECONDS = 60.0
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
+_SOURCES = (
+    "CREATE TABLE IF NOT EXISTS sources (digest TEXT NOT NULL, repository TEXT NOT NULL,"
+    " used_at REAL NOT NULL, PRIMARY KEY (digest, repository)) WITHOUT ROWID"
+)
 _SCHEMA = (
     "CREATE TABLE records (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL,"
     " value BLOB NOT NULL, used_at REAL NOT NULL, UNIQUE (kind, key))",
@@ -33,8 +37,11 @@ _SCHEMA = (
     " digest TEXT NOT NULL, PRIMARY KEY (record, digest)) WITHOUT ROWID",
     "CREATE TABLE tags (name TEXT PRIMARY KEY, digest TEXT NOT NULL, created_at REAL NOT NULL)",
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value REAL NOT NULL)",
+    _SOURCES,
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
+# What a state.db of an earlier release lacks: additions only, so that such a release can go on.
+_ADDITIONS = (_SOURCES, f"PRAGMA user_version = {_SCHEMA_VERSION}")
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _REASONS = {
     sqlite3.SQLITE_FULL: "No space left on device",
@@ -125,6 +132,9 @@ class Database:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 self._create(connection)
+            elif version < _SCHEMA_VERSION:
+                for statement in _ADDITIONS:
+                    connection.execute(statement)
         except BaseException:
             connection.close()
             raise

@@ -45,21 +45,25 @@ class Images:
         self._session = session
 
     def tag(self, reference: Reference, descriptor: Descriptor, created: float) -> None:
-        """Let `reference` mean the image, whose blobs must all be in the store."""
-        from wherry.oci.canonical import canonical_json  # noqa: PLC0415 - late, for speed
+        """Let `reference` mean the image.
 
-        pinned = self._reachable(descriptor.digest)
-        value = canonical_json(descriptor.as_json())
-        stamp = self._session.now()
-        self._blobs.keep(pinned, stamp)
+        Manifests and configs must be in the store, layers there or have a source.
+        """
+        pinning = self._pinning(descriptor)
         self._session.trace("tag-before")
         with self._database.transaction():
-            self._records.write(KIND, str(descriptor.digest), Pinning(value, pinned, stamp))
+            self._records.write(KIND, str(descriptor.digest), pinning)
             self._database.rows(
                 "INSERT OR REPLACE INTO tags VALUES (?, ?, ?)",
                 _name(reference), str(descriptor.digest), created,
             )  # fmt: skip
         self._session.trace("tag-after")
+
+    def keep(self, descriptor: Descriptor) -> None:
+        """Let the image be there by its digest, until it is pruned."""
+        pinning = self._pinning(descriptor)
+        with self._database.transaction():
+            self._records.write(KIND, str(descriptor.digest), pinning)
 
     def untag(self, reference: Reference) -> Descriptor:
         """Remove a tag, and the image's record with its last tag; raises `UsageError`."""
@@ -101,8 +105,12 @@ class Images:
 
     def is_tagged(self, reference: Reference, digest: Digest) -> bool:
         """Whether the tag means this image: what a build in which nothing changed asks."""
+        return self.digest_of(reference) == str(digest)
+
+    def digest_of(self, reference: Reference) -> str:
+        """The digest of a tag's image, or the empty string; marks no use."""
         row = self._database.row("SELECT digest FROM tags WHERE name = ?", _name(reference))
-        return row is not None and row[0] == str(digest)
+        return str(row[0]) if row else ""
 
     def tags_of(self, digest: Digest) -> tuple[Reference, ...]:
         """All tags of an image, by name."""
@@ -130,6 +138,14 @@ class Images:
                           hint=near(text, names + short)
                           or "`wherry images` lists what is there")  # fmt: skip
 
+    def _pinning(self, descriptor: Descriptor) -> Pinning:
+        from wherry.oci.canonical import canonical_json  # noqa: PLC0415 - late, for speed
+
+        pinned = self._reachable(descriptor.digest)
+        stamp = self._session.now()
+        self._blobs.keep(pinned, stamp)
+        return Pinning(canonical_json(descriptor.as_json()), pinned, stamp)
+
     def _descriptor(self, digest: str) -> Descriptor | None:
         value = self._records.get(KIND, digest)
         return None if value is None else _decoded(value)
@@ -148,11 +164,15 @@ class Images:
         """The manifest or index and everything that it names."""
         import json  # noqa: PLC0415 - late, for speed
 
+        from wherry.oci.media import is_index, is_manifest  # noqa: PLC0415 - as above
+
         value = json.loads(self._blobs.read(digest))
         named = [*value.get("layers", ()), *([value["config"]] if "config" in value else ())]
         found = [digest, *(parse_digest(item["digest"]) for item in named)]
         for child in value.get("manifests", ()):
-            found.extend(self._reachable(parse_digest(child["digest"])))
+            # What else an index may list is nobody's image, and was not pulled.
+            if is_manifest(child["mediaType"]) or is_index(child["mediaType"]):
+                found.extend(self._reachable(parse_digest(child["digest"])))
         return tuple(found)
 
 

@@ -141,6 +141,10 @@ class Pruner:
                 )  # fmt: skip
                 if self._database.row("SELECT changes()") == (1,):
                     gone.append(record)
+            self._database.rows(
+                "DELETE FROM sources WHERE used_at < ? AND digest NOT IN"
+                " (SELECT digest FROM pins)", unused_before,
+            )  # fmt: skip
             pinned = {str(row[0]) for row in self._database.rows("SELECT digest FROM pins")}
         return tuple(gone), pinned
 

@@ -22,6 +22,7 @@ from wherry.store.images import Images
 from wherry.store.layout import prepare
 from wherry.store.records import Records
 from wherry.store.session import Session
+from wherry.store.sources import Sources
 
 if TYPE_CHECKING:
     from wherry.events import Event
@@ -70,7 +71,9 @@ def open_store(
 
 
 class Store:
-    """Blobs, records, images, work directories; safe for threads. Made by `open_store`.
+    """Blobs, their sources, records, images, work directories; safe for threads.
+
+    Made by `open_store`.
 
     What one store object uses is safe from every other process and store object until `close`.
     `prune` and `enforce_limit` spare nothing that only this object uses: call them at the end.
@@ -81,7 +84,8 @@ class Store:
         self._session = session
         self._database = database
         self._size_limit = size_limit
-        self.blobs = Blobs(session)
+        self.sources = Sources(database, session)
+        self.blobs = Blobs(session, self.sources)
         self.records = Records(database, self.blobs, session)
         self.images = Images(database, self.blobs, self.records, session)
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from wherry.cli.progress.lines import INDENT, TIME_WIDTH, Running
 from wherry.cli.progress.output import printable
-from wherry.cli.progress.units import format_progress, format_seconds
+from wherry.cli.progress.units import format_progress, format_seconds, widest_progress
 from wherry.events import StepProgress
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -57,7 +57,7 @@ def _columns(shown: tuple[Running, ...], room: int) -> _Columns:
     short = room < _SHORT_ROOM
     name = max((Text(printable(step.name)).cell_len for step in shown), default=0)
     moving = [step.progress for step in shown if step.progress is not None]
-    count = max((_widest_count(progress, short) for progress in moving), default=0)
+    count = max((widest_progress(progress, short) for progress in moving), default=0)
     bar = 0
     if any(progress.total for progress in moving):
         bar = min(max(room // _BAR_SHARE, _MIN_BAR), _MAX_BAR)
@@ -67,12 +67,6 @@ def _columns(shown: tuple[Running, ...], room: int) -> _Columns:
         bar = 0
     rest -= bar + 2 if bar else 0
     return _Columns(max(min(name, rest), min(_MIN_NAME, room)), bar, count, short)
-
-
-def _widest_count(progress: StepProgress, short: bool) -> int:
-    # A full count is the widest, but for bytes: 999.9 MB of 1.0 GB.
-    full = progress._replace(current=progress.total) if progress.total else progress
-    return max(len(format_progress(full, short)), len(format_progress(progress, short)))
 
 
 def _row(step: Running, columns: _Columns, frame: Frame) -> Text:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last words of a build: name, digest, size, of which the binary, time, and where it went."""
+"""The last words of a build: name, digest, size, of which the binary, time, and where it went.
+
+Where layers of the base were never fetched, nobody has counted the files in them; the size is then
+the compressed one, and says so.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,28 @@ from wherry.cli.progress.units import format_seconds, format_size
 _BOLD, _DIM, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
+class Pushed(NamedTuple):
+    """What a push to one tag took.
+
+    `sent` are bytes uploaded; `mounted` and `existed` count blobs that the registry had in another
+    repository and in this one. `unchanged` says that the tag was this image already. All tags of a
+    repository are pushed as one: the numbers are the repository's.
+    """
+
+    reference: str
+    sent: int
+    mounted: int
+    existed: int
+    unchanged: bool
+
+
 class Summary(NamedTuple):
     """What a build gave.
 
     `size` and `binary_size` are bytes counted in the same way, so that their difference is what
-    the image holds beside the binary. `fresh` is False where nothing had changed and the build
-    record answered. `outputs` are the places written to, in words for people (`movies.tar`).
+    the image holds beside the binary; with `compressed` set, `size` is what a registry would hold.
+    `fresh` is False where nothing had changed and the build record answered. `outputs` are the
+    places written to, in words for people (`movies.tar`).
     """
 
     name: str
@@ -26,20 +46,55 @@ class Summary(NamedTuple):
     seconds: float
     fresh: bool
     outputs: tuple[str, ...] = ()
+    compressed: bool = False
+    pushed: tuple[Pushed, ...] = ()
 
 
 def render_summary(summary: Summary, color: bool) -> str:
-    """Two lines, or three where the image was also written somewhere; no last newline."""
+    """Two lines, one more where the image was also written, one for each push; no last newline."""
     verb = "built in" if summary.fresh else "unchanged,"
     lines = [
-        f"{_paint(summary.name, _BOLD, color)}  {format_size(summary.size)}, of which "
-        f"{format_size(summary.binary_size)} {summary.binary_name}; "
+        f"{_paint(summary.name, _BOLD, color)}  {_weight(summary)}; "
         f"{verb} {format_seconds(summary.seconds)}",
         _paint(summary.digest, _DIM, color),
     ]
     if summary.outputs:
         lines.append(f"written to {', '.join(summary.outputs)}")
+    lines += render_pushes(summary.pushed)
     return "\n".join(lines)
+
+
+def render_pushes(pushes: tuple[Pushed, ...]) -> list[str]:
+    """`pushed to REF (3.1 MB sent, 2 blobs there already)`, a line for each repository."""
+    # Names by repository and what its push took.
+    names: dict[tuple[str, str], list[str]] = {}
+    for item in pushes:
+        name = item.reference.partition("@")[0]
+        names.setdefault((name.rpartition(":")[0], _took(item)), []).append(name)
+    return [f"pushed to {', '.join(tags)} ({took})" for (_, took), tags in names.items()]
+
+
+def _took(pushed: Pushed) -> str:
+    if pushed.unchanged:
+        return "unchanged"
+    parts = [f"{format_size(pushed.sent)} sent"]
+    if pushed.mounted:
+        parts.append(f"{_blobs(pushed.mounted)} mounted")
+    if pushed.existed:
+        parts.append(f"{_blobs(pushed.existed)} there already")
+    return ", ".join(parts)
+
+
+def _weight(summary: Summary) -> str:
+    size, binary = format_size(summary.size), format_size(summary.binary_size)
+    if summary.compressed:
+        # The binary's size is not compressed: no part of the other.
+        return f"{size} compressed, {summary.binary_name} {binary} unpacked"
+    return f"{size}, of which {binary} {summary.binary_name}"
+
+
+def _blobs(count: int) -> str:
+    return f"{count} blob{'s' if count > 1 else ''}"
 
 
 def _paint(text: str, style: str, color: bool) -> str:

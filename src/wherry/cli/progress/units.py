@@ -45,6 +45,20 @@ def format_progress(progress: StepProgress, short: bool = False) -> str:
     return f"{current} {progress.unit}"
 
 
+def widest_progress(progress: StepProgress, short: bool = False) -> int:
+    """The most letters that `format_progress` takes for any count up to the total."""
+    full = progress._replace(current=progress.total) if progress.total else progress
+    widest = max(len(format_progress(full, short)), len(format_progress(progress, short)))
+    if progress.unit != "bytes" or (short and progress.total):
+        return widest
+    # `999.9 kB of 67.0 MB` is wider than `67.0 MB of 67.0 MB`: sizes shrink with a greater unit.
+    largest = full.current
+    for power in (3, 6, 9):
+        below = full._replace(current=min(largest, 10**power - 10 ** (power - 3)))
+        widest = max(widest, len(format_progress(below, short)))
+    return widest
+
+
 def format_ending(outcome: Outcome, seconds: float, detail: str) -> str:
     """`done 1.2s (8.1 MB)`; a cached step took no time worth telling."""
     text = str(outcome) if outcome is Outcome.CACHED else f"{outcome} {format_seconds(seconds)}"

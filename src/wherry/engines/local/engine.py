@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
-from wherry.engines.local.base import ImageOperation
+from wherry.engines.local.base import ComposedOperation, RegistryOperation
 from wherry.engines.local.gobuild import GoBuildOperation
 from wherry.engines.local.results import Built
 from wherry.engines.local.storage import CacheRecords, LayerSettings, Storage
 from wherry.events import Sink
 from wherry.golang.closure import World
 from wherry.graph.build import BuildGraph, ImageOutput, Vertex
-from wherry.graph.ops import GoBuildOp, ImageOp
+from wherry.graph.ops import GoBuildOp, ImageOp, RegistryBase
 from wherry.oci.digest import Digest
 from wherry.oci.image import HistoryEntry, Image, ImageConfig, make_image
 from wherry.process.cancel import CancelToken
@@ -47,14 +47,20 @@ class LocalEngine:
     cancel: CancelToken
     trace: Callable[[str], None]
 
-    def solve(self, graph: BuildGraph) -> Solved:
-        """Run the graph; raises its first failure, or `Cancelled`."""
+    def solve(self, graph: BuildGraph, made: Mapping[int, Built] | None = None) -> Solved:
+        """Run the graph; raises its first failure, or `Cancelled`.
+
+        `made` holds results of vertices that a graph of the same build has had made already.
+        """
         cache = CacheRecords(self.storage, self.settings)
         solver = Solver(cache, self.sink, self.cancel, self.jobs)
         tasks = [
             Task(self._operation(vertex), vertex.inputs, vertex.name) for vertex in graph.vertices
         ]
-        layers = solver.solve(tasks, [layer.vertex for layer in graph.image.layers])
+        results = dict(made or {})
+        wanted = [layer.vertex for layer in graph.image.layers if layer.vertex not in results]
+        results |= dict(zip(wanted, solver.solve(tasks, wanted), strict=True))
+        layers = tuple(results[layer.vertex] for layer in graph.image.layers)
         image = compose(graph.image, layers)
         self._store(image.config_bytes, image.manifest.config.digest)
         self._store(image.manifest_bytes, image.digest)
@@ -65,7 +71,9 @@ class LocalEngine:
         op = vertex.op
         match op:
             case ImageOp():
-                return ImageOperation(op, self.storage, self.settings)
+                if isinstance(op.base, RegistryBase):
+                    return RegistryOperation(op.base, self.storage)
+                return ComposedOperation(op, op.base, self.storage, self.settings)
             case GoBuildOp():
                 return GoBuildOperation(
                     op,
@@ -87,9 +95,11 @@ class LocalEngine:
 
 
 def compose(output: ImageOutput, layers: tuple[Built, ...]) -> Image:
-    """The image of these layers: config with one line of history for each, then the manifest."""
-    history = tuple(
-        HistoryEntry(output.created, layer.created_by, layer.comment) for layer in output.layers
-    )
-    config = ImageConfig(output.platform, output.created, output.run, (), history)
-    return make_image(tuple(built.layer for built in layers), config, output.annotations)
+    """The image of these layers: config with the history of each, then the manifest."""
+    history: list[HistoryEntry] = []
+    for line, built in zip(output.layers, layers, strict=True):
+        own = HistoryEntry(output.created, line.created_by, line.comment)
+        history.extend(built.history or (own,) * len(built.layers))
+    config = ImageConfig(output.platform, output.created, output.run, (), tuple(history))
+    all_layers = tuple(layer for built in layers for layer in built.layers)
+    return make_image(all_layers, config, output.annotations)

@@ -167,10 +167,10 @@ class GoBuildOperation:
         closure = survey.closure
         known = closure is not None and not closure.unclear and not any(attempt.moved)
         return Built(
-            stored.layer,
+            stored.layers,
             stored.unpacked,
             None,
-            (Binary(name, f"/{path}", facts.size, go_version),),
+            (Binary(name, f"/{path}", facts.size, go_version, not facts.is_static),),
             closure.inputs if closure is not None and known else None,
             survey.warnings,
         )
@@ -183,8 +183,9 @@ class GoBuildOperation:
             f"{self.op.names[0]} is dynamically linked, and its base has no C library",
             why=f"libraries it needs: {libraries}\nloader: {facts.interpreter or 'none'}",
             hint=(
-                "leave out `cgo = true`, -buildmode=pie and external linking, or link statically: "
-                'ldflags = ["-linkmode external", "-extldflags=-static"] in wherry.toml'
+                'name a base that has them: libc-base = "debian:12-slim" in wherry.toml; or leave '
+                "out `cgo = true`, -buildmode=pie and external linking, or link statically: "
+                'ldflags = ["-linkmode external", "-extldflags=-static"]'
             ),
         )
 

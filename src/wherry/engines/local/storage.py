@@ -41,6 +41,9 @@ class Blobs(Protocol):
     def path(self, digest: Digest) -> str:
         """Where the blob is, if it is there."""
 
+    def read(self, digest: Digest) -> bytes:
+        """A small blob's bytes, verified."""
+
     def writer(self) -> AbstractContextManager[BlobWriter]:
         """Stage a blob; leaving without commit drops it."""
 
@@ -109,7 +112,7 @@ def store_layer(
     layer = _write(storage, tree, mtime, Writing(settings.compression, settings.workers), cancel)[0]
     value = encode_layer(layer, digest, tree.size)
     storage.records.put("layer", key, value, (layer.descriptor.digest,))
-    return Built(layer, tree.size, digest)
+    return Built((layer,), tree.size, digest)
 
 
 def store_next_layer(
@@ -130,7 +133,7 @@ def store_next_layer(
         layer, pieces = _write(storage, tree, mtime, writing, cancel)
     name = str(layer.descriptor.digest)
     _remember(index, encode_index(pieces, _codec(settings), name))
-    return Built(layer, tree.size)
+    return Built((layer,), tree.size)
 
 
 def _write(
@@ -169,9 +172,9 @@ def _codec(settings: LayerSettings) -> str:
 
 
 def is_whole(storage: Storage, built: Built) -> bool:
-    """Whether the result's layer is still in the store."""
-    descriptor = built.layer.descriptor
-    return storage.blobs.has(descriptor.digest, descriptor.size)
+    """Whether the result's layers are still in the store."""
+    descriptors = (layer.descriptor for layer in built.layers)
+    return all(storage.blobs.has(item.digest, item.size) for item in descriptors)
 
 
 class CacheRecords:
@@ -191,10 +194,10 @@ class CacheRecords:
 
     def save(self, key: CacheKey, result: Built) -> None:
         """Record a result."""
-        if result.tree is None:
+        if result.tree is None or result.unpacked is None or len(result.layers) != 1:
             return
-        value = encode_layer(result.layer, result.tree, result.unpacked)
-        blobs = (result.layer.descriptor.digest,)
+        value = encode_layer(result.layers[0], result.tree, result.unpacked)
+        blobs = (result.layers[0].descriptor.digest,)
         self._storage.records.put("cache", self._key(key), value, blobs)
 
     def _key(self, key: CacheKey) -> str:

@@ -7,16 +7,19 @@ Layers are ordered by rate of change, slowest first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wherry.graph.build import BuildGraph, ImageOutput, LayerOutput, Vertex
-from wherry.graph.ops import ComposedBase, GoBuildOp, ImageOp
+from wherry.graph.ops import ComposedBase, GoBuildOp, ImageOp, RegistryBase
 from wherry.oci.image import Pairs, RunConfig, pairs
 from wherry.oci.platform import Platform
 
 BINARY_DIRECTORY = "app"
 # OCI image specification, annotations.md: "Human-readable title of the image".
 _TITLE = "org.opencontainers.image.title"
+# As above: the image that the lowest layers are shared with, and the name it was found under.
+_BASE_NAME = "org.opencontainers.image.base.name"
+_BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,11 @@ class GoImage:
     flags: tuple[str, ...]
     environment: Pairs
     go_version: str
-    base: ComposedBase
+    base: ComposedBase | RegistryBase
     base_run: RunConfig
     data_versions: Pairs
     created: str
+    dynamic_allowed: bool = False
     run: RunConfig = field(default_factory=RunConfig)
     annotations: Pairs = ()
     title: str = ""
@@ -52,8 +56,9 @@ def lower(image: GoImage) -> BuildGraph:
     if image.base is not ComposedBase.SCRATCH:
         op = ImageOp(image.base, image.data_versions, image.platform)
         versions = ", ".join(" ".join(pair) for pair in image.data_versions)
-        vertices.append(Vertex(op, (), f"base {image.base}"))
-        layers.append(LayerOutput(len(vertices) - 1, f"wherry base {image.base}", versions))
+        name = _base_name(image.base)
+        vertices.append(Vertex(op, (), f"base {name}"))
+        layers.append(LayerOutput(len(vertices) - 1, f"wherry base {name}", versions))
     vertices.append(Vertex(_go_op(image), (), f"build {image.name} for {image.platform}"))
     layers.append(
         LayerOutput(len(vertices) - 1, f"wherry go build {image.import_path}", image.go_version)
@@ -67,10 +72,14 @@ def lower(image: GoImage) -> BuildGraph:
 
 
 def run_config(image: GoImage) -> RunConfig:
-    """The base's run configuration with the program, and the user's settings on top."""
+    """The base's run configuration with the program, and the user's settings on top.
+
+    As in Docker, a new entrypoint drops the base's command.
+    """
     base, own = image.base_run, image.run
     labels = {**dict(base.labels), _TITLE: image.title or image.name, **dict(own.labels)}
-    return RunConfig(
+    return replace(
+        base,
         user=own.user or base.user,
         env=_merged_env(base.env, own.env),
         entrypoint=own.entrypoint or (f"/{BINARY_DIRECTORY}/{image.name}",),
@@ -80,7 +89,12 @@ def run_config(image: GoImage) -> RunConfig:
         volumes=tuple(dict.fromkeys((*base.volumes, *own.volumes))),
         labels=pairs(labels),
         stop_signal=own.stop_signal or base.stop_signal,
+        on_build=(),
     )
+
+
+def _base_name(base: ComposedBase | RegistryBase) -> str:
+    return base.reference if isinstance(base, RegistryBase) else str(base)
 
 
 def _go_op(image: GoImage) -> GoBuildOp:
@@ -91,7 +105,7 @@ def _go_op(image: GoImage) -> GoBuildOp:
         platform=image.platform,
         flags=image.flags,
         environment=image.environment,
-        dynamic_allowed=False,
+        dynamic_allowed=image.dynamic_allowed,
         image_directory=BINARY_DIRECTORY,
         progress_name=image.name,
     )
@@ -111,7 +125,12 @@ def _merged_env(base: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _annotations(image: GoImage) -> Pairs:
-    composed = {"wherry.base": str(image.base)}
-    composed |= {f"wherry.base.{name}": version for name, version in image.data_versions}
     title = {_TITLE: image.title or image.name}
-    return pairs({**title, **composed, **dict(image.annotations)})
+    return pairs({**title, **_base_annotations(image), **dict(image.annotations)})
+
+
+def _base_annotations(image: GoImage) -> dict[str, str]:
+    if isinstance(image.base, RegistryBase):
+        return {_BASE_NAME: image.base.reference, _BASE_DIGEST: str(image.base.digest)}
+    versions = {f"wherry.base.{name}": version for name, version in image.data_versions}
+    return {"wherry.base": str(image.base), **versions}

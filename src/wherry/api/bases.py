@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bases by reference: from a name to the image for one platform, whose layers stay lazy.
+
+The digest comes from the reference itself, else from `wherry.lock`, else from what this machine
+remembers, else from the registry; with `pull` the registry is asked even where it is remembered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from wherry.api.lazy import note_sources
+from wherry.api.registries import Registries
+from wherry.api.resolved import Meaning, meaning_of, remember
+from wherry.api.transfer import transfer
+from wherry.errors import BuildError, UsageError
+from wherry.oci.image import Image, load_image
+from wherry.oci.platform import Platform
+from wherry.oci.reference import Reference
+from wherry.settings.lock import LOCK_NAME, LockFile
+from wherry.store.store import Store
+
+if TYPE_CHECKING:
+    from wherry.registry.pull import Pulled
+
+
+class Base(NamedTuple):
+    """An image to build on.
+
+    `watched` is what its name meant, as a name may move without a file changing; None where the
+    digest is pinned.
+    """
+
+    reference: Reference
+    image: Image
+    watched: Meaning | None
+
+
+class BasePolicy(NamedTuple):
+    """Where digests come from: the lock file (None without one), `--locked`, `--pull`."""
+
+    lock: LockFile | None
+    locked: bool
+    pull: bool
+
+
+def find_base(
+    store: Store, registries: Registries, policy: BasePolicy, text: str, platform: Platform
+) -> Base:
+    """The base that `text` names, its manifest and config in the store.
+
+    Raises `NetworkError` where the registry cannot say, `UsageError` where the image is not for
+    the platform, `BuildError` where `--locked` finds it in no lock file.
+    """
+    finder = _Finder(store, registries, registries.reference(text), platform)
+    reference = finder.reference
+    pinned = _pinned(reference, policy)
+    if pinned:
+        return Base(reference, finder.fetched(pinned), None)
+    meaning = meaning_of(store, reference)
+    image = finder.tagged(meaning.tagged) if meaning.tagged and not policy.pull else None
+    if image is None:
+        image = finder.fetched("" if policy.pull else meaning.resolved)
+    return Base(reference, image, meaning_of(store, reference))
+
+
+def _pinned(reference: Reference, policy: BasePolicy) -> str:
+    if reference.digest is not None:
+        return str(reference.digest)
+    entry = policy.lock.base(reference) if policy.lock is not None else None
+    if entry is not None:
+        return str(entry.digest)
+    if policy.locked:
+        raise BuildError(
+            f"{LOCK_NAME} does not hold the base {reference.familiar}",
+            why="--locked takes bases from the lock file only",
+            hint="write it down: wherry lock",
+        )
+    return ""
+
+
+class _Finder:
+    """Finds the image of one name for one platform."""
+
+    def __init__(
+        self, store: Store, registries: Registries, reference: Reference, platform: Platform
+    ) -> None:
+        self.reference = reference
+        self._store = store
+        self._registries = registries
+        self._platform = platform
+
+    def tagged(self, digest: str) -> Image | None:
+        """The store's own image of that name, None where it is for another platform."""
+        try:
+            image, _ = self._pulled(digest)
+        except UsageError:
+            # An index without this platform.
+            return None
+        return image if self._fits(image) else None
+
+    def fetched(self, digest: str) -> Image:
+        """The registry's image: by digest, or by its tag where that is empty."""
+        reference, store = self.reference, self._store
+        image, pulled = self._pulled(digest or reference.tag)
+        note_sources(store, (image.manifest,), self._registries.of(reference).full_name)
+        if not digest:
+            blobs = (pulled.root.digest, image.digest, image.manifest.config.digest)
+            remember(store, reference, pulled.root, blobs)
+        if not self._fits(image):
+            found, wanted = image.config.platform, self._platform
+            raise UsageError(
+                f"the base {reference.familiar} is not for {wanted}",
+                why=f"it is an image for {found}",
+                hint=f"name a base for {wanted}, or build with --platform {found}",
+            )
+        return image
+
+    def _pulled(self, wanted: str) -> tuple[Image, Pulled]:
+        from wherry.registry.pull import pull_manifests  # noqa: PLC0415 - only for such bases
+
+        around = self._registries.around
+        repository = self._registries.of(self.reference)
+        with transfer(around.sink, f"look up {self.reference.familiar}") as moving:
+            pulled = pull_manifests(
+                repository, wanted, self._platform, self._store.blobs, around.cancel
+            )
+            moving.remark = f"sha256:{pulled.root.digest.short}"
+        found = pulled.images[0]
+        return load_image(found.manifest.data, found.config), pulled
+
+    def _fits(self, image: Image) -> bool:
+        from wherry.registry.choose import can_run  # noqa: PLC0415 - only for such bases
+
+        return can_run(image.config.platform, self._platform)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registry client of one call: settings and surroundings put together, connected when used.
+
+Making the value costs nothing: HTTP is imported when a repository is first asked for, so that a
+build which asks no registry does not pay for one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from wherry._version import __version__
+from wherry.errors import UsageError
+from wherry.events import Sink
+from wherry.oci.reference import DEFAULT_REGISTRY, Reference, parse_reference
+from wherry.process.cancel import CancelToken
+from wherry.transport.model import HostOptions, TransportOptions
+
+if TYPE_CHECKING:
+    from wherry.registry.auth import Authorizer
+    from wherry.registry.client import Registry, Repository
+    from wherry.settings.registry import RegistrySettings
+    from wherry.transport.http import Transport
+
+_PER_HOST = 4
+
+
+class RegistryAround(NamedTuple):
+    """What surrounds a call that asks registries: the store, environment, directory, listeners.
+
+    `ca` are PEM files trusted besides the system's, seen from `cwd`.
+    """
+
+    store: str
+    env: Mapping[str, str]
+    cwd: str
+    ca: tuple[str, ...]
+    sink: Sink
+    cancel: CancelToken
+
+
+class Registries:
+    """Repositories by name, under the user's and the project's settings; a context manager.
+
+    `directory` is where the project is, the current directory where it is empty; its `wherry.toml`
+    lies at the module's root.
+    """
+
+    def __init__(self, around: RegistryAround, directory: str = "") -> None:
+        self.around = around
+        self._directory = directory or around.cwd
+        self._settings: RegistrySettings | None = None
+        self._transport: Transport | None = None
+        self._registry: Registry | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    @property
+    def settings(self) -> RegistrySettings:
+        """The user's settings with the project's on top; raises `UsageError` for a bad file."""
+        if self._settings is None:
+            from wherry.api.asked import module_root  # noqa: PLC0415 - only where asked
+            from wherry.settings.load import load_settings  # noqa: PLC0415 - as above
+            from wherry.settings.registry import merged  # noqa: PLC0415 - as above
+            from wherry.settings.user import load_user_settings  # noqa: PLC0415 - as above
+
+            project = load_settings(module_root(self._directory)).registry
+            self._settings = merged(load_user_settings(self.around.env), project)
+        return self._settings
+
+    def reference(self, text: str) -> Reference:
+        """A reference as the user means it for a registry: the default one where none is named."""
+        return parse_reference(text, self.settings.default or DEFAULT_REGISTRY)
+
+    def of(self, reference: Reference) -> Repository:
+        """The repository that a reference names."""
+        return self.repository(reference.registry, reference.repository)
+
+    def named(self, full_name: str) -> Repository:
+        """A repository by `registry/name`, as the store's sources have it."""
+        registry, _, name = full_name.partition("/")
+        return self.repository(registry, name)
+
+    def repository(self, registry: str, name: str) -> Repository:
+        """The repository `name` of `registry`."""
+        if self._registry is None:
+            self._registry = self._connected()
+        return self._registry.repository(registry, name)
+
+    def authorizer(self) -> Authorizer:
+        """Requests with the user's credentials, for what is no repository."""
+        from wherry.registry.auth import Authorizer  # noqa: PLC0415 - HTTP is imported here
+        from wherry.registry.credentials import Keyring  # noqa: PLC0415 - as above
+
+        around, settings = self.around, self.settings
+        return Authorizer(
+            self.transport(),
+            Keyring(around.env, around.cancel),
+            plain_http_ok=frozenset(settings.insecure_by_user),
+        )
+
+    def transport(self) -> Transport:
+        """HTTP under these settings; made once."""
+        if self._transport is None:
+            from wherry.transport.http import Transport  # noqa: PLC0415 - urllib3 is imported here
+
+            around = self.around
+            self._transport = Transport(self._options(), around.cancel, around.sink)
+        return self._transport
+
+    def _connected(self) -> Registry:
+        from wherry.registry.client import Registry  # noqa: PLC0415 - HTTP is imported here
+        from wherry.registry.model import RegistryOptions  # noqa: PLC0415 - as above
+
+        settings, around = self.settings, self.around
+        options = RegistryOptions(settings.mirrors, settings.insecure)
+        return Registry(self.authorizer(), options, around.cancel, around.sink)
+
+    def _options(self) -> TransportOptions:
+        settings, around = self.settings, self.around
+        hosts = {name: HostOptions(plain_http=True) for name in settings.insecure}
+        for name, certificate in settings.client_certificates:
+            known = hosts.get(name, HostOptions())
+            hosts[name] = known._replace(
+                client_certificate=certificate.cert, client_key=certificate.key
+            )
+        given = tuple(os.path.join(around.cwd, path) for path in around.ca)
+        return TransportOptions(
+            env=around.env,
+            ca_files=(*given, *settings.ca),
+            hosts=hosts,
+            per_host=settings.concurrency or _PER_HOST,
+            user_agent=f"wherry/{__version__}",
+        )
+
+
+def tag_named(text: str, default: str = DEFAULT_REGISTRY) -> Reference:
+    """A reference to put an image under: with a tag, without a digest. Raises `UsageError`."""
+    reference = parse_reference(text, default)
+    if reference.digest is not None:
+        raise UsageError(f"a tag has no digest: {text!r}", hint="leave out @sha256:...")
+    return reference

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`wherry login` and `logout`: credentials are tried at the registry before they are kept."""
+
+from __future__ import annotations
+
+from wherry.api.registries import Registries, RegistryAround
+from wherry.errors import UsageError
+from wherry.oci.reference import DEFAULT_REGISTRY, is_host
+from wherry.registry import login
+from wherry.registry.credential import Credential
+from wherry.registry.login import verify_login_by_name
+
+
+def log_in(registry: str, username: str, password: str, around: RegistryAround) -> str:
+    """Try the credentials at `registry` and keep them; gives the place where they are kept.
+
+    Raises `NetworkError` where the registry refuses them, `MachineError` where they cannot be kept.
+    """
+    name = registry_named(registry)
+    with Registries(around) as registries:
+
+        def check(credential: Credential) -> None:
+            insecure = frozenset(registries.settings.insecure_by_user)
+            verify_login_by_name(registries.transport(), name, credential, insecure=insecure)
+
+        return login.log_in(
+            name, username, password, env=around.env, check=check, cancel=around.cancel
+        )
+
+
+def log_out(registry: str, around: RegistryAround) -> bool:
+    """Forget the credentials for `registry`; whether there were any."""
+    return login.log_out(registry_named(registry), env=around.env, cancel=around.cancel)
+
+
+def registry_named(text: str) -> str:
+    """A registry's host from what people type: a host, a host with port, or its address."""
+    rest = text.strip().removeprefix("https://").removeprefix("http://")
+    host = rest.partition("/")[0]
+    if host in ("", DEFAULT_REGISTRY, "index.docker.io", "registry-1.docker.io"):
+        if text.strip():
+            return DEFAULT_REGISTRY
+        raise UsageError("the registry's name is empty", hint="name it: wherry login HOST")
+    if not is_host(host):
+        raise UsageError(f"not a registry: {host!r}",
+                         hint="write it as registry.example.com or localhost:5000")  # fmt: skip
+    return host

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A TOML text while it is read: its tables, the lines of its keys, and what is wrong so far.
+
+Loaded only where a file exists: tomllib is not for builds that have none.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from wherry.errors import SeveralErrors, UsageError, WherryError, near
+from wherry.settings.declaration import EntryError, FilePlace, Kind, declared, key_of
+from wherry.settings.lines import KeyPath, line_of, locate_keys, name_of
+
+_SYNTAX_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
+
+
+class Document:
+    """One file; `shown` is what errors call it, `place` what paths in it are relative to.
+
+    `later` says what keys will mean, by table and key, that are not known yet. Raises `UsageError`
+    for what is no TOML.
+    """
+
+    def __init__(
+        self, text: str, shown: str, place: FilePlace, later: Mapping[KeyPath, str] | None = None
+    ) -> None:
+        try:
+            self.tables: dict[str, Any] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise _syntax_error(str(error), text, shown) from error
+        self._shown = shown
+        self._place = place
+        self._later = later or {}
+        self._keys = locate_keys(text)
+        self._errors: list[tuple[int, UsageError]] = []
+
+    def wrong(self, path: KeyPath, error: UsageError) -> None:
+        """Note `error` at the line of `path`."""
+        line = line_of(self._keys, path)
+        error.where = f"{self._shown}:{line}"
+        self._errors.append((line, error))
+
+    def finish(self) -> None:
+        """Raise what was noted, in the order of the file."""
+        errors = tuple(error for _, error in sorted(self._errors, key=lambda item: item[0]))
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise SeveralErrors(errors)
+
+    def refuse_unknown(self, path: KeyPath, table: dict[str, Any], known: tuple[str, ...]) -> None:
+        """Note an error for each key of `table`, which stands at `path`, that is not in `known`."""
+        for key in table:
+            if key in known:
+                continue
+            full: KeyPath = (*path, key)
+            name = name_of(full)
+            if later := self._later.get((*path[:1], key)):
+                why, hint = f"{later}: not in this release", "leave the key out"
+                self.wrong(full, UsageError(f"{name} is not known yet", why=why, hint=hint))
+            else:
+                hint = near(key, known) or f"known here: {', '.join(sorted(known))}"
+                self.wrong(full, UsageError(f"unknown key {name}", hint=hint))
+
+    def table(self, path: KeyPath, value: object) -> dict[str, Any]:
+        """`value` where it is a table, else an empty one with an error noted."""
+        if isinstance(value, dict):
+            return value
+        name = name_of(path)
+        self.wrong(path, UsageError(f"{name} is no table", hint=f"write [{name}]"))
+        return {}
+
+    def values(
+        self, path: KeyPath, value: object, owner: type[Any], besides: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """What the table `value` says for `owner`'s keys, by field; what is wrong is noted.
+
+        The keys `besides` are the caller's.
+        """
+        table = self.table(path, value)
+        keys = {key_of(item.name): item for item in declared(owner)}
+        self.refuse_unknown(path, table, (*keys, *besides))
+        found: dict[str, Any] = {}
+        for key, item in keys.items():
+            if key not in table:
+                continue
+            if item.metadata["users"] and self._place.home is None:
+                self.wrong((*path, key), _for_users((*path, key)))
+                continue
+            try:
+                found[item.name] = self._parsed(item.metadata["kind"], table[key])
+            except SeveralErrors as several:
+                for error in several.errors:
+                    self._wrong_value((*path, key), error)
+            except UsageError as error:
+                self._wrong_value((*path, key), error)
+        return found
+
+    def _parsed(self, kind: Kind, value: object) -> object:
+        parsed = kind.parse(value)
+        return kind.locate(parsed, self._place) if kind.locate else parsed
+
+    def _wrong_value(self, path: KeyPath, error: WherryError) -> None:
+        if isinstance(error, EntryError):
+            path = (*path, error.entry)
+        what = f"{name_of(path)}: {error.what}"
+        self.wrong(path, UsageError(what, why=error.why, hint=error.hint))
+
+
+def _for_users(path: KeyPath) -> UsageError:
+    return UsageError(
+        f"{name_of(path)} is for the user's own settings",
+        why="a repository may not choose keys that prove who you are",
+        hint=f"move it to [{path[0]}] in $XDG_CONFIG_HOME/wherry/config.toml",
+    )
+
+
+def _syntax_error(message: str, text: str, shown: str) -> UsageError:
+    match = _SYNTAX_PLACE.search(message)
+    if match:
+        line, column = match[1], match[2]
+    else:
+        line, column = str(max(len(text.splitlines()), 1)), ""
+    where = ":".join(part for part in (shown, line, column) if part)
+    why = re.sub(r"\s*\(at [^)]*\)$", "", message)
+    return UsageError("not valid TOML", why=why, where=where,
+                      hint="mend the line; strings need quotes")  # fmt: skip
