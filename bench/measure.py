@@ -1,25 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows: what is measured, in which order, and how.
-
-Every command is a cold process with its output thrown away. Before each one the file system is
-synced, outside the measured time, so that no side pays for what the one before it has written.
-"""
+"""The rows of builds: what is measured, and in which order."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.failure import command_failed
 from bench.images import weigh
 from bench.projects import Project
-from bench.sides import Command, GoBuild, ImageSide, Side, Wherry
+from bench.running import Runner, say
+from bench.sides import GoBuild, ImageSide, Side, Wherry
 
 NO_CHANGE = "no change"
 ONE_LINE = "one changed line"
@@ -29,7 +21,6 @@ BEYOND = "beyond the binary"
 IMAGE = "image size"
 ROWS = (NO_CHANGE, ONE_LINE, MEMORY, BEYOND, IMAGE, COLD)
 
-POLL_SECONDS = 0.005
 WARM_UPS = 2
 
 
@@ -46,11 +37,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Bench:
-    """The sides, the environment that all commands share, and the number of rounds."""
+    """The sides, what runs their commands, and the number of rounds."""
 
     go: GoBuild
     images: Sequence[ImageSide]
-    env: Mapping[str, str]
+    runner: Runner
     work: Path
     rounds: int
     cold_rounds: int
@@ -65,7 +56,7 @@ class Bench:
             side.forget(project)
         rows: list[Row] = []
         if set(wanted) == {COLD}:
-            self._time(self.go.build(project))  # no side may have to download modules
+            self.runner.seconds(self.go.build(project))  # no side may have to download modules
         else:
             rows += self._warm_rows(project, wanted)
         if COLD in wanted:
@@ -76,8 +67,8 @@ class Bench:
         project.edit()
         for side in self.sides:
             for _ in range(WARM_UPS):
-                seconds = self._time(side.build(project))
-                _say(f"{project.name}: warm-up, {side.name}: {seconds:.2f} s")
+                seconds = self.runner.seconds(side.build(project))
+                say(f"{project.name}: warm-up, {side.name}: {seconds:.2f} s")
         rows: list[Row] = []
         if NO_CHANGE in wanted:
             rows.append(self._timed_row(project, NO_CHANGE, before=lambda: None))
@@ -95,8 +86,8 @@ class Bench:
         for _ in range(self.rounds):
             for side in self.sides:
                 before()
-                samples[side.name].append(self._time(side.build(project)))
-            _say(f"{project.name}: {name}: {_latest(samples)}")
+                samples[side.name].append(self.runner.seconds(side.build(project)))
+            say(f"{project.name}: {name}: {_latest(samples)}")
         return _row(project, name, "s", samples)
 
     def _cold_row(self, project: Project) -> Row:
@@ -105,27 +96,27 @@ class Bench:
             for side in self.sides:
                 side.forget(project)
                 with tempfile.TemporaryDirectory(dir=self.work, prefix="gocache-") as gocache:
-                    seconds = self._time(side.build(project), {"GOCACHE": gocache})
+                    seconds = self.runner.seconds(side.build(project), {"GOCACHE": gocache})
                 samples[side.name].append(seconds)
-            _say(f"{project.name}: {COLD}: {_latest(samples)}")
+            say(f"{project.name}: {COLD}: {_latest(samples)}")
         return _row(project, COLD, "s", samples)
 
     def _memory_row(self, project: Project, wherry: Wherry) -> Row:
         peaks: list[float] = []
         for _ in range(self.rounds):
             project.edit()
-            peaks.append(self._peak(wherry.build(project)))
-        _say(f"{project.name}: {MEMORY}: {max(peaks) / 1e6:.1f} MB")
+            peaks.append(self.runner.peak(wherry.build(project)))
+        say(f"{project.name}: {MEMORY}: {max(peaks) / 1e6:.1f} MB")
         return _row(project, MEMORY, "bytes", {wherry.name: peaks})
 
     def _size_rows(self, project: Project) -> list[Row]:
-        self._time(self.go.build(project))
+        self.runner.seconds(self.go.build(project))
         binary = self.go.binary(project)
         beyond: dict[str, list[float]] = {}
         transfer: dict[str, list[float]] = {self.go.name: [binary.stat().st_size]}
         others = []
         for side in self.images:
-            self._time(side.export(project))
+            self.runner.seconds(side.export(project))
             weight = weigh(side.layout(project), binary)
             beyond[side.name] = [weight.files - binary.stat().st_size]
             transfer[side.name] = [weight.transfer]
@@ -136,76 +127,6 @@ class Bench:
             _row(project, BEYOND, "bytes", beyond, note),
             _row(project, IMAGE, "bytes", transfer),
         ]
-
-    def _time(self, command: Command, env: Mapping[str, str] | None = None) -> float:
-        os.sync()
-        return self._watch(command, _seconds, env or {})
-
-    def _peak(self, command: Command) -> float:
-        return self._watch(command, _peak_bytes, {})
-
-    def _watch(
-        self,
-        command: Command,
-        measure: Callable[[Callable[[], subprocess.Popen[bytes]]], float],
-        env: Mapping[str, str],
-    ) -> float:
-        """Runs a command to its end under `measure`; what it says is shown only if it fails."""
-        started: list[subprocess.Popen[bytes]] = []
-        with tempfile.TemporaryFile() as output:
-
-            def start() -> subprocess.Popen[bytes]:
-                process = subprocess.Popen(
-                    command.argv,
-                    cwd=command.cwd,
-                    env={**self.env, **command.env, **env},
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=output,
-                )
-                started.append(process)
-                return process
-
-            try:
-                figure = measure(start)
-            finally:
-                for process in started:
-                    if process.poll() is None:
-                        process.kill()
-                        process.wait()
-            if started[0].returncode != 0:
-                output.seek(0)
-                raise command_failed(command.argv, started[0].returncode, output.read())
-        return figure
-
-
-def _seconds(start: Callable[[], subprocess.Popen[bytes]]) -> float:
-    begin = time.perf_counter()
-    start().wait()
-    return time.perf_counter() - begin
-
-
-def _peak_bytes(start: Callable[[], subprocess.Popen[bytes]]) -> float:
-    """The most memory that the process itself had, by polling: wait4 counts its children too.
-
-    The value only grows while the process lives; what it grows in its last interval is not seen.
-    """
-    process, peak = start(), 0
-    while process.poll() is None:
-        peak = _high_water(process.pid) or peak
-        time.sleep(POLL_SECONDS)
-    return peak
-
-
-def _high_water(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except ProcessLookupError:
-        return 0
-    for line in status.splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0  # a process that has ended has no memory to show
 
 
 def _row(
@@ -221,7 +142,3 @@ def _row(
 
 def _latest(samples: Mapping[str, Sequence[float]]) -> str:
     return ", ".join(f"{side} {values[-1]:.3f} s" for side, values in samples.items())
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ko, and the registry that it cannot do without.
+"""The other tools, and the base that ko cannot do without.
 
 ko takes its base from a registry. So that no network is measured, one runs on loopback and holds
 an empty base; ko's image is then the binary alone.
@@ -8,15 +8,15 @@ an empty base; ko's image is then the binary alone.
 from __future__ import annotations
 
 import re
-import subprocess
+import shutil
 import tarfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.failure import BenchError, read_output
+from bench.servers import memory_registry
 
 _MODULES = {
     "ko": ("github.com/google/ko", ""),
@@ -24,28 +24,31 @@ _MODULES = {
 }
 
 
-@dataclass(frozen=True)
-class Peers:
-    """The installed programs."""
+class Peer(NamedTuple):
+    """An installed program."""
 
-    ko: Path
-    crane: Path
-    ko_version: str
+    program: Path
+    version: str
 
 
-def install(go: str, directory: Path, env: Mapping[str, str]) -> Peers:
-    """Installs what is missing in `directory`, newest releases, from the Go module proxy."""
+def install(name: str, go: str, directory: Path, env: Mapping[str, str]) -> Peer:
+    """Installs ko or crane in `directory` unless it is there: the newest, by the Go module proxy."""
     directory.mkdir(parents=True, exist_ok=True)
-    for program, (module, package) in _MODULES.items():
-        if not (directory / program).exists():
-            _install(go, module, package, {**env, "GOBIN": str(directory)})
-    build_info = read_output((go, "version", "-m", str(directory / "ko")), directory, env)
+    program = directory / name
+    if not program.exists():
+        module, package = _MODULES[name]
+        _install(go, module, package, {**env, "GOBIN": str(directory)})
+    build_info = read_output((go, "version", "-m", str(program)), directory, env)
     version = re.search(r"^\tmod\t\S+\t(\S+)", build_info, re.MULTILINE)
-    return Peers(
-        ko=directory / "ko",
-        crane=directory / "crane",
-        ko_version=version.group(1) if version else "unknown",
-    )
+    return Peer(program, version.group(1) if version else "unknown")
+
+
+def skopeo(work: Path, env: Mapping[str, str]) -> Peer:
+    """The skopeo on PATH."""
+    program = shutil.which("skopeo", path=env["PATH"])
+    if program is None:
+        raise BenchError("skopeo is not there: apt-get install skopeo")
+    return Peer(Path(program), read_output((program, "--version"), work, env).split()[-1])
 
 
 def _install(go: str, module: str, package: str, env: Mapping[str, str]) -> None:
@@ -62,31 +65,11 @@ def _install(go: str, module: str, package: str, env: Mapping[str, str]) -> None
 
 
 @contextmanager
-def registry(crane: Path, platform: str, work: Path, env: Mapping[str, str]) -> Iterator[str]:
+def base_registry(crane: Path, platform: str, work: Path, env: Mapping[str, str]) -> Iterator[str]:
     """A registry on loopback for the time of the block, holding `base`; gives its host:port."""
-    log = work / "registry.log"
-    argv = (str(crane), "registry", "serve", "--address", "127.0.0.1:0")
-    with (
-        log.open("wb") as stderr,
-        subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stderr=stderr) as server,
-    ):
-        try:
-            host = f"127.0.0.1:{_port(server, log)}"
-            _push_empty_base(crane, f"{host}/base", platform, work, env)
-            yield host
-        finally:
-            server.terminate()
-
-
-def _port(server: subprocess.Popen[bytes], log: Path) -> int:
-    for _ in range(100):
-        match = re.search(r"serving on port (\d+)", log.read_text())
-        if match is not None:
-            return int(match.group(1))
-        if server.poll() is not None:
-            break
-        time.sleep(0.1)
-    raise BenchError(f"the registry did not start: {log.read_text().strip()}")
+    with memory_registry(crane, work, env) as host:
+        _push_empty_base(crane, f"{host}/base", platform, work, env)
+        yield host
 
 
 def _push_empty_base(

@@ -13,10 +13,9 @@ from pathlib import Path
 from statistics import median
 
 from bench.measure import Row
-from bench.targets import REFERENCE, Verdict, judge
+from bench.targets import GO_BUILD, Verdict, judge, reference
 
-_LINE = "{:<18} {:<9} {:>9}  {:<20} {:>10}  {:<22} {}"
-_HEADINGS = ("row", "side", "median", "min..max", "x go build", "target", "reached")
+_LINE = "{:<18} {:<9} {:>9}  {:<20} {:>11}  {:<22} {}"
 
 
 def machine_facts() -> dict[str, str]:
@@ -46,19 +45,25 @@ def table(facts: Mapping[str, str], rows: Sequence[Row], titles: Mapping[str, st
     for project, title in titles.items():
         of_project = [row for row in rows if row.project == project]
         if of_project:
-            lines += ["", title, _LINE.format(*_HEADINGS)]
+            lines += ["", title, _LINE.format(*_headings(of_project))]
             for row in of_project:
                 lines += _row_lines(row)
     return "\n".join(line.rstrip() for line in lines)
 
 
+def _headings(rows: Sequence[Row]) -> tuple[str, ...]:
+    is_built = any(GO_BUILD in row.samples for row in rows)
+    compared = "x go build" if is_built else "x best peer"
+    return ("row", "side", "median", "min..max", compared, "target", "reached")
+
+
 def _row_lines(row: Row) -> Iterator[str]:
     verdicts = judge(row)
-    reference = row.samples.get(REFERENCE)
+    compared = reference(row)
     label = row.name
     for side, values in row.samples.items():
         spread = f"{_figure(row, min(values)).split()[0]}..{_figure(row, max(values))}"
-        ratio = f"{median(values) / median(reference):.2f}" if reference else ""
+        ratio = f"{median(values) / compared:.2f}" if compared else ""
         own = verdicts if side == "wherry" else []
         target, reached = _verdict(own[0]) if own else ("", "")
         middle = _figure(row, median(values))
@@ -77,7 +82,11 @@ def _verdict(verdict: Verdict) -> tuple[str, str]:
 
 
 def _figure(row: Row, value: float) -> str:
-    return f"{value:.3f} s" if row.unit == "s" else f"{value / 1e6:.2f} MB"
+    if row.unit == "s":
+        return f"{value:.3f} s"
+    if max(max(values) for values in row.samples.values()) < 1e5:
+        return f"{value / 1e3:.2f} kB"
+    return f"{value / 1e6:.2f} MB"
 
 
 def write_json(path: Path, facts: Mapping[str, str], rows: Sequence[Row]) -> None:

@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.measure import BEYOND, COLD, MEMORY, NO_CHANGE, ONE_LINE, Row
+from bench.pushes import LAZY_BASE, UNCHANGED_PUSH
+from bench.transfers import PULL, PULL_MEMORY, PUSH, PUSH_MEMORY
 
 SUBJECT = "wherry"
-REFERENCE = "go build"
+GO_BUILD = "go build"
+
+# The registries of the transfers, as the table calls them.
+DOCKER_REGISTRY = "docker-registry"
+MEMORY_REGISTRY = "memory registry"
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Verdict:
 
 
 _ALL = ("movies", "caddy")
+_REGISTRIES = (DOCKER_REGISTRY, MEMORY_REGISTRY)
 
 # Times have targets on the large module only: on the small one they are mostly process starts.
 TARGETS = (
@@ -44,19 +51,36 @@ TARGETS = (
     Target(COLD, "<= 1.03 x go build", 1.03, is_ratio=True),
     Target(MEMORY, "<= 150 MB at worst", 150e6, projects=_ALL, of=max),
     Target(BEYOND, "<= 1 MB", 1e6, projects=_ALL),
+    Target(PUSH, "<= 1.0 x best peer", 1.0, is_ratio=True, projects=_REGISTRIES),
+    Target(PUSH_MEMORY, "<= 150 MB at worst", 150e6, projects=_REGISTRIES, of=max),
+    Target(PULL, "<= 1.0 x best peer", 1.0, is_ratio=True, projects=_REGISTRIES),
+    Target(PULL_MEMORY, "<= 150 MB at worst", 150e6, projects=_REGISTRIES, of=max),
+    Target(UNCHANGED_PUSH, "<= 0.25 s", 0.25, projects=_ALL),
+    Target(LAZY_BASE, "< 100 kB", 99_999, projects=_ALL),
 )
 
 
+def reference(row: Row) -> float | None:
+    """The median that ratios are of: bare go build's, else the best of the peers'."""
+    if GO_BUILD in row.samples:
+        return median(row.samples[GO_BUILD])
+    peers = [median(values) for side, values in row.samples.items() if side != SUBJECT]
+    return min(peers, default=None) if row.project in _REGISTRIES else None
+
+
 def judge(row: Row) -> list[Verdict]:
-    """The verdicts on one row; none where wherry was not measured."""
+    """The verdicts on one row; none where wherry, or what it is compared with, was not measured."""
     if SUBJECT not in row.samples:
         return []
     verdicts = []
+    compared = reference(row)
     for target in TARGETS:
         if target.row != row.name or row.project not in target.projects:
             continue
         figure = target.of(row.samples[SUBJECT])
         if target.is_ratio:
-            figure /= median(row.samples[REFERENCE])
+            if compared is None:
+                continue
+            figure /= compared
         verdicts.append(Verdict(target, figure, figure <= target.limit))
     return verdicts

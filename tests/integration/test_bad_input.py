@@ -109,7 +109,7 @@ def test_a_source_that_is_none(
         (["--label", "x"], "is not KEY=VALUE"),
         (["--label", "x=\udcff"], "is not UTF-8"),
         (["--annotation", "\udcff=x"], "is not UTF-8"),
-        (["--base", "debian"], "no base 'debian' in this release"),
+        (["--base", "statc"], "did you mean 'static'?"),
         (["--target", "x"], "no image 'x' in wherry.toml"),
         (["--jobs", "0"], "'--jobs': 0"),
         (["--jobs", "many"], "'--jobs': 'many'"),

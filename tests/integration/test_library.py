@@ -143,7 +143,7 @@ def test_a_failure_of_the_program_is_a_build_error(
         ((".", ["UPPER CASE"]), {}),
         ((".", [], ["type=nonsense"]), {}),
         ((), {"platform": "linux"}),
-        ((), {"base": "nonsense"}),
+        ((), {"base": "UPPER CASE"}),
         ((), {"target": "nonsense"}),
         ((), {"stamp": "nonsense"}),
         ((), {"frontend": "nonsense"}),

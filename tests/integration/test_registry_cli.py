@@ -184,7 +184,7 @@ def test_push_sends_to_several_targets_and_knows_what_is_there(
             rf"pushed to {targets[0]}, {targets[1]} \(2\d\.\d kB sent\)", told[0]
         )  # fmt: skip
         assert re.fullmatch(
-            rf"pushed to {targets[2]} \(\d+ B sent, 1 blob mounted\)", told[1]
+            rf"pushed to {targets[2]} \(\d+ B sent, 2 blobs mounted\)", told[1]
         )  # fmt: skip
         assert second.tags("a/b") == {"1": digest, "2": digest}
         assert registry.tags("copy") == {"1": digest}

@@ -653,6 +653,15 @@ def test_a_mirror_that_cannot_be_reached_is_left_out(server) -> None:
         ]
 
 
+def test_a_mirror_that_comes_back_is_not_asked_by_this_process(server) -> None:
+    port = free_port()
+    with registry_client(mirrored(server, f"127.0.0.1:{port}")) as client:
+        assert client.repository(server).resolve("1.0") is not None
+        with FaultRegistry(port=port) as mirror:
+            assert client.repository(server).resolve("1.0") is not None
+            assert mirror.count() == 0
+
+
 def test_a_mirror_that_sends_something_wrong_is_passed_over(server) -> None:
     with FaultRegistry() as mirror, registry_client(mirrored(server, mirror.host)) as client:
         mirror.put_sample("team/app", "1.0", IMAGE)

@@ -12,7 +12,6 @@ from typing import Final
 
 from wherry.errors import NetworkError
 from wherry.oci.media import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST
-from wherry.oci.media import DOCKER_LIST, DOCKER_MANIFEST
 from wherry.registry.documents import INDEX_TYPES, MANIFEST_TYPES, read_object, refuse
 from wherry.registry.problems import printable
 

@@ -102,7 +102,8 @@ class Schemes:
             if response.status != HTTPStatus.BAD_REQUEST:
                 return self._settled("http", host, make, response)
             is_tls = _complains(response)
-            if not is_tls:
+            # The answer to HEAD has no words to complain in.
+            if not is_tls and make(f"http://{host}")[0].method != "HEAD":
                 return self._settled("http", host, make, None)
         return self._first_encrypted(host, make, is_tls=is_tls)
 

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a command for its figures: how long it takes, how much memory it has.
+
+Every command is a cold process with its output thrown away. Before each one the file system is
+synced, outside the measured time, so that no side pays for what the one before it has written.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from bench.failure import command_failed
+from bench.sides import Command
+
+POLL_SECONDS = 0.005
+
+T = TypeVar("T")
+_Start = Callable[[], subprocess.Popen[bytes]]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one run took: wall time in seconds, and `peak` bytes of memory."""
+
+    seconds: float
+    peak: float
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs commands in the environment that all of them share."""
+
+    env: Mapping[str, str]
+
+    def seconds(self, command: Command, env: Mapping[str, str] | None = None) -> float:
+        """The wall time of a command."""
+        os.sync()
+        return self._watch(command, _seconds, env or {})
+
+    def peak(self, command: Command) -> float:
+        """The most memory of the command's own process, without those that it starts."""
+        return self._watch(command, _peak_bytes, {})
+
+    def usage(self, command: Command) -> Usage:
+        """Wall time and memory at once, of a command that starts no others.
+
+        The kernel counts the memory, so nothing is polled beside the clock. It cannot tell less
+        than the benchmark itself has had until then.
+        """
+        os.sync()
+        return self._watch(command, _usage, {})
+
+    def _watch(
+        self, command: Command, measure: Callable[[_Start], T], env: Mapping[str, str]
+    ) -> T:
+        """Runs a command to its end under `measure`; what it says is shown only if it fails."""
+        started: list[subprocess.Popen[bytes]] = []
+        with tempfile.TemporaryFile() as output:
+
+            def start() -> subprocess.Popen[bytes]:
+                process = subprocess.Popen(
+                    command.argv,
+                    cwd=command.cwd,
+                    env={**self.env, **command.env, **env},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=output,
+                )
+                started.append(process)
+                return process
+
+            try:
+                figure = measure(start)
+            finally:
+                for process in started:
+                    if process.poll() is None:
+                        process.kill()
+                        process.wait()
+            if started[0].returncode != 0:
+                output.seek(0)
+                raise command_failed(command.argv, started[0].returncode, output.read())
+        return figure
+
+
+def say(text: str) -> None:
+    """A line about what is under way."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _seconds(start: _Start) -> float:
+    begin = time.perf_counter()
+    start().wait()
+    return time.perf_counter() - begin
+
+
+def _usage(start: _Start) -> Usage:
+    begin = time.perf_counter()
+    process = start()
+    _, status, spent = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begin
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Usage(seconds, spent.ru_maxrss * 1024)
+
+
+def _peak_bytes(start: _Start) -> float:
+    """The most memory that the process itself had, by polling: wait4 counts its children too.
+
+    The value only grows while the process lives; what it grows in its last interval is not seen.
+    """
+    process, peak = start(), 0
+    while process.poll() is None:
+        peak = _high_water(process.pid) or peak
+        time.sleep(POLL_SECONDS)
+    return peak
+
+
+def _high_water(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except ProcessLookupError:
+        return 0
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0  # a process that has ended has no memory to show

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Registries on loopback, each for the time of a block, on a port that it chooses itself."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.failure import BenchError
+
+_CONFIG = """\
+version: 0.1
+log: {{level: info, accesslog: {{disabled: true}}}}
+storage:
+  filesystem: {{rootdirectory: '{storage}'}}
+  maintenance: {{uploadpurging: {{enabled: false}}}}
+http: {{addr: '127.0.0.1:0', secret: bench}}
+"""
+
+
+@contextmanager
+def memory_registry(crane: Path, work: Path, env: Mapping[str, str]) -> Iterator[str]:
+    """go-containerregistry's registry, which keeps everything in memory; gives its host:port."""
+    argv = (str(crane), "registry", "serve", "--address", "127.0.0.1:0")
+    with _serving(argv, r"serving on port (\d+)", work / "registry.log", env) as host:
+        yield host
+
+
+@contextmanager
+def docker_registry(work: Path, env: Mapping[str, str]) -> Iterator[str]:
+    """Debian's docker-registry, empty, with its storage below `work`; gives its host:port."""
+    program = shutil.which("docker-registry", path=env["PATH"])
+    if program is None:
+        raise BenchError("docker-registry is not there: apt-get install docker-registry")
+    directory = work / "docker-registry"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    config = directory / "config.yml"
+    config.write_text(_CONFIG.format(storage=directory / "storage"))
+    listening = r"listening on 127\.0\.0\.1:(\d+)"
+    try:
+        argv = (program, "serve", str(config))
+        with _serving(argv, listening, directory / "log", env) as host:
+            yield host
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _serving(
+    argv: Sequence[str], announcement: str, log: Path, env: Mapping[str, str]
+) -> Iterator[str]:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ) as server,
+    ):
+        try:
+            yield f"127.0.0.1:{_port(server, announcement, log)}"
+        finally:
+            server.terminate()
+
+
+def _port(server: subprocess.Popen[bytes], announcement: str, log: Path) -> int:
+    for _ in range(500):
+        match = re.search(announcement, log.read_text())
+        if match is not None:
+            return int(match.group(1))
+        if server.poll() is not None:
+            break
+        time.sleep(0.02)
+    raise BenchError(f"the registry did not start: {log.read_text().strip()}")
