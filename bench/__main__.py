@@ -10,31 +10,34 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from bench import peers, projects, report
+from bench import measure, options, peers, projects, pushes, report, servers, transfers
 from bench.failure import BenchError, read_output
-from bench.measure import COLD, ROWS, Bench, Row
+from bench.measure import Bench, Row
+from bench.running import Runner
 from bench.sides import GoBuild, ImageSide, Ko, Wherry
-from bench.targets import judge
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-SIDES = ("ko", "wherry")
-PROJECTS = ("movies", "caddy")
+from bench.targets import DOCKER_REGISTRY, MEMORY_REGISTRY, judge
 
 # What would change one side alone, or the meaning of a row. PYTHONDONTWRITEBYTECODE would make
 # every start of wherry compile its sources, which an installed wherry never does.
-_UNWANTED = ("GOFLAGS", "GOOS", "GOARCH", "SOURCE_DATE_EPOCH", "PYTHONDONTWRITEBYTECODE")
+_UNWANTED = (
+    "GOFLAGS", "GOOS", "GOARCH", "SOURCE_DATE_EPOCH", "PYTHONDONTWRITEBYTECODE",
+    "REGISTRY_AUTH_FILE",
+)  # fmt: skip
 _UNWANTED_PREFIXES = ("KO_", "KOCACHE", "WHERRY_")
+
+T = TypeVar("T")
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    options = _parser(environ).parse_args(argv)
-    options.cache = options.cache.absolute()
+    asked = options.parse(argv, environ)
     try:
         with ExitStack() as stack:
-            stack.enter_context(_alone(options.cache))
-            return _run(options, environ, stack)
+            stack.enter_context(_alone(asked.cache))
+            return _run(asked, environ, stack)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -43,36 +46,56 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return 130
 
 
-def _run(options: argparse.Namespace, environ: Mapping[str, str], stack: ExitStack) -> int:
-    work = options.cache / "work"
+class _Ground(NamedTuple):
+    """What all rows stand on; `facts` are told with the figures."""
+
+    asked: argparse.Namespace
+    go: str
+    platform: str
+    work: Path
+    env: Mapping[str, str]
+    facts: dict[str, str]
+    stack: ExitStack
+
+    @property
+    def runner(self) -> Runner:
+        return Runner(self.env)
+
+
+def _run(asked: argparse.Namespace, environ: Mapping[str, str], stack: ExitStack) -> int:
+    work = asked.cache / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    go, env = _go(environ, options.cache)
+    go, env = _go(environ, asked.cache, work)
     facts = report.machine_facts()
     facts["go"] = read_output((go, "env", "GOVERSION"), work, env).strip()
-    images: list[ImageSide] = []
-    if "ko" in options.sides:
-        images += _optional("ko", lambda: _ko(go, options.cache, env, facts, stack))
-    if "wherry" in options.sides:
-        images += _optional("wherry", lambda: _wherry(work, env, facts))
-    wanted = [name for name in options.only if not (options.skip_cold and name == COLD)]
-    bench = Bench(GoBuild(go, work), images, env, work, options.rounds, options.cold_rounds)
-    rows: list[Row] = []
-    titles: dict[str, str] = {}
-    for name in options.projects:
+    platform = "/".join(read_output((go, "env", "GOOS", "GOARCH"), work, env).split())
+    ground = _Ground(asked, go, platform, work, env, facts, stack)
+    wherry = _optional("wherry", partial(_wherry, ground)) if "wherry" in asked.sides else None
+    titles = {
+        DOCKER_REGISTRY: "an image of 500 MB, Debian's docker-registry",
+        MEMORY_REGISTRY: "an image of 500 MB, go-containerregistry's registry, which keeps "
+        "everything in memory",
+    }
+    rows = _transfers(ground, wherry)  # first: Runner.usage tells no less than this process has
+    measured = [*_builds(ground, wherry), *_pushes(ground, wherry)]
+    for name in asked.projects if measured else ():
         project = (
-            projects.movies(REPOSITORY, work) if name == "movies" else projects.caddy(go, work, env)
+            projects.movies(options.REPOSITORY, work)
+            if name == "movies"
+            else projects.caddy(go, work, env)
         )
         titles[name] = project.title
-        rows += bench.measure(project, wanted)
+        rows += [row for measure_rows in measured for row in measure_rows(project)]
     print(report.table(facts, rows, titles))
-    path = options.results / (facts["date"].replace(":", "") + ".json")
+    path = asked.results / (facts["date"].replace(":", "") + ".json")
     report.write_json(path, facts, rows)
     print(f"\nevery sample: {path}", file=sys.stderr)
-    return 1 if options.strict and not _all_reached(rows) else 0
+    shutil.rmtree(work / "large", ignore_errors=True)
+    return 1 if asked.strict and not _all_reached(rows) else 0
 
 
-def _go(environ: Mapping[str, str], cache: Path) -> tuple[str, dict[str, str]]:
+def _go(environ: Mapping[str, str], cache: Path, work: Path) -> tuple[str, dict[str, str]]:
     """The go command itself, and an environment in which all sides find it first.
 
     The `go` on PATH may be a script that starts the real one, which would cost bare `go build`.
@@ -82,36 +105,122 @@ def _go(environ: Mapping[str, str], cache: Path) -> tuple[str, dict[str, str]]:
         for key, value in environ.items()
         if key not in _UNWANTED and not key.startswith(_UNWANTED_PREFIXES)
     }
-    env |= {"CGO_ENABLED": "0", "GOCACHE": str(cache / "gocache")}
+    # Nobody's credentials, and no helper programs, are asked for registries on loopback.
+    env |= {
+        "CGO_ENABLED": "0",
+        "GOCACHE": str(cache / "gocache"),
+        "DOCKER_CONFIG": str(work / "docker-config"),
+    }
     directory = Path(read_output(("go", "env", "GOROOT"), cache, env).strip()) / "bin"
     env["PATH"] = f"{directory}{os.pathsep}{env['PATH']}"
     return str(directory / "go"), env
 
 
-def _ko(
-    go: str, cache: Path, env: Mapping[str, str], facts: dict[str, str], stack: ExitStack
-) -> Ko:
-    installed = peers.install(go, cache / "bin", env)
-    facts["ko"] = installed.ko_version
-    work = cache / "work"
-    platform = "/".join(read_output((go, "env", "GOOS", "GOARCH"), work, env).split())
-    registry = peers.registry(installed.crane, platform, work, env)
-    return Ko(installed.ko, stack.enter_context(registry), work)
+# --- the rows of each kind ----------------------------------------------------------------------
+
+_Measure = Callable[[projects.Project], list[Row]]
 
 
-def _wherry(work: Path, env: Mapping[str, str], facts: dict[str, str]) -> Wherry:
+def _builds(ground: _Ground, wherry: Wherry | None) -> Iterator[_Measure]:
+    wanted = [name for name in ground.asked.only if name in measure.ROWS]
+    if not wanted:
+        return
+    images: list[ImageSide] = []
+    if "ko" in ground.asked.sides:
+        ko = _optional("ko", partial(_ko, ground))
+        images += [ko] if ko else []
+    images += [wherry] if wherry else []
+    rounds, cold_rounds = ground.asked.rounds, ground.asked.cold_rounds
+    go = GoBuild(ground.go, ground.work)
+    bench = Bench(go, images, ground.runner, ground.work, rounds, cold_rounds)
+    yield partial(bench.measure, wanted=wanted)
+
+
+def _pushes(ground: _Ground, wherry: Wherry | None) -> Iterator[_Measure]:
+    wanted = [name for name in ground.asked.only if name in pushes.ROWS]
+    if not wanted or wherry is None:
+        return
+    work, env = ground.work, ground.env
+
+    def start() -> str:
+        crane = _crane(ground).program
+        host = ground.stack.enter_context(servers.docker_registry(work, env))
+        pushes.push_base(crane, host, ground.platform, ground.runner, work)
+        return host
+
+    host = _optional("the rows of builds with a registry", start)
+    if host is not None:
+        measured = pushes.Pushes(wherry, ground.runner, host, ground.asked.rounds)
+        yield partial(measured.measure, wanted=wanted)
+
+
+def _transfers(ground: _Ground, wherry: Wherry | None) -> list[Row]:
+    wanted = [name for name in ground.asked.only if name in transfers.ROWS]
+    sides = ground.asked.sides
+    if not wanted:
+        return []
+    work, env = ground.work, ground.env
+    docker = partial(servers.docker_registry, work, env)
+    crane = _optional("the rows of transfers", partial(_crane, ground))
+    if crane is None:
+        return []
+    carriers: list[transfers.Carrier] = []
+    skopeo = _optional("skopeo", partial(peers.skopeo, work, env)) if "skopeo" in sides else None
+    if skopeo is not None:
+        ground.facts["skopeo"] = skopeo.version
+        carriers.append(transfers.Skopeo(skopeo.program, work))
+    if "crane" in sides:
+        carriers.append(transfers.Crane(crane.program, work))
+    if wherry is not None:
+        carriers.append(transfers.WherryCarrier(wherry.program, work))
+    moving = transfers.Transfers(
+        carriers, ground.runner, work, ground.platform, ground.asked.rounds
+    )
+    starters = {
+        DOCKER_REGISTRY: docker,
+        MEMORY_REGISTRY: partial(servers.memory_registry, crane.program, work, env),
+    }
+    image = moving.prepare(transfers.Crane(crane.program, work), starters[MEMORY_REGISTRY])
+    rows: list[Row] = []
+    for name, start in starters.items():
+        found = _optional(name, partial(moving.measure, name, start, image, wanted))
+        rows += found or []
+    return rows
+
+
+# --- the sides ----------------------------------------------------------------------------------
+
+
+def _ko(ground: _Ground) -> Ko:
+    directory = ground.asked.cache / "bin"
+    ko = peers.install("ko", ground.go, directory, ground.env)
+    ground.facts["ko"] = ko.version
+    registry = peers.base_registry(
+        _crane(ground).program, ground.platform, ground.work, ground.env
+    )
+    return Ko(ko.program, ground.stack.enter_context(registry), ground.work)
+
+
+def _crane(ground: _Ground) -> peers.Peer:
+    crane = peers.install("crane", ground.go, ground.asked.cache / "bin", ground.env)
+    ground.facts["crane"] = crane.version
+    return crane
+
+
+def _wherry(ground: _Ground) -> Wherry:
     script = Path(sys.executable).with_name("wherry")
     program = (str(script),) if script.exists() else (sys.executable, "-m", "wherry")
-    facts["wherry"] = read_output((*program, "--version"), work, env).split()[-1]
-    return Wherry(program, work)
+    version = read_output((*program, "--version"), ground.work, ground.env)
+    ground.facts["wherry"] = version.split()[-1]
+    return Wherry(program, ground.work)
 
 
-def _optional(name: str, make: Callable[[], ImageSide]) -> list[ImageSide]:
+def _optional(name: str, make: Callable[[], T]) -> T | None:
     try:
-        return [make()]
+        return make()
     except BenchError as error:
         print(f"bench: goes on without {name}: {error}", file=sys.stderr)
-        return []
+        return None
 
 
 def _all_reached(rows: Sequence[Row]) -> bool:
@@ -129,47 +238,6 @@ def _alone(cache: Path) -> Iterator[None]:
         except BlockingIOError:
             raise BenchError(f"another benchmark runs in {cache}") from None
         yield
-
-
-def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures wherry.")
-    home = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    parser.add_argument("--rounds", type=_positive, default=5, help="default: 5")
-    parser.add_argument("--cold-rounds", type=_positive, default=3, help="default: 3")
-    parser.add_argument("--skip-cold", action="store_true", help=f"all rows but '{COLD}'")
-    parser.add_argument(
-        "--only", type=_some_of(ROWS), default=ROWS, help="rows, with commas: " + ", ".join(ROWS)
-    )
-    parser.add_argument(
-        "--projects", type=_some_of(PROJECTS), default=PROJECTS, help=", ".join(PROJECTS)
-    )
-    parser.add_argument(
-        "--sides", type=_some_of(SIDES), default=SIDES, help="beside go build: " + ", ".join(SIDES)
-    )
-    parser.add_argument("--cache", type=Path, default=home / "wherry-bench", metavar="DIR")
-    parser.add_argument(
-        "--results", type=Path, default=REPOSITORY / "bench" / "results", metavar="DIR"
-    )
-    parser.add_argument("--strict", action="store_true", help="exit 1 where a target is missed")
-    return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("1 at least")
-    return number
-
-
-def _some_of(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
-    def parse(text: str) -> tuple[str, ...]:
-        chosen = {word.strip().replace("-", " ") for word in text.split(",")}
-        unknown = chosen - set(known)
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(known)}")
-        return tuple(name for name in known if name in chosen)
-
-    return parse
 
 
 if __name__ == "__main__":

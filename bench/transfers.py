@@ -128,15 +128,15 @@ class Transfers:
     platform: str
     rounds: int
 
-    def prepare(self, start: Starter) -> LargeImage:
+    def prepare(self, crane: Crane, start: Starter) -> LargeImage:
         """Makes the image and gives it to all tools."""
         image = write_image(self.work / "large", LAYERS, self.platform)
-        crane = next(one for one in self.carriers if isinstance(one, Crane))
         crane.own(image, "")
         with start() as host:
-            self.runner.seconds(crane.push(f"{host}/large:1"))
+            reference = f"{host}/large:1"
+            self.runner.seconds(crane.push(reference))
             for carrier in self.carriers:
-                command = carrier.own(image, f"{host}/large:1")
+                command = carrier.own(image, reference)
                 if command is not None:
                     self.runner.seconds(command)
         return image

@@ -61,10 +61,13 @@ is_root_on_debian() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
 apt_line() { printf 'apt-get install --no-install-recommends %s' "$*"; }
 
+# The tests start registries of their own: none is to begin with the machine.
 # shellcheck disable=SC2086  # lists of package names
 apt_install() {
     apt-get -q update &&
         DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
+            -o DPkg::Options::=--path-exclude=/etc/init.d/docker-registry \
+            -o DPkg::Options::=--path-exclude=/lib/systemd/system/docker-registry.service \
             --no-install-recommends --no-remove install $1
 }
 
