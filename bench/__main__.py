@@ -195,9 +195,7 @@ def _ko(ground: _Ground) -> Ko:
     directory = ground.asked.cache / "bin"
     ko = peers.install("ko", ground.go, directory, ground.env)
     ground.facts["ko"] = ko.version
-    registry = peers.base_registry(
-        _crane(ground).program, ground.platform, ground.work, ground.env
-    )
+    registry = peers.base_registry(_crane(ground).program, ground.platform, ground.work, ground.env)
     return Ko(ko.program, ground.stack.enter_context(registry), ground.work)
 
 

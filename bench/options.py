@@ -32,9 +32,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     home = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser.add_argument("--rounds", type=_positive, default=5, help="default: 5")
     parser.add_argument("--cold-rounds", type=_positive, default=3, help="default: 3")
-    parser.add_argument(
-        "--skip-cold", action="store_true", help=f"all rows but '{measure.COLD}'"
-    )
+    parser.add_argument("--skip-cold", action="store_true", help=f"all rows but '{measure.COLD}'")
     parser.add_argument(
         "--only",
         type=_some_of(ROWS, _GROUPS),

@@ -58,9 +58,7 @@ class Runner:
         os.sync()
         return self._watch(command, _usage, {})
 
-    def _watch(
-        self, command: Command, measure: Callable[[_Start], T], env: Mapping[str, str]
-    ) -> T:
+    def _watch(self, command: Command, measure: Callable[[_Start], T], env: Mapping[str, str]) -> T:
         """Runs a command to its end under `measure`; what it says is shown only if it fails."""
         started: list[subprocess.Popen[bytes]] = []
         with tempfile.TemporaryFile() as output:

