@@ -32,7 +32,7 @@ class Peer(NamedTuple):
 
 
 def install(name: str, go: str, directory: Path, env: Mapping[str, str]) -> Peer:
-    """Installs ko or crane in `directory` unless it is there: the newest, by the Go module proxy."""
+    """Installs ko or crane in `directory` unless it is there, from the Go module proxy."""
     directory.mkdir(parents=True, exist_ok=True)
     program = directory / name
     if not program.exists():

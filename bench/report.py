@@ -52,8 +52,9 @@ def table(facts: Mapping[str, str], rows: Sequence[Row], titles: Mapping[str, st
 
 
 def _headings(rows: Sequence[Row]) -> tuple[str, ...]:
-    is_built = any(GO_BUILD in row.samples for row in rows)
-    compared = "x go build" if is_built else "x best peer"
+    compared = "x best peer" if any(reference(row) for row in rows) else ""
+    if any(GO_BUILD in row.samples for row in rows):
+        compared = "x go build"
     return ("row", "side", "median", "min..max", compared, "target", "reached")
 
 

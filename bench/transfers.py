@@ -144,7 +144,7 @@ class Transfers:
     def measure(
         self, registry: str, start: Starter, image: LargeImage, wanted: Sequence[str]
     ) -> list[Row]:
-        """The wanted rows, with registries as `start` gives them; `registry` is the table's name."""
+        """The wanted rows, with registries as `start` gives them; the table says `registry`."""
         rows: list[Row] = []
         if {PUSH, PUSH_MEMORY} & set(wanted):
             found = self._rounds(f"{registry}: push", lambda one: self._pushed(one, start, image))

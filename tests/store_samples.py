@@ -4,6 +4,7 @@
 import hashlib
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 from wherry.oci.digest import Digest, parse_digest
@@ -32,6 +33,11 @@ def put_image(store: Store, seed: str, layer_size: int = 5000) -> Image:
     store.blobs.put(image.config_bytes)
     store.blobs.put(image.manifest_bytes)
     return image
+
+
+def stored(image: Image) -> Descriptor:
+    """The image's descriptor as the store gives it: an index's words about it are not kept."""
+    return replace(image.descriptor, platform=None)
 
 
 def blobs_of(image: Image) -> tuple[Digest, ...]:

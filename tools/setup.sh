@@ -122,6 +122,8 @@ make_venv() {
     if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
         stop "$PYTHON is older than Python 3.11" "name a newer one: make PYTHON=python3.12 …"
     fi
+    # A Python of this very environment would be removed before it is started.
+    PYTHON=$("$PYTHON" -c 'import sys; print(getattr(sys, "_base_executable", "") or sys.executable)')
     local key
     key=$(venv_key)
     if [ -x "$VENV/bin/python" ] && [ "$(cat "$VENV/key" 2>/dev/null)" = "$key" ]; then return; fi

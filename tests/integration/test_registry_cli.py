@@ -94,7 +94,7 @@ def test_pull_as_json_and_quietly(registry: FaultRegistry, run: Callable[..., Fi
     assert done.stderr == ""
     results = json.loads(done.stdout)
     assert [item["digest"] for item in results] == [first.digest, second.digest]
-    assert set(results[0]) == {"reference", "digest", "size", "downloaded", "seconds"}
+    assert set(results[0]) == {"reference", "digest", "named", "size", "downloaded", "seconds"}
     assert results[0]["downloaded"] == len(first.blobs[1])
     again = json.loads(run("pull", "--json", *names).stdout)
     assert [item["downloaded"] for item in again] == [0, 0]

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wherry.api.request import PushResult
 from wherry.cli.progress import Summary, make_sink, render_summary
 from wherry.cli.progress.jsonlines import NAMES, JsonLines
 from wherry.cli.progress.live import LiveView
@@ -20,7 +21,7 @@ from wherry.cli.progress.output import printable
 from wherry.cli.progress.plain import PROGRESS_SECONDS, PlainLines
 from wherry.cli.progress.quiet import Quiet
 from wherry.cli.progress.select import use_color
-from wherry.cli.progress.summary import Pushed, render_pushes
+from wherry.cli.progress.summary import render_pushes
 from wherry.cli.progress.units import (
     format_progress,
     format_seconds,
@@ -280,8 +281,8 @@ def test_summary_says_name_digest_size_of_which_binary_and_time():
 def test_summary_of_a_base_that_was_not_fetched_says_that_its_size_is_compressed():
     digest = "sha256:" + "0" * 64
     pushed = (
-        Pushed("localhost:5000/app:1", 3_100_000, 1, 2, False),
-        Pushed("localhost:5000/app:2", 0, 0, 0, True),
+        PushResult("localhost:5000/app:1", "", 3_100_000, 1, 2, False),
+        PushResult("localhost:5000/app:2", "", 0, 0, 0, True),
     )
     lazy = Summary(
         "app:1", digest, 95_200_000, "app", 6_400_000, 1.2, True, compressed=True, pushed=pushed
@@ -297,10 +298,10 @@ def test_summary_of_a_base_that_was_not_fetched_says_that_its_size_is_compressed
 def test_a_push_tells_what_it_took():
     digest = "sha256:" + "0" * 64
     pushes = (
-        Pushed(f"localhost:5000/a:1@{digest}", 0, 0, 3, False),
-        Pushed(f"localhost:5000/a:2@{digest}", 0, 0, 3, False),
-        Pushed(f"localhost:5000/b:1@{digest}", 0, 0, 3, False),
-        Pushed(f"c:1@{digest}", 5000, 0, 0, False),
+        PushResult(f"localhost:5000/a:1@{digest}", "", 0, 0, 3, False),
+        PushResult(f"localhost:5000/a:2@{digest}", "", 0, 0, 3, False),
+        PushResult(f"localhost:5000/b:1@{digest}", "", 0, 0, 3, False),
+        PushResult(f"c:1@{digest}", "", 5000, 0, 0, False),
     )
     assert render_pushes(pushes) == [
         "pushed to localhost:5000/a:1, localhost:5000/a:2 (0 B sent, 3 blobs there already)",

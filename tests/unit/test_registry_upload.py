@@ -118,9 +118,36 @@ def test_a_mount_sends_no_bytes(server, repository) -> None:
 def test_a_mount_is_tried_from_three_at_most_and_never_from_nonsense(server, repository) -> None:
     server.put_blob("d/d", SMALL)
     names = ("team/app", "../x", "A", "a/a", f"{server.host}/b/b", "a/a", "c/c", "d/d")
+    server.rule("POST", "mount=", status=404)
     assert pushed(repository, SMALL, *names)[0] is Sent.UPLOADED
     froms = [seen.path.partition("&from=")[2] for seen in server.seen("POST")]
-    assert froms == ["a/a", "b/b", "c/c"]
+    assert froms == ["a/a", "b/b", "c/c", ""]
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+def test_a_mount_that_fails_is_an_upload_all_the_same(server, repository, status) -> None:
+    server.rule("POST", "mount=", status=status)
+    assert pushed(repository, SMALL, "gone/repository")[0] is Sent.UPLOADED
+    assert there(server, SMALL)
+
+
+def test_the_upload_that_a_mount_opened_is_the_only_one(server, repository) -> None:
+    assert pushed(repository, SMALL, "a/a", "b/b")[0] is Sent.UPLOADED
+    assert asked(server) == ["POST", "PUT"]
+
+
+def test_an_upload_that_became_another_blob_is_an_error(server, repository) -> None:
+    other = f"sha256:{1:064}"
+    server.rule("PUT", "", headers={"Docker-Content-Digest": other})
+    with pytest.raises(NetworkError, match="something else"):
+        repository.push_blob(Source(SMALL))
+
+
+def test_a_request_that_is_too_large_names_the_proxy(server, repository) -> None:
+    server.rule("PATCH", "", status=413)
+    with pytest.raises(NetworkError, match="413") as caught:
+        repository.push_blob(Source(LARGE))
+    assert "proxy" in caught.value.hint
 
 
 def test_a_refused_mount_is_an_upload_under_way(server, repository) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wherry.errors import SeveralErrors, UsageError, WherryError
 from wherry.settings.reading import parse_settings, parse_user_settings
-from wherry.settings.registry import ClientCertificate, RegistrySettings, effective
+from wherry.settings.registry import ClientCertificate, RegistrySettings, merged
 from wherry.settings.user import load_user_settings, user_settings_path
 
 USER_FILE = "/home/me/.config/wherry/config.toml"
@@ -218,7 +218,7 @@ def test_a_project_wins_over_the_user_and_gets_no_secret_of_the_users():
         '[registry]\ndefault = "b.example"\nca = ["/2.pem", "/3.pem"]\n'
         'insecure = ["theirs.lan", "mine.lan"]\nmirrors = { "docker.io" = [], "c.example" = ["m"] }'
     )
-    assert effective(mine, theirs) == RegistrySettings(
+    assert merged(mine, theirs) == RegistrySettings(
         default="b.example",
         mirrors=(("docker.io", ()), ("a.example", ("m2",)), ("c.example", ("m",))),
         insecure=("mine.lan", "theirs.lan"),
@@ -227,8 +227,8 @@ def test_a_project_wins_over_the_user_and_gets_no_secret_of_the_users():
         concurrency=2,
         insecure_by_user=("mine.lan",),
     )
-    assert effective(mine, RegistrySettings()) == mine
-    assert effective(RegistrySettings(), theirs) == theirs
+    assert merged(mine, RegistrySettings()) == mine
+    assert merged(RegistrySettings(), theirs) == theirs
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import wherry
-from store_samples import blobs_of, faults, put_image
+from store_samples import blobs_of, faults, put_image, stored
 from wherry.errors import MachineError, UsageError
 from wherry.events import Level, Message
 from wherry.oci.digest import sha256
@@ -123,7 +123,7 @@ def test_a_state_that_is_no_database_is_begun_anew(tmp_path):
     assert (tmp_path / "state.db.damaged").read_bytes().startswith(b"this is no database")
     assert (tmp_path / "state.db").stat().st_mode & 0o777 == 0o600
     with open_store(tmp_path, sink=heard.append) as store:
-        assert store.images.resolve("movies") == image.descriptor
+        assert store.images.resolve("movies") == stored(image)
     assert len(heard) == 1
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store_samples import age, blobs_of, faults, put_image
+from store_samples import age, blobs_of, faults, put_image, stored
 from wherry.oci.reference import parse_reference
 from wherry.store.store import open_store
 
@@ -92,7 +92,7 @@ def test_everything_spares_tagged_images_only(store):
     assert (pruned.records, pruned.images, pruned.work) == (1, 1, 1)
     assert all(store.blobs.has(digest) for digest in blobs_of(tagged))
     assert not any(store.blobs.has(digest) for digest in blobs_of(other))
-    assert store.images.resolve("movies") == tagged.descriptor
+    assert store.images.resolve("movies") == stored(tagged)
     assert not os.path.exists(f"{store.path}/work/w")
 
 
@@ -338,7 +338,7 @@ def test_nothing_dangles_whatever_happens(tmp_path_factory, actions):
                 clock.time += name * HOUR
             assert faults(store.path) == []
         assert {row.reference: row.descriptor for row in store.images.list()} == {
-            reference: image.descriptor for reference, image in tags.items()
+            reference: stored(image) for reference, image in tags.items()
         }
         if not tags:
             assert store.prune(everything=True).remaining <= 200_000

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from store_samples import age, blobs_of, put_image
+from store_samples import age, blobs_of, put_image, stored
 from wherry.errors import MachineError, UsageError
 from wherry.oci.digest import Digest, sha256
 from wherry.oci.image import INDEX, Descriptor, Index
@@ -66,7 +66,7 @@ def test_asking_again_writes_nothing(tmp_path):
         assert store.records.get("gobuild", "k") == b"v"
         assert all(store.blobs.has(digest) for digest in blobs_of(image))
         assert store.images.is_tagged(reference, image.digest)
-        assert store.images.get(reference) == image.descriptor
+        assert store.images.get(reference) == stored(image)
         assert store.enforce_limit() is None
     with open_store(tmp_path) as store:
         checked = contents(store)
@@ -116,8 +116,8 @@ def test_tags_move_and_are_listed_newest_first(store):
         "movies:v1", "localhost:5000/m:latest", "movies:latest",
     ]  # fmt: skip
     store.images.tag(parse_reference("movies"), second.descriptor, 30.0)
-    assert store.images.get(parse_reference("movies")) == second.descriptor
-    assert store.images.list()[0].descriptor == second.descriptor
+    assert store.images.get(parse_reference("movies")) == stored(second)
+    assert store.images.list()[0].descriptor == stored(second)
     assert store.images.list()[0].created_at == 30.0
     assert store.images.is_tagged(parse_reference("movies"), second.digest)
     assert not store.images.is_tagged(parse_reference("movies"), first.digest)
@@ -131,8 +131,8 @@ def test_names_that_look_alike_stay_apart(store):
     assert hub.familiar != local.familiar
     store.images.tag(hub, first.descriptor, 1.0)
     store.images.tag(local, second.descriptor, 2.0)
-    assert store.images.get(hub) == first.descriptor
-    assert store.images.get(local) == second.descriptor
+    assert store.images.get(hub) == stored(first)
+    assert store.images.get(local) == stored(second)
 
 
 def test_resolve_takes_what_people_write(store):
@@ -144,7 +144,7 @@ def test_resolve_takes_what_people_write(store):
         f"other@{full}", full, image.digest.hex, image.digest.short, image.digest.hex[:6],
         full[: len("sha256:") + 6],
     ):  # fmt: skip
-        assert store.images.resolve(text) == image.descriptor, text
+        assert store.images.resolve(text) == stored(image), text
     missing = (
         "shop/movies",
         "shop/movies:v2",
@@ -162,7 +162,7 @@ def test_a_name_wins_over_a_short_digest(store):
     first, second = put_image(store, "a"), put_image(store, "b")
     store.images.tag(parse_reference("a:x"), first.descriptor, 1.0)
     store.images.tag(parse_reference(first.digest.short), second.descriptor, 1.0)
-    assert store.images.resolve(first.digest.short) == second.descriptor
+    assert store.images.resolve(first.digest.short) == stored(second)
 
 
 def test_a_short_digest_of_several_images_is_refused(store, monkeypatch):
@@ -182,9 +182,9 @@ def test_untag_forgets_the_image_with_its_last_tag(store):
     one, two = parse_reference("one"), parse_reference("two")
     store.images.tag(one, image.descriptor, 1.0)
     store.images.tag(two, image.descriptor, 1.0)
-    assert store.images.untag(one) == image.descriptor
-    assert store.images.resolve(str(image.digest)) == image.descriptor
-    assert store.images.untag(two) == image.descriptor
+    assert store.images.untag(one) == stored(image)
+    assert store.images.resolve(str(image.digest)) == stored(image)
+    assert store.images.untag(two) == stored(image)
     assert store.images.resolve(str(image.digest)) is None
     with pytest.raises(UsageError, match="no image 'two:latest'"):
         store.images.untag(two)
@@ -200,11 +200,11 @@ def test_an_untagged_image_stays_until_pruned(store):
     first, second = put_image(store, "a"), put_image(store, "b")
     store.images.tag(parse_reference("movies"), first.descriptor, 1.0)
     store.images.tag(parse_reference("movies"), second.descriptor, 1.0)
-    assert store.images.resolve(first.digest.short) == first.descriptor
+    assert store.images.resolve(first.digest.short) == stored(first)
     pruned = store.prune()
     assert pruned.images == 1
     assert store.images.resolve(first.digest.short) is None
-    assert store.images.resolve("movies") == second.descriptor
+    assert store.images.resolve("movies") == stored(second)
 
 
 def test_a_tag_of_a_missing_layer_is_refused(store):

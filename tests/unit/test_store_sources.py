@@ -42,18 +42,19 @@ def test_an_image_whose_layer_has_a_source_can_be_tagged(tmp_path):
         assert found.digest == image.digest
 
 
-def test_the_source_noted_last_comes_first_and_can_be_struck(tmp_path):
+def test_where_an_image_came_from_stays_before_where_it_was_pushed_to(tmp_path):
     now = [1000.0]
+    names = ("z.example.com/origin", "a.example.com/copy", "m.example.com/copy")
     with open_store(tmp_path, clock=lambda: now[0]) as store:
         digest = sha256(b"x")
-        for name in ("one.example.com/a", "two.example.com/b"):
+        for name in names:
             store.sources.add(digest, name)
             now[0] += 1
-        assert store.sources.of(digest) == ("two.example.com/b", "one.example.com/a")
-        store.sources.add(digest, "one.example.com/a")
-        assert len(store.sources.of(digest)) == 2
-        store.sources.forget(digest, "two.example.com/b")
-        assert store.sources.of(digest) == ("one.example.com/a",)
+        assert store.sources.of(digest) == names
+    now[0] += 10_000
+    with open_store(tmp_path, clock=lambda: now[0]) as store:
+        store.sources.add(digest, names[1])
+        assert store.sources.of(digest) == names
 
 
 def test_pruning_keeps_the_sources_of_tagged_images_and_drops_the_others(tmp_path):

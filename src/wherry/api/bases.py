@@ -14,6 +14,7 @@ from wherry.api.registries import Registries
 from wherry.api.resolved import Meaning, meaning_of, remember
 from wherry.api.transfer import transfer
 from wherry.errors import BuildError, UsageError
+from wherry.events import Level, Message, Sink
 from wherry.oci.image import Image, load_image
 from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference
@@ -55,13 +56,16 @@ def find_base(
     finder = _Finder(store, registries, registries.reference(text), platform)
     reference = finder.reference
     pinned = _pinned(reference, policy)
+    _tell_of_lock(reference, policy, registries.around.sink)
     if pinned:
-        return Base(reference, finder.fetched(pinned), None)
+        return Base(reference, finder.fetched(pinned, pinned=True)[0], None)
     meaning = meaning_of(store, reference)
     image = finder.tagged(meaning.tagged) if meaning.tagged and not policy.pull else None
     if image is None:
-        image = finder.fetched("" if policy.pull else meaning.resolved)
-    return Base(reference, image, meaning_of(store, reference))
+        image, resolved = finder.fetched("" if policy.pull else meaning.resolved)
+        # Not asked of the store again: another build may have asked the registry meanwhile.
+        meaning = meaning._replace(resolved=resolved)
+    return Base(reference, image, meaning)
 
 
 def _pinned(reference: Reference, policy: BasePolicy) -> str:
@@ -74,9 +78,21 @@ def _pinned(reference: Reference, policy: BasePolicy) -> str:
         raise BuildError(
             f"{LOCK_NAME} does not hold the base {reference.familiar}",
             why="--locked takes bases from the lock file only",
-            hint="write it down: wherry lock",
+            hint="name it as `base` in wherry.toml and run `wherry lock`, or name it by digest",
         )
     return ""
+
+
+def _tell_of_lock(reference: Reference, policy: BasePolicy, sink: Sink) -> None:
+    """Say where the lock file and the flags do not do what one might think."""
+    if policy.lock is None or reference.digest is not None:
+        return
+    if policy.lock.base(reference) is None:
+        text = f"{LOCK_NAME} does not hold the base {reference.familiar}; `wherry lock` adds it"
+        sink(Message(Level.WARNING, text))
+    elif policy.pull:
+        text = f"--pull does not ask for {reference.familiar}: {LOCK_NAME} holds it"
+        sink(Message(Level.INFO, text))
 
 
 class _Finder:
@@ -99,14 +115,20 @@ class _Finder:
             return None
         return image if self._fits(image) else None
 
-    def fetched(self, digest: str) -> Image:
-        """The registry's image: by digest, or by its tag where that is empty."""
+    def fetched(self, digest: str, *, pinned: bool = False) -> tuple[Image, str]:
+        """The registry's image, by digest or by its tag where that is empty; the root's digest.
+
+        `pinned`: the digest is not what the tag meant, but what the user wrote down.
+        """
         reference, store = self.reference, self._store
         image, pulled = self._pulled(digest or reference.tag)
         note_sources(store, (image.manifest,), self._registries.of(reference).full_name)
-        if not digest:
-            blobs = (pulled.root.digest, image.digest, image.manifest.config.digest)
-            remember(store, reference, pulled.root, blobs)
+        # What is pinned is kept under its digest, so that it need not be asked for again.
+        held = reference._replace(digest=pulled.root.digest) if pinned else reference
+        blobs = (pulled.root.digest, image.digest, image.manifest.config.digest)
+        # Another build may have learned meanwhile that the tag moved: that is not to be undone.
+        if not digest or pinned or meaning_of(store, reference).resolved == digest:
+            remember(store, held, pulled.root, blobs)
         if not self._fits(image):
             found, wanted = image.config.platform, self._platform
             raise UsageError(
@@ -114,7 +136,7 @@ class _Finder:
                 why=f"it is an image for {found}",
                 hint=f"name a base for {wanted}, or build with --platform {found}",
             )
-        return image
+        return image, str(pulled.root.digest)
 
     def _pulled(self, wanted: str) -> tuple[Image, Pulled]:
         from wherry.registry.pull import pull_manifests  # noqa: PLC0415 - only for such bases

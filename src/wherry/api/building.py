@@ -124,7 +124,9 @@ def _record(request: BuildRequest, store: Store, registries: Registries) -> tupl
     if not request.no_cache:
         verdict = ask_records(request, store, around.cancel)
         if verdict.record is not None and request.pull:
-            verdict = _asked_again(verdict, verdict.record.output, registries)
+            # Registries of its own: a build that follows reads all settings after it began.
+            with Registries(around, directory_of(request)[0]) as asking:
+                verdict = _asked_again(verdict, verdict.record.output, asking)
         if verdict.record is not None:
             return verdict.record, ""
         if verdict.records:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Delivering a built image: its outputs, registries, the files about it, its tags in the store.
 
-Tags in the store come last: where an output fails, they still mean what they meant before.
+In this order: a file about the image says that it is where the file says, and where anything fails,
+tags in the store still mean what they meant before.
 
 On the no-change path this costs a look at the tags; exporters and HTTP are imported where an output
 or `--push` asks.
@@ -13,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.api.recorded import Output
-from wherry.api.request import BuildRequest, PushSummary
+from wherry.api.request import BuildRequest, PushResult
 from wherry.errors import UsageError
 from wherry.oci.digest import parse_digest
 from wherry.oci.reference import Reference, parse_reference
@@ -32,7 +33,7 @@ class Delivered(NamedTuple):
 
     references: tuple[Reference, ...]
     outputs: tuple[str, ...] = ()
-    pushed: tuple[PushSummary, ...] = ()
+    pushed: tuple[PushResult, ...] = ()
     fetched: bool = False
 
 
@@ -46,7 +47,7 @@ def deliver(
     """
     references = tuple(parse_reference(name) for name in _names(request, output))
     delivered = Delivered(references)
-    if request.outputs or request.metadata_file or request.iidfile:
+    if request.outputs:
         from wherry.api.exporting import export  # noqa: PLC0415 - only where an output asks
 
         delivered = export(request, output, store, references, registries)
@@ -56,6 +57,10 @@ def deliver(
         pushed = push_output(store, output, targets, registries)
         delivered = delivered._replace(references=targets, pushed=pushed)
         request.trace("pushed")
+    if request.metadata_file or request.iidfile:
+        from wherry.api.exporting import write_facts  # noqa: PLC0415 - only where asked
+
+        write_facts(request, output, store, delivered.references)
     _tag(output, store, references)
     return delivered
 
@@ -91,15 +96,11 @@ def _targets(
 
 def push_output(
     store: Store, output: Output, targets: tuple[Reference, ...], registries: Registries
-) -> tuple[PushSummary, ...]:
+) -> tuple[PushResult, ...]:
     """Push a built image to every target."""
     from wherry.api.pushing import push_stored  # noqa: PLC0415 - HTTP is imported here
 
-    results = push_stored(store, described(output), targets, registries)
-    return tuple(
-        PushSummary(item.reference, item.uploaded, item.mounted, item.existed, item.unchanged)
-        for item in results
-    )
+    return push_stored(store, described(output), targets, registries)
 
 
 def described(output: Output) -> Descriptor:

@@ -18,7 +18,7 @@ from wherry.exporters.metadata import write_iidfile, write_metadata_file
 from wherry.exporters.oci_layout import write_oci_directory
 from wherry.exporters.spec import STDOUT, OutputKind, OutputSpec, parse_output
 from wherry.oci.digest import parse_digest
-from wherry.oci.image import load_image
+from wherry.oci.image import Image, load_image
 from wherry.oci.reference import Reference, parse_reference
 from wherry.process.cancel import CancelToken
 from wherry.store.store import Store
@@ -34,14 +34,11 @@ def export(
     references: tuple[Reference, ...],
     registries: Registries,
 ) -> Delivered:
-    """Write every output, then the files about the image.
+    """Write every output.
 
     Layers of the base that are not here are fetched where an output holds their bytes.
     """
-    image = load_image(
-        store.blobs.read(parse_digest(output.manifest)),
-        store.blobs.read(parse_digest(output.config)),
-    )
+    image = _image(output, store)
     delivered = Delivered(references)
     for text in request.outputs:
         spec = parse_output(text, request.cwd)
@@ -53,11 +50,25 @@ def export(
         _write(request, spec, exported, registries.around.cancel)
         outputs = (*delivered.outputs, spec.dest)
         delivered = Delivered(references, outputs, fetched=delivered.fetched or fetched > 0)
+    return delivered
+
+
+def write_facts(
+    request: BuildRequest, output: Output, store: Store, references: tuple[Reference, ...]
+) -> None:
+    """Write the files about the image, which are for scripts: `references` are where it is now."""
+    image = _image(output, store)
     if request.metadata_file:
         write_metadata_file(image, references, _absolute(request, request.metadata_file))
     if request.iidfile:
         write_iidfile(image.digest, _absolute(request, request.iidfile))
-    return delivered
+
+
+def _image(output: Output, store: Store) -> Image:
+    return load_image(
+        store.blobs.read(parse_digest(output.manifest)),
+        store.blobs.read(parse_digest(output.config)),
+    )
 
 
 def _write(

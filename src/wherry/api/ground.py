@@ -22,6 +22,8 @@ from wherry.graph.ops import ComposedBase, RegistryBase
 from wherry.oci.image import Pairs, RunConfig
 from wherry.store.store import Store
 
+_PLAIN = ComposedBase.SCRATCH
+
 
 class Ground(NamedTuple):
     """A base as the front end wants it.
@@ -90,9 +92,17 @@ def on_ground(image: GoImage, ground: Ground) -> GoImage:
 
 
 def _run_of(found: Base) -> RunConfig:
-    """The image's run configuration; a program runs as root only where that is asked for."""
+    """The image's run configuration; a program runs as root only where that is asked for.
+
+    Where an image sets no PATH its programs are found by the usual one, and have to be found when
+    the binaries' directory comes to it.
+    """
     run = found.image.config.run
-    return run if run.user else replace(run, user=compose.base_user(ComposedBase.STATIC))
+    env = run.env
+    if not any(item.startswith("PATH=") for item in env):
+        usual = (f"{name}={value}" for name, value in compose.base_environment(_PLAIN))
+        env = (*usual, *env)
+    return replace(run, env=env, user=run.user or compose.base_user(_PLAIN))
 
 
 def _watched(found: Base) -> BaseName | None:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
+from typing import BinaryIO
 
 from wherry.api.registries import Registries
 from wherry.api.transfer import transfer
-from wherry.errors import MachineError
+from wherry.errors import MachineError, NetworkError
 from wherry.oci.image import Descriptor, Manifest
 from wherry.oci.media import is_foreign
 from wherry.store.store import Store
@@ -55,10 +57,72 @@ def complete(store: Store, manifests: Iterable[Manifest], registries: Registries
         jobs.append((layer, tuple(registries.named(item) for item in names)))
     around = registries.around
     total = sum(layer.size for layer in missing)
-    settings = registries.settings
     with transfer(around.sink, f"fetch layers of {name}", total) as moving:
         fetch_layers(
-            jobs, store.blobs, around.cancel, workers=settings.concurrency or 4, progress=moving
+            jobs, store.blobs, around.cancel, workers=registries.concurrency, progress=moving
         )
         moving.remark = f"{total / 1e6:.1f} MB"
     return total
+
+
+class LazyLayer(io.RawIOBase):
+    """A lazy layer's bytes from `offset` on, for reading once; to be closed.
+
+    They come from the first of its `repositories` (`registry/name`) that gives any, asked when
+    they are first read. Read from 0 the last bytes come only if all are right. Reading raises
+    `NetworkError` that names layer and repositories, `Cancelled`.
+    """
+
+    def __init__(
+        self,
+        layer: Descriptor,
+        repositories: Iterable[str],
+        registries: Registries,
+        offset: int,
+    ) -> None:
+        self._layer = layer
+        self._left = list(repositories)
+        self._registries = registries
+        self._offset = offset
+        self._file: BinaryIO | None = None
+        self._begun = False
+        self._failures: list[tuple[str, NetworkError]] = []
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes, empty at the end."""
+        while True:
+            try:
+                data = self._opened().read(size)
+            except NetworkError as error:
+                self._pass_over(error)
+            else:
+                self._begun = self._begun or bool(data)
+                return data
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        super().close()
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            repository = self._registries.named(self._left[0])
+            self._file = repository.open_blob(self._layer, self._offset)
+        return self._file
+
+    def _pass_over(self, error: NetworkError) -> None:
+        """Go on with the next repository, unless the reader has bytes of this one."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._failures.append((self._left.pop(0), error))
+        if self._begun or not self._left:
+            from wherry.registry.pull import not_had  # noqa: PLC0415 - HTTP is imported here
+
+            raise not_had(self._layer, self._failures) from error

@@ -6,15 +6,20 @@ Each function opens the store that it is given and closes it again.
 
 from __future__ import annotations
 
-import json
 import time
 from typing import NamedTuple
 
+from wherry.api.content import stored_image
+from wherry.api.lazy import missing_layers
 from wherry.errors import MachineError, SeveralErrors, UsageError, WherryError
-from wherry.oci.digest import Digest, parse_digest
-from wherry.oci.image import Descriptor, parse_descriptor
+from wherry.oci.digest import Digest
+from wherry.oci.image import Descriptor, parse_config, parse_manifest
+from wherry.oci.media import is_index
 from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference, parse_reference
+from wherry.registry.choose import is_attestation
+from wherry.registry.documents import is_image_config
+from wherry.registry.model import RawManifest
 from wherry.store.prune import Pruned
 from wherry.store.store import Store, open_store
 from wherry.store.usage import Usage
@@ -34,9 +39,10 @@ __all__ = [
 class ImageSummary(NamedTuple):
     """One line of `wherry images`.
 
-    `size` is what a registry would hold: layers, config and manifest, for all platforms. It is
-    None for an image whose manifest is missing or damaged. `created_at`: seconds since 1970.
-    `missing` is the size of the layers that are not in this store but in a registry.
+    `size` is what a registry would hold: layers, configs and manifests, for all platforms, each
+    once. It is None for an image whose manifest is missing or damaged. `created_at`: seconds since
+    1970. `missing` is the size of the layers that are not in this store but in a registry; foreign
+    layers, which registries need not have, are none of them.
     """
 
     name: str
@@ -157,22 +163,21 @@ def _summary(
 
 
 def _weighed(store: Store, descriptor: Descriptor) -> _Weight:
-    """Platforms and size from a manifest, or the sum over those of an index."""
-    try:
-        value = json.loads(store.blobs.read(descriptor.digest))
-        if "manifests" in value:
-            parts = [_weighed(store, parse_descriptor(child)) for child in value["manifests"]]
-            platforms = tuple(name for part in parts for name in part.platforms)
-            size = descriptor.size + sum(part.size for part in parts)
-            return _Weight(platforms, size, sum(part.missing for part in parts))
-        named = [parse_descriptor(item) for item in (value["config"], *value["layers"])]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{descriptor.digest} is no manifest", why=str(error)) from error
-    platform = descriptor.platform or _platform(store, parse_digest(value["config"]["digest"]))
-    missing = sum(item.size for item in named if not store.blobs.has(item.digest, item.size))
-    return _Weight((str(platform),), descriptor.size + sum(item.size for item in named), missing)
+    """Platforms and size of an image, or of all images of an index: each blob counts once."""
+    image = stored_image(store, descriptor)
+    size = sum(len(raw.data) for raw in (image.root, *image.children))
+    size += sum(blob.size for blob in image.blobs)
+    missing = sum(layer.size for layer in missing_layers(store, image.manifests))
+    named = (_platform(store, raw) for raw in (*image.children, image.root))
+    platforms = dict.fromkeys(str(platform) for platform in named if platform is not None)
+    return _Weight(tuple(platforms), size, missing)
 
 
-def _platform(store: Store, config: Digest) -> Platform:
-    value = json.loads(store.blobs.read(config))
-    return Platform(value["os"], value["architecture"], value.get("variant", ""))
+def _platform(store: Store, raw: RawManifest) -> Platform | None:
+    """What an image is for; None for an index, an attestation and an artifact."""
+    if is_index(raw.descriptor.media_type) or is_attestation(raw.descriptor):
+        return None
+    config = parse_manifest(raw.data).config
+    if not is_image_config(config.media_type):
+        return None
+    return raw.descriptor.platform or parse_config(store.blobs.read(config.digest)).platform

@@ -23,13 +23,19 @@ from wherry.golang.environment import build_environment, overlay
 from wherry.golang.facts import query_go
 from wherry.golang.toolchain import find_go
 from wherry.oci.digest import Digest
-from wherry.oci.image import parse_config, parse_index, parse_manifest
 from wherry.oci.media import is_index
 from wherry.oci.platform import host_platform
 from wherry.oci.reference import Reference
 from wherry.process.cancel import CancelToken
 from wherry.registry.choose import is_attestation
 from wherry.registry.client import Repository
+from wherry.registry.documents import (
+    is_image_config,
+    parse_image,
+    parse_index,
+    parse_manifest,
+    refuse,
+)
 from wherry.registry.model import RawManifest
 from wherry.settings.load import load_settings
 from wherry.settings.lock import LOCK_NAME, LockedBase, LockFile, load_lock, render_lock
@@ -40,8 +46,7 @@ class LockRequest(NamedTuple):
     """What to lock: the module around `source`, seen from `cwd`.
 
     With `update` what is locked already is asked for again: the bases and words in `names` (`go`
-    is the Go version), or everything where it is empty. `base` is a base that the command line
-    names, beside those of the settings file.
+    is the Go version), or everything where it is empty.
     """
 
     source: str
@@ -138,16 +143,19 @@ def _locked(
 
 
 def _platforms(root: RawManifest, repository: Repository) -> tuple[tuple[str, Digest], ...]:
+    name = f"{repository.full_name}@{root.descriptor.digest}"
     if is_index(root.descriptor.media_type):
         return tuple(
             (str(entry.platform), entry.digest)
-            for entry in parse_index(root.data).manifests
+            for entry in parse_index(root, name)
             if entry.platform is not None and not is_attestation(entry)
         )
-    config = parse_manifest(root.data).config
+    config = parse_manifest(root, name).config
+    if not is_image_config(config.media_type):
+        refuse(name, f"it is no image but an artifact of type {config.media_type}")
     with repository.open_blob(config) as stream:
-        data = stream.read(config.size + 1)
-    return ((str(parse_config(data).platform), root.descriptor.digest),)
+        platform = parse_image(root, stream.read(), name).config.platform
+    return ((str(platform), root.descriptor.digest),)
 
 
 def _go_version(

@@ -11,6 +11,8 @@ import calendar
 import os
 import re
 import time
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -24,6 +26,7 @@ from wherry.api.recorded import (
     BuildRecord,
     Output,
     codec,
+    directory_of,
     encode_records,
     kept_records,
     request_key,
@@ -43,9 +46,9 @@ from wherry.golang.clock import file_clock_ns
 from wherry.golang.closure import World, touched_since
 from wherry.golang.flags import STAMP_FULL, split_goflags
 from wherry.golang.mains import MainPackage, Place, locate
-from wherry.graph.ops import ComposedBase
+from wherry.graph.ops import ComposedBase, RegistryBase
 from wherry.oci.digest import parse_digest
-from wherry.oci.image import pairs
+from wherry.oci.image import Descriptor, pairs
 from wherry.process.cancel import CancelToken
 from wherry.settings.lock import LOCK_NAME
 from wherry.settings.user import user_settings_path
@@ -58,6 +61,7 @@ class _Made(NamedTuple):
     """One try: the record, and what was read for it before Go began."""
 
     record: BuildRecord
+    settings_files: _SettingsFiles
     read_before: tuple[str, ...]
     stamp: Stamp
     directory: str
@@ -73,13 +77,17 @@ def make_record(
     """
     changed = ""
     around = registries.around
-    for _ in range(2):
-        began = file_clock_ns()
-        made = _make(request, verdict, store, registries)
-        changed = touched_since(made.read_before, began) or _moved_on(made, request, around.cancel)
-        if not changed:
-            break
-        around.sink(Message(Level.INFO, f"{changed} changed while the build ran"))
+    with ExitStack() as stack:
+        for _ in range(2):
+            began = file_clock_ns()
+            made = _make(request, verdict, store, registries)
+            changed = touched_since(made.read_before, began) or made.settings_files.removed()
+            changed = changed or _moved_on(made, request, around.cancel)
+            if not changed:
+                break
+            around.sink(Message(Level.INFO, f"{changed} changed while the build ran"))
+            # These have read the settings, which may be what changed.
+            registries = stack.enter_context(Registries(around, directory_of(request)[0]))
     if made.record.inputs is NO_INPUTS or changed:
         return made.record._replace(inputs=NO_INPUTS)
     request.trace("record-unwritten")
@@ -99,6 +107,7 @@ def _make(request: BuildRequest, verdict: Verdict, store: Store, registries: Reg
     sink, cancel = registries.around.sink, registries.around.cancel
     place = locate(request.cwd, request.source)
     asked = ask(request, place.directory)
+    settings_files = _settings_files(request, asked)
     _refuse_nameless_push(request, asked, registries)
     if asked.package:
         place = Place(os.path.dirname(asked.settings_path), asked.package)
@@ -116,7 +125,7 @@ def _make(request: BuildRequest, verdict: Verdict, store: Store, registries: Reg
     grounds = Grounds(store, registries, pinned.policy, asked)
     ground = grounds.first()
     image = _go_image(asked, go, place, main, _Facts(stamp, created, ground))
-    world = _world(request, asked, go)
+    world = _world(request, asked, go, settings_files)
     engine = LocalEngine(
         storage=store,
         settings=LayerSettings(
@@ -146,7 +155,7 @@ def _make(request: BuildRequest, verdict: Verdict, store: Store, registries: Reg
         solved = engine.solve(graph, {graph.image.layers[-1].vertex: solved.layers[-1]})
     record = _recorded(request, solved, _Named(asked, main, stamp.words, ground))
     others = (*world.extra_files, *world.extra_absent, *world.extra_tools)
-    return _Made(record, (*others, *_go_files(go)), stamp, place.directory)
+    return _Made(record, settings_files, (*others, *_go_files(go)), stamp, place.directory)
 
 
 def _refuse_nameless_push(request: BuildRequest, asked: Asked, registries: Registries) -> None:
@@ -211,17 +220,31 @@ def _go_image(
     )
 
 
-def _world(request: BuildRequest, asked: Asked, go: GoInForce) -> World:
-    files: list[str] = []
-    absent: list[str] = []
-    (files if asked.settings_exist else absent).append(asked.settings_path)
+class _SettingsFiles(NamedTuple):
+    """Files besides the module's that say what is built, by whether they were there to be read."""
+
+    present: tuple[str, ...]
+    absent: tuple[str, ...]
+
+    def removed(self) -> str:
+        """One that is gone by now, or the empty string: a removal leaves no time behind."""
+        return next((path for path in self.present if not os.path.lexists(path)), "")
+
+
+def _settings_files(request: BuildRequest, asked: Asked) -> _SettingsFiles:
+    """To be called before the lock file and the user's settings are read."""
     # The lock file pins bases and Go; the user's own settings say what a base's name means.
-    lock = os.path.join(os.path.dirname(asked.settings_path), LOCK_NAME)
-    others = [lock]
+    others = [os.path.join(os.path.dirname(asked.settings_path), LOCK_NAME)]
     if not isinstance(asked.base, ComposedBase) or asked.libc_base:
         others.append(user_settings_path(request.env))
-    for path in filter(None, others):
-        (files if os.path.exists(path) else absent).append(path)
+    there = {path: os.path.exists(path) for path in filter(None, others)}
+    there[asked.settings_path] = asked.settings_exist
+    present = tuple(path for path, is_there in there.items() if is_there)
+    return _SettingsFiles(present, tuple(path for path in there if path not in present))
+
+
+def _world(request: BuildRequest, asked: Asked, go: GoInForce, settings: _SettingsFiles) -> World:
+    files, absent = list(settings.present), list(settings.absent)
     # The settings are those of the nearest module: one that begins in between has its own.
     path, root = locate(request.cwd, request.source).directory, os.path.dirname(asked.settings_path)
     while path != root and path != os.path.dirname(path):
@@ -246,7 +269,8 @@ def _world(request: BuildRequest, asked: Asked, go: GoInForce) -> World:
 def _recorded(request: BuildRequest, solved: Solved, named: _Named) -> BuildRecord:
     image = solved.image
     descriptors = (image.descriptor, image.manifest.config, *image.manifest.layers)
-    blobs = tuple((str(item.digest), item.size) for item in descriptors)
+    stands_on_image = isinstance(named.ground.base, RegistryBase)
+    lazy = [layer.descriptor for layer in solved.layers[0].layers] if stands_on_image else []
     go_layer = solved.layers[-1]
     name = named.asked.name or named.main.name
     sizes = [layer.unpacked for layer in solved.layers]
@@ -258,7 +282,8 @@ def _recorded(request: BuildRequest, solved: Solved, named: _Named) -> BuildReco
         manifest=str(image.digest),
         manifest_size=len(image.manifest_bytes),
         config=str(image.manifest.config.digest),
-        blobs=blobs,
+        blobs=_sizes(item for item in descriptors if item not in lazy),
+        lazy=_sizes(lazy),
         size=sum(item.size for item in descriptors),
         unpacked=None if None in sizes else sum(filter(None, sizes)),
         platform=str(image.config.platform),
@@ -271,10 +296,15 @@ def _recorded(request: BuildRequest, solved: Solved, named: _Named) -> BuildReco
     return BuildRecord(inputs or NO_INPUTS, output, named.words, named.main.import_path)
 
 
+def _sizes(blobs: Iterable[Descriptor]) -> tuple[tuple[str, int], ...]:
+    return tuple((str(item.digest), item.size) for item in blobs)
+
+
 def _write(request: BuildRequest, verdict: Verdict, store: Store, record: BuildRecord) -> None:
     """Store the record with those before it; it keeps the blobs of all that are still whole."""
     kept = kept_records(record, verdict.records)
-    digests = {parse_digest(digest) for item in kept for digest, _ in item.output.blobs}
+    blobs = (blob for item in kept for blob in (*item.output.blobs, *item.output.lazy))
+    digests = {parse_digest(digest) for digest, _ in blobs}
     store.records.put(
         "gobuild",
         request_key(request),

@@ -22,11 +22,14 @@ from wherry.store.store import Store, open_store
 class PullResult(NamedTuple):
     """A pulled image: `reference` is `name:tag@digest`; `size` and `downloaded` are in bytes.
 
-    `size` is what a registry holds for it; `downloaded` counts layers that were not here.
+    `digest` is the image in the store, which of an index is the manifest for one platform; `named`
+    is the digest that the name meant in the registry. `size` is what a registry holds for it;
+    `downloaded` counts layers that were not here.
     """
 
     reference: str
     digest: str
+    named: str
     size: int
     downloaded: int
     seconds: float
@@ -58,7 +61,8 @@ def pull_image(
         store.enforce_limit()
     digest = str(image.root.descriptor.digest)
     seconds = time.monotonic() - began
-    return PullResult(f"{named.familiar}@{digest}", digest, size, downloaded, seconds)
+    meant = str(pulled.root.digest)
+    return PullResult(f"{named.familiar}@{digest}", digest, meant, size, downloaded, seconds)
 
 
 def complete_images(names: tuple[str, ...], around: RegistryAround) -> tuple[PullResult, ...]:
@@ -69,14 +73,15 @@ def complete_images(names: tuple[str, ...], around: RegistryAround) -> tuple[Pul
     """
     results = []
     with Registries(around) as registries, open_store(around.store) as store:
-        for name, root in _chosen(store, names):
+        for name, root in _chosen(store, names, registries):
             began = time.monotonic()
             image = stored_image(store, root)
             downloaded = complete(store, image.manifests, registries, name)
             size = root.size + sum(blob.size for blob in image.blobs)
             reference = name if name.startswith("sha256:") else f"{name}@{root.digest}"
             seconds = time.monotonic() - began
-            results.append(PullResult(reference, str(root.digest), size, downloaded, seconds))
+            digest = str(root.digest)
+            results.append(PullResult(reference, digest, digest, size, downloaded, seconds))
         store.enforce_limit()
     return tuple(results)
 
@@ -103,7 +108,7 @@ def _tagged_part(pulled: Pulled, *, all_platforms: bool) -> Descriptor:
 
 
 def _tag(store: Store, named: Reference, root: Descriptor) -> None:
-    # A digest alone gives a name too: the repository's, without a tag of its own choosing.
+    # Pulled by digest alone it has no name, only its digest, until it is tagged or pruned.
     name = named._replace(digest=None)
     if name.tag:
         store.images.tag(name, root, time.time())
@@ -111,11 +116,13 @@ def _tag(store: Store, named: Reference, root: Descriptor) -> None:
         store.images.keep(root)
 
 
-def _chosen(store: Store, names: tuple[str, ...]) -> list[tuple[str, Descriptor]]:
+def _chosen(
+    store: Store, names: tuple[str, ...], registries: Registries
+) -> list[tuple[str, Descriptor]]:
     if names:
         chosen = []
         for name in names:
-            found = store.images.resolve(name)
+            found = registries.known(store, name)
             if found is None:
                 raise store.images.unknown(name)
             chosen.append((name.partition("@")[0], found))

@@ -8,33 +8,20 @@ from the source to the target and never lands on disk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, cast
 
 from wherry.api.content import StoredImage, stored_image
+from wherry.api.lazy import LazyLayer
 from wherry.api.registries import Registries, RegistryAround
+from wherry.api.request import PushResult
 from wherry.api.transfer import Transfer, transfer
-from wherry.errors import MachineError, NetworkError, UsageError
+from wherry.errors import MachineError, UsageError
 from wherry.oci.image import Descriptor
 from wherry.oci.media import is_foreign
 from wherry.oci.reference import Reference, parse_reference
 from wherry.registry.model import BlobSource
 from wherry.registry.push import Content, Pushed, Target, push
 from wherry.store.store import Store, open_store
-
-
-class PushResult(NamedTuple):
-    """One tag of a pushed image.
-
-    `uploaded` is in bytes, `mounted` and `existed` count blobs; `unchanged`: the tag meant this
-    image already, and nothing was sent.
-    """
-
-    reference: str
-    digest: str
-    uploaded: int
-    mounted: int
-    existed: int
-    unchanged: bool
 
 
 def push_image(
@@ -45,7 +32,7 @@ def push_image(
     Raises `UsageError` for an unknown image, `NetworkError` for what a registry refuses.
     """
     with Registries(around) as registries, open_store(around.store) as store:
-        found = store.images.resolve(source)
+        found = registries.known(store, source)
         if found is None:
             raise store.images.unknown(source)
         names = targets or (source,)
@@ -70,9 +57,10 @@ def push_stored(
     targets = _targets(references, registries)
     around = registries.around
     names = ", ".join(reference.familiar for reference in references)
-    workers = registries.settings.concurrency or 4
     with transfer(around.sink, f"push {names}") as moving:
-        pushed = push(content, targets, around.cancel, workers=workers, progress=moving)
+        pushed = push(
+            content, targets, around.cancel, workers=registries.concurrency, progress=moving
+        )
         moving.remark = _remark(pushed, moving)
     for item in pushed:
         if not item.unchanged:
@@ -100,13 +88,11 @@ def _results(
     by_name = {item.target.repository.full_name: item for item in pushed}
     results = []
     for reference in dict.fromkeys(references):
-        item = by_name[f"{reference.registry}/{reference.repository}"]
-        results.append(
-            PushResult(
-                f"{reference.familiar}@{root.digest}", str(root.digest), item.bytes,
-                item.mounted, item.existed, item.unchanged,
-            )
-        )  # fmt: skip
+        name = f"{reference.registry}/{reference.repository}"
+        item = by_name[name]
+        counts = (item.bytes, item.mounted, item.existed)
+        where = f"{reference.familiar}@{root.digest}"
+        results.append(PushResult(where, str(root.digest), *counts, item.unchanged))
     return tuple(results)
 
 
@@ -139,14 +125,11 @@ class _StoredBlob(BlobSource):
             file = self._store.blobs.open(digest)
             file.seek(offset)
             return file
-        error: NetworkError | None = None
-        for name in self.repositories:
-            try:
-                return self._registries.named(name).open_blob(self._descriptor, offset)
-            except NetworkError as failed:
-                error = error or failed
-        if error is not None:
-            raise error
-        raise MachineError(f"the layer {digest} is missing from the store",
-                           why="no registry is known to have it",
-                           hint="build or pull the image again")  # fmt: skip
+        repositories = self.repositories
+        if not repositories:
+            raise MachineError(f"the layer {digest} is missing from the store",
+                               why="no registry is known to have it",
+                               hint="build or pull the image again")  # fmt: skip
+        # A file in all that matters; only typeshed's BinaryIO is no protocol.
+        layer = LazyLayer(self._descriptor, repositories, self._registries, offset)
+        return cast("BinaryIO", layer)

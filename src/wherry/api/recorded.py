@@ -35,7 +35,8 @@ class Output(NamedTuple):
     """The result a record holds: manifest digest and size, config, blobs, facts for the user.
 
     `tags` are those of the settings file; `default_tag` is for a build that has none. `base` is
-    None for a composed base and for one whose digest is pinned.
+    None for a composed base and for one whose digest is pinned. `blobs` are what the build made,
+    which has to be here; `lazy` are the layers of a registry's base, which need not be.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Output(NamedTuple):
     manifest_size: int
     config: str
     blobs: tuple[tuple[str, int], ...]
+    lazy: tuple[tuple[str, int], ...]
     size: int
     unpacked: int | None
     platform: str
@@ -148,10 +150,8 @@ def encode_records(records: list[BuildRecord]) -> bytes:
 
 def _decode(value: Any) -> BuildRecord:  # noqa: ANN401 - JSON of our own making, checked by use
     inputs, output, facts, package = value
-    name, tags, default_tag, base, *hashes, blobs, size, unpacked, platform, binaries, lines = (
-        output
-    )
-    manifest, manifest_size, config = hashes
+    name, tags, default_tag, base, manifest, manifest_size, config, *held = output
+    blobs, lazy, size, unpacked, platform, binaries, lines = held
     return BuildRecord(
         Inputs(*inputs),
         Output(
@@ -163,6 +163,7 @@ def _decode(value: Any) -> BuildRecord:  # noqa: ANN401 - JSON of our own making
             manifest_size,
             config,
             tuple((digest, length) for digest, length in blobs),
+            tuple((digest, length) for digest, length in lazy),
             size,
             unpacked,
             platform,

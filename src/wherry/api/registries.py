@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from wherry._version import __version__
 from wherry.errors import UsageError
-from wherry.events import Sink
+from wherry.events import Sink, discard
 from wherry.oci.reference import DEFAULT_REGISTRY, Reference, parse_reference
 from wherry.process.cancel import CancelToken
 from wherry.transport.model import HostOptions, TransportOptions
 
 if TYPE_CHECKING:
+    from wherry.oci.image import Descriptor
     from wherry.registry.auth import Authorizer
     from wherry.registry.client import Registry, Repository
     from wherry.settings.registry import RegistrySettings
+    from wherry.store.store import Store
     from wherry.transport.http import Transport
 
 _PER_HOST = 4
@@ -46,11 +48,14 @@ class Registries:
     """Repositories by name, under the user's and the project's settings; a context manager.
 
     `directory` is where the project is, the current directory where it is empty; its `wherry.toml`
-    lies at the module's root.
+    lies at the module's root. Without `project` only the user's settings hold.
     """
 
-    def __init__(self, around: RegistryAround, directory: str = "") -> None:
+    def __init__(
+        self, around: RegistryAround, directory: str = "", *, project: bool = True
+    ) -> None:
         self.around = around
+        self._project = project
         self._directory = directory or around.cwd
         self._settings: RegistrySettings | None = None
         self._transport: Transport | None = None
@@ -77,13 +82,30 @@ class Registries:
             from wherry.settings.registry import merged  # noqa: PLC0415 - as above
             from wherry.settings.user import load_user_settings  # noqa: PLC0415 - as above
 
-            project = load_settings(module_root(self._directory) or self._directory).registry
-            self._settings = merged(load_user_settings(self.around.env), project)
+            self._settings = load_user_settings(self.around.env)
+            if self._project:
+                root = module_root(self._directory) or self._directory
+                self._settings = merged(self._settings, load_settings(root).registry)
         return self._settings
 
     def reference(self, text: str) -> Reference:
         """A reference as the user means it for a registry: the default one where none is named."""
         return parse_reference(text, self.settings.default or DEFAULT_REGISTRY)
+
+    def known(self, store: Store, text: str) -> Descriptor | None:
+        """The store's image that a user names: as the name stands, else in the default registry."""
+        found = store.images.resolve(text)
+        if found is not None or not self.settings.default or text.startswith("sha256:"):
+            return found
+        return store.images.resolve(self.reference(text).full)
+
+    @property
+    def concurrency(self) -> int:
+        """How many transfers go on at once: as many as there are connections to one host.
+
+        More would wait for each other: a stream from a registry to another holds one of each.
+        """
+        return self.settings.concurrency or _PER_HOST
 
     def of(self, reference: Reference) -> Repository:
         """The repository that a reference names."""
@@ -142,9 +164,29 @@ class Registries:
             env=around.env,
             ca_files=(*given, *settings.ca),
             hosts=hosts,
-            per_host=settings.concurrency or _PER_HOST,
+            per_host=self.concurrency,
             user_agent=f"wherry/{__version__}",
         )
+
+
+def known_name(text: str, store: str, env: Mapping[str, str], cwd: str) -> str:
+    """How the store at `store` knows the image that a user names.
+
+    That is `text` itself, also where nothing goes by that name, unless only the default registry
+    of the settings makes it the name of an image.
+    """
+    from wherry.store.store import open_store  # noqa: PLC0415 - a build has its store open already
+
+    # A token that nobody cancels: settings are files.
+    registries = Registries(RegistryAround(store, env, cwd, (), discard, CancelToken()))
+    try:
+        with open_store(store) as opened:
+            if opened.images.resolve(text) or not registries.known(opened, text):
+                return text
+    except UsageError:
+        # What asks next says what is wrong with the name.
+        return text
+    return registries.reference(text).full
 
 
 def tag_named(text: str, default: str = DEFAULT_REGISTRY) -> Reference:

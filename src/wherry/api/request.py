@@ -75,14 +75,17 @@ class BinaryResult(NamedTuple):
     dynamic: bool = False
 
 
-class PushSummary(NamedTuple):
-    """One tag that a build pushed: `sent` in bytes, `mounted` and `existed` in blobs.
+class PushResult(NamedTuple):
+    """One tag of a pushed image.
 
-    `unchanged`: the registry had this image under this tag already.
+    `uploaded` is in bytes, `mounted` and `existed` count blobs. All tags of a repository are pushed
+    as one: the numbers are the repository's, the same on each of its tags. `unchanged`: the tags
+    there meant this image already, nothing was sent.
     """
 
     reference: str
-    sent: int
+    digest: str
+    uploaded: int
     mounted: int
     existed: int
     unchanged: bool
@@ -111,4 +114,4 @@ class BuildResult(NamedTuple):
     seconds: float
     warnings: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    pushed: tuple[PushSummary, ...] = ()
+    pushed: tuple[PushResult, ...] = ()

@@ -72,13 +72,13 @@ def _load(store: Store, reference: str) -> Image:
 
 
 def _for_this_machine(store: Store, index: Descriptor, reference: str) -> Descriptor:
-    found = parse_index(store.blobs.read(index.digest)).manifests
-    for item in found:
-        if item.platform == host_platform():
-            return item
-    platforms = ", ".join(str(item.platform) for item in found if item.platform is not None)
-    raise RunError(
-        f"{reference!r} has no image for {host_platform()}",
-        why=f"it has {platforms or 'none at all'}",
-        hint=f"build it with --platform {host_platform()}",
-    )
+    from wherry.registry.choose import choose  # noqa: PLC0415 - only for an index
+
+    def entries(found: Descriptor) -> tuple[Descriptor, ...]:
+        return parse_index(store.blobs.read(found.digest)).manifests
+
+    try:
+        return choose(entries(index), host_platform(), name=reference, open_index=entries)
+    except UsageError as error:
+        hint = f"pull or build it for this machine: --platform {host_platform()}"
+        raise RunError(error.what, why=error.why, hint=hint) from error

@@ -17,7 +17,7 @@ def log_in(registry: str, username: str, password: str, around: RegistryAround) 
     Raises `NetworkError` where the registry refuses them, `MachineError` where they cannot be kept.
     """
     name = registry_named(registry)
-    with Registries(around) as registries:
+    with Registries(around, project=False) as registries:
 
         def check(credential: Credential) -> None:
             insecure = frozenset(registries.settings.insecure_by_user)
@@ -37,10 +37,11 @@ def registry_named(text: str) -> str:
     """A registry's host from what people type: a host, a host with port, or its address."""
     rest = text.strip().removeprefix("https://").removeprefix("http://")
     host = rest.partition("/")[0]
-    if host in ("", DEFAULT_REGISTRY, "index.docker.io", "registry-1.docker.io"):
-        if text.strip():
-            return DEFAULT_REGISTRY
+    # Not Docker Hub: a script's variable was empty, and the password is for another registry.
+    if not host:
         raise UsageError("the registry's name is empty", hint="name it: wherry login HOST")
+    if host in (DEFAULT_REGISTRY, "index.docker.io", "registry-1.docker.io"):
+        return DEFAULT_REGISTRY
     if not is_host(host):
         raise UsageError(f"not a registry: {host!r}",
                          hint="write it as registry.example.com or localhost:5000")  # fmt: skip

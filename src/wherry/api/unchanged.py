@@ -55,8 +55,11 @@ def ask_records(request: BuildRequest, store: Store, cancel: CancelToken) -> Ver
 
 def _missing(output: Output, store: Store) -> str:
     for digest, size in output.blobs:
-        if not store.blobs.known(parse_digest(digest), size):
+        if not store.blobs.has(parse_digest(digest), size):
             return f"the store lost {digest}"
+    for digest, size in output.lazy:
+        if not store.blobs.known(parse_digest(digest), size):
+            return f"the store forgot where {digest} is"
     return ""
 
 

@@ -17,6 +17,7 @@ _EPILOG = """\b
 Examples:
   wherry build                            the main package of this directory
   wherry build ./cmd/api -t shop/api:1.2  one of several
+  wherry build --push -t localhost:5000/api --base debian:12-slim
   wherry build -o type=oci,dest=api.tar   an OCI archive as well
   wherry run $(wherry build .)            build, then start
 """

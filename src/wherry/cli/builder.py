@@ -17,7 +17,7 @@ from wherry.api.request import BuildRequest, BuildResult
 from wherry.cli.flags import BuildFlags
 from wherry.cli.place import working_directory
 from wherry.cli.progress.select import Mode, make_sink, use_color
-from wherry.cli.progress.summary import Pushed, Summary, render_summary
+from wherry.cli.progress.summary import Summary, render_summary
 from wherry.cli.stopping import stopping
 from wherry.errors import UsageError
 
@@ -79,7 +79,7 @@ def _summary(result: BuildResult) -> Summary:
         fresh=not result.reused,
         outputs=result.outputs,
         compressed=result.unpacked is None,
-        pushed=tuple(Pushed(*item) for item in result.pushed),
+        pushed=result.pushed,
     )
 
 

@@ -25,6 +25,7 @@ def command(
 ) -> None:
     """Print what the registry has under REF, to the byte.
 
+    The registry is asked, not the store, and --raw is needed: a summary is not in this release.
     What `wherry inspect --raw REF | sha256sum` says is the image's digest.
     """
     if not raw:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from wherry.api.registries import RegistryAround
 
 __all__ = [
-    "Common", "around", "ca_option", "default_store", "json_option", "parse_size", "quiet_option",
-    "registry_options", "store_option", "tell",
+    "Common", "around", "ca_option", "default_store", "json_option", "known", "parse_size",
+    "quiet_option", "registry_options", "store_option", "tell",
 ]  # fmt: skip
 
 _UNITS: Final = {
@@ -103,6 +103,13 @@ def around(common: Common) -> Iterator[RegistryAround]:
     store = os.path.abspath(common.store) if common.store else default_store(os.environ)
     with stopping() as token, make_sink(common.mode, sys.stderr, os.environ) as sink:
         yield RegistryAround(store, os.environ, cwd, common.ca, sink, token)
+
+
+def known(name: str, store: str) -> str:
+    """An image's name as the store at `store` knows it, by the default registry too."""
+    from wherry.api.registries import known_name  # noqa: PLC0415 - for verbs about one image
+
+    return known_name(name, store, os.environ, working_directory())
 
 
 def tell(*lines: str) -> None:

@@ -37,14 +37,25 @@ def command(
     """Fetch images into the local store.
 
     Every byte is verified, an interrupted download resumes, and what the store has is not fetched
-    again. stdout gets NAME:TAG@sha256:... for each image.
+    again. stdout gets NAME:TAG@sha256:... for each image: the digest of this platform's manifest,
+    or with --all-platforms of the index.
     """
     _check(names, platform, all_platforms=all_platforms, full=full)
-    with around(common) as surroundings:
-        if full:
-            _print(complete_images(names, surroundings), common)
-        else:
-            _pull(names, platform, all_platforms, common, surroundings)
+    results: list[PullResult] = []
+    is_done = False
+    try:
+        with around(common) as surroundings:
+            if full:
+                results.extend(complete_images(names, surroundings))
+            for name in () if full else dict.fromkeys(names):
+                results.append(  # noqa: PERF401 - what was pulled counts though the next one fails
+                    pull_image(name, surroundings, platform=platform, all_platforms=all_platforms)
+                )
+        is_done = True
+    finally:
+        # Once the live view has left the terminal.
+        if results or is_done:
+            _print(results, common)
 
 
 def _check(names: tuple[str, ...], platform: str, *, all_platforms: bool, full: bool) -> None:
@@ -65,25 +76,7 @@ def _check(names: tuple[str, ...], platform: str, *, all_platforms: bool, full: 
             parse_reference(name)
 
 
-def _pull(
-    names: tuple[str, ...],
-    platform: str,
-    all_platforms: bool,
-    common: Common,
-    surroundings: RegistryAround,
-) -> None:
-    results: list[PullResult] = []
-    for name in dict.fromkeys(names):
-        result = pull_image(name, surroundings, platform=platform, all_platforms=all_platforms)
-        results.append(result)
-        if not common.as_json:
-            # Where a later one fails, this one is there all the same.
-            _print((result,), common)
-    if common.as_json:
-        _print(tuple(results), common)
-
-
-def _print(results: tuple[PullResult, ...], common: Common) -> None:
+def _print(results: list[PullResult], common: Common) -> None:
     if common.as_json:
         click.echo(json.dumps([result._asdict() for result in results]))
         return

@@ -7,9 +7,9 @@ import json
 
 import click
 
-from wherry.api.pushing import PushResult, push_image
+from wherry.api.pushing import push_image
 from wherry.cli.options import Common, around, registry_options, tell
-from wherry.cli.progress.summary import Pushed, render_pushes
+from wherry.cli.progress.summary import render_pushes
 from wherry.errors import UsageError
 from wherry.oci.reference import parse_reference
 
@@ -38,19 +38,9 @@ def command(image: str, targets: tuple[str, ...], common: Common) -> None:
     with around(common) as surroundings:
         results = push_image(image, tuple(dict.fromkeys(targets)), surroundings)
     if common.tells:
-        tell(*render_pushes(tuple(_told(result) for result in results)))
+        tell(*render_pushes(results))
     if common.as_json:
         click.echo(json.dumps([result._asdict() for result in results]))
         return
     for result in results:
         click.echo(result.reference)
-
-
-def _told(result: PushResult) -> Pushed:
-    return Pushed(
-        result.reference,
-        result.uploaded,
-        result.mounted,
-        result.existed,
-        result.unchanged,
-    )

@@ -8,7 +8,7 @@ import os
 import click
 
 from wherry.api.library import remove_images
-from wherry.cli.options import default_store, store_option
+from wherry.cli.options import default_store, known, store_option
 
 
 @click.command("rmi", short_help="remove names of images")
@@ -21,5 +21,7 @@ def command(names: tuple[str, ...], force: bool, store: str | None) -> None:
 
     An image whose last name goes is removed; `wherry cache prune` gives its room back.
     """
-    for removed in remove_images(store or default_store(os.environ), names, force=force):
+    directory = store or default_store(os.environ)
+    meant = tuple(known(name, directory) for name in names)
+    for removed in remove_images(directory, meant, force=force):
         click.echo(removed)

@@ -12,7 +12,7 @@ from typing import Final
 import click
 
 from wherry.api.running import fetch_missing, is_lazy, run
-from wherry.cli.options import Common, around, default_store, store_option
+from wherry.cli.options import Common, around, default_store, known, store_option
 from wherry.cli.place import working_directory
 from wherry.sandbox.request import Caller, RunError, RunRequest, parse_port, parse_volume
 
@@ -28,7 +28,8 @@ Examples:
   wherry run -it --entrypoint sh IMAGE    a shell, where the image has one
 
 Exit codes: the program's own (128 + n for signal n); 125 wherry cannot start it, 126 it cannot be
-executed, 127 it is not there, 3 this machine refuses user namespaces.
+executed, 127 it is not there, 3 this machine refuses user namespaces, 4 layers of its base cannot
+be fetched.
 """
 
 
@@ -39,7 +40,8 @@ class _DockerCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            raise RunError(error.format_message(), hint="see: wherry run --help") from error
+            what = error.format_message().rstrip(".")
+            raise RunError(what, hint="see: wherry run --help") from error
 
 
 @click.command("run", cls=_DockerCommand, epilog=_EPILOG,
@@ -98,6 +100,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter a flag, as click calls it
         readonly=readonly,
     )
     directory = store or default_store(os.environ)
+    image = known(image, directory)
     if is_lazy(image, directory):
         # Before the program has the signals: Ctrl-C ends the download.
         with around(Common(store=directory)) as surroundings:

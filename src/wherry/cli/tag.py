@@ -8,7 +8,7 @@ import os
 import click
 
 from wherry.api.library import tag_image
-from wherry.cli.options import default_store, store_option
+from wherry.cli.options import default_store, known, store_option
 
 
 @click.command("tag", short_help="give an image another name")
@@ -17,4 +17,5 @@ from wherry.cli.options import default_store, store_option
 @store_option
 def command(source: str, name: str, store: str | None) -> None:
     """Let DST, a NAME[:TAG], mean the image SRC (a name or a digest)."""
-    click.echo(tag_image(store or default_store(os.environ), source, name))
+    directory = store or default_store(os.environ)
+    click.echo(tag_image(directory, known(source, directory), name))

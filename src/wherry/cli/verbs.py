@@ -24,6 +24,19 @@ _VERBS = {
     "lock": "pin bases and Go version in wherry.lock",
     "cache": "show and prune the local store",
 }
+# What fingers know from docker, crane and skopeo, and what does it here.
+_ELSEWHERE = {
+    "copy": "pull and push do that: wherry pull A; wherry push A B",
+    "digest": "wherry inspect --raw REF | sha256sum",
+    "help": "wherry --help, or wherry VERB --help",
+    "image": "wherry images, wherry rmi, wherry cache prune",
+    "ls": "wherry images",
+    "manifest": "wherry inspect --raw REF",
+    "ps": "wherry keeps nothing running; `wherry images` lists images",
+    "rm": "wherry rmi",
+    "save": "wherry build -o type=oci,dest=FILE",
+    "version": "wherry --version",
+}
 
 
 class _Verbs(click.Group):
@@ -43,7 +56,8 @@ class _Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in _VERBS and not args[0].startswith("-"):
             raise UsageError(f"wherry has no verb {args[0]!r}",
-                             hint=near(args[0], tuple(_VERBS)) or "see: wherry --help")  # fmt: skip
+                             hint=_ELSEWHERE.get(args[0]) or near(args[0], tuple(_VERBS))
+                             or "see: wherry --help")  # fmt: skip
         return super().resolve_command(ctx, args)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -77,11 +91,14 @@ def run_verb(arguments: list[str]) -> int:
         # click's way to say that the reader of stdout went away; what it was told was right.
         return 0
     except click.ClickException as error:
-        raise UsageError(error.format_message().rstrip("."), hint=_usage(error)) from error
+        what = error.format_message().rstrip(".")
+        raise UsageError(what, hint=_usage(error, arguments)) from error
     return outcome if isinstance(outcome, int) else 0
 
 
-def _usage(error: click.ClickException) -> str:
+def _usage(error: click.ClickException, arguments: list[str]) -> str:
     context = getattr(error, "ctx", None)
-    path = context.command_path if isinstance(context, click.Context) else "wherry"
+    # click's parser does not always know in which verb it is.
+    verb = f"wherry {arguments[0]}" if arguments and arguments[0] in _VERBS else "wherry"
+    path = context.command_path if isinstance(context, click.Context) else verb
     return f"see: {path} --help"

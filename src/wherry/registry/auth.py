@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from wherry.transport.http import Response
 
 _REFUSALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+# How servers refuse to give a token for all of several scopes: without the right to read the other
+# repository the registry does not mount, but everything else it does.
+_REFUSED_WHOLE = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
 # A server without the POST flow.
 _NO_SUCH_FLOW = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 
@@ -117,6 +120,7 @@ class Authorizer:
 
     def _let_through(self, response: Response, scope: Scope, proof: _Proof) -> Response:
         if response.status not in _REFUSALS:
+            response.secrets = proof.secrets
             return response
         is_from = _is_from(response, scope)
         answer = read_answer(response, proof.secrets)
@@ -160,7 +164,7 @@ class Authorizer:
         raise NetworkError(
             what,
             why=f"http://{there.name} is not encrypted",
-            hint=f'if you trust the network, add "{there.name}" to `[registry] insecure`',
+            hint=_insecure_hint(there),
         )
 
     def _prove(self, way: Way, scope: Scope, rejected: str) -> _Proof:
@@ -212,6 +216,8 @@ class Authorizer:
         if response.status == HTTPStatus.OK:
             return read_token(response, self._clock())
         answer = read_answer(response, credential.secrets if credential else ())
+        if scope.mounted_from and answer.status in _REFUSED_WHOLE:
+            return self._fetch(service, scope._replace(mounted_from=""), credential, failure)
         if answer.status in refusals:
             raise failure or denied(scope, credential, answer)
         raise Refused(f"cannot {task(scope)}: no token for it", answer)
@@ -224,12 +230,20 @@ class Authorizer:
         raise NetworkError(
             f"the credentials for {scope.registry} are not sent to http://{origin.name}",
             why="it is not encrypted",
-            hint=f'if you trust the network, add "{origin.name}" to `[registry] insecure`',
+            hint=_insecure_hint(origin),
         )
 
     def _is_plain_ok(self, origin: Origin) -> bool:
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         return bool(self._plain_http_ok & {origin.name, f"{host}:{origin.port}"})
+
+
+def _insecure_hint(origin: Origin) -> str:
+    """A project's file may not say who sees passwords, so that it must be the user's."""
+    return (
+        f'if you trust the network, add "{origin.name}" to `[registry] insecure` in your own '
+        "config.toml"
+    )
 
 
 def _is_from(response: Response, scope: Scope) -> bool:

@@ -83,12 +83,7 @@ class AuthFile(NamedTuple):
 def read_auth_file(path: str) -> AuthFile | None:
     """Read a file; None where there is none. Raises `UsageError`."""
     try:
-        # A pipe without a writer must not be waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise broken(path, "it is not a regular file")
-            data = file.read(FILE_LIMIT + 1)
+        data = _content(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -98,6 +93,18 @@ def read_auth_file(path: str) -> AuthFile | None:
             hint="make it a file that you may read, or remove it",
         ) from None
     return AuthFile(path, _parsed(path, data))
+
+
+def _content(path: str) -> bytes:
+    # A pipe without a writer must not be waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise broken(path, "it is not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(FILE_LIMIT + 1)
+    finally:
+        os.close(descriptor)
 
 
 def broken(path: str, why: str) -> UsageError:

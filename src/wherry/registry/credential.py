@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from urllib.parse import quote, quote_plus
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,12 @@ class Credential:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """All that must not be shown, also in the form it is sent in; longest first."""
+        """All that must not be shown, also in the forms it is sent in; longest first."""
         plain = (self.password, self.identity_token, self.registry_token)
-        sent = self.basic() if self.password else ""
-        return tuple(sorted(filter(None, (*plain, sent)), key=len, reverse=True))
+        found = {form(text) for text in filter(None, plain) for form in (str, _quoted, quote_plus)}
+        if self.password or self.identity_token:
+            found.add(self.basic())
+        return tuple(sorted(found, key=len, reverse=True))
 
     def basic(self) -> str:
         """The credentials of HTTP's Basic scheme (RFC 7617), in UTF-8, without the scheme's name.
@@ -40,3 +43,7 @@ class Credential:
         secret = self.password or self.identity_token
         username = self.username or ("<token>" if not self.password else "")
         return base64.b64encode(f"{username}:{secret}".encode("utf-8", "replace")).decode()
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")

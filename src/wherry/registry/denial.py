@@ -14,6 +14,8 @@ class Denied(Refused):
 
 def task(scope: Scope) -> str:
     """What a scope is for, in words: `push to localhost:5000/team/app`."""
+    if not scope.repository:
+        return f"log in to {scope.registry}"
     name = f"{scope.registry}/{scope.repository}"
     if "delete" in scope.actions:
         return f"delete in {name}"

@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import IO, NamedTuple
 
 from wherry.errors import MachineError
@@ -125,6 +127,11 @@ class Helper(NamedTuple):
             except BaseException:
                 kill_group(process)
                 raise
+        if self.cancel.cancelled or problem:
+            # What outlives the helper itself: a child that ignores SIGTERM. The number stays the
+            # group's while one of its processes lives.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
         if self.cancel.cancelled:
             raise Cancelled
         return _Spoken(process.returncode, stdout, stderr, problem)
@@ -137,8 +144,11 @@ class Helper(NamedTuple):
         status = spoken.returncode
         ended = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
         # Helpers tell their errors on stdout; JSON there is a credential, not an error.
-        words = spoken.stderr if b"{" in spoken.stdout else spoken.stderr + b" " + spoken.stdout
-        text = printable(words.decode("utf-8", "replace"), (secret, json.dumps(secret)[1:-1]))
+        is_error = b"{" not in spoken.stdout
+        words = spoken.stderr + b" " + spoken.stdout if is_error else spoken.stderr
+        known = {secret, _secret_in(spoken.stdout)}
+        hidden = tuple({text for one in known for text in (one, json.dumps(one)[1:-1])})
+        text = printable(words.decode("utf-8", "replace"), hidden)
         raise self._failed(verb, f"{ended}: {text}" if text else ended)
 
     def _failed(self, verb: str, why: str) -> MachineError:
@@ -147,6 +157,15 @@ class Helper(NamedTuple):
             why=f"{self.file} names it as the place of credentials; {why}",
             hint=f"run `{self.program} list` to see what it says, or take it out of {self.file}",
         )
+
+
+def _secret_in(stdout: bytes) -> str:
+    """The secret that a helper has told although it failed, so that stderr does not show it."""
+    try:
+        found = json.loads(stdout)["Secret"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def _converse(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from wherry.errors import UsageError
+from wherry.errors import NetworkError, UsageError
 from wherry.process.cancel import CancelToken
 from wherry.registry.auth import Authorizer, Sender
 from wherry.registry.authfile import AuthFile, key_for, read_auth_file
@@ -25,6 +25,7 @@ from wherry.registry.model import Scope
 from wherry.registry.problems import refused
 from wherry.registry.schemes import Schemes
 from wherry.transport.model import Request
+from wherry.transport.origins import parse_origin
 
 if TYPE_CHECKING:
     from wherry.transport.http import Response
@@ -95,7 +96,7 @@ def verify_login(
     """
     authorizer = Authorizer(sender, _Only(credential), plain_http_ok=plain_http_ok)
     request, scope = _version_check(registry)(origin)
-    _expect_registry(registry, authorizer.send(request, scope))
+    _expect_registry(registry, parse_origin(origin).name, authorizer.send(request, scope))
 
 
 def verify_login_by_name(
@@ -109,18 +110,26 @@ def verify_login_by_name(
     authorizer = Authorizer(sender, _Only(credential), plain_http_ok=insecure)
     schemes = Schemes(authorizer, insecure)
     host = Endpoint(registry, "login", schemes).host
-    _expect_registry(registry, schemes.send(host, _version_check(registry)))
+    _expect_registry(registry, host, schemes.send(host, _version_check(registry)))
 
 
 def _version_check(registry: str) -> Callable[[str], tuple[Request, Scope]]:
     return lambda origin: (Request("GET", f"{origin}/v2/"), Scope(origin, registry, "", ()))
 
 
-def _expect_registry(registry: str, response: Response) -> None:
+def _expect_registry(registry: str, host: str, response: Response) -> None:
+    """Raise unless the server itself has answered, and not by a page for people."""
+    what, hint = f"{registry} does not answer as a registry", "check the registry's name and port"
     if response.status != HTTPStatus.OK:
-        raise refused(f"{registry} does not answer as a registry", response,
-                      hint="check the registry's name and port")  # fmt: skip
+        raise refused(what, response, hint=hint)
     response.close()
+    there = parse_origin(response.url)
+    if there != parse_origin(f"{there.scheme}://{host}"):
+        raise NetworkError(f"{registry} sends clients to {there.name}",
+                           why="the login was not tried there: it is for the first one alone",
+                           hint=f"if that is the registry: wherry login {there.name}")  # fmt: skip
+    if response.headers.get("content-type", "").lower().startswith("text/html"):
+        raise NetworkError(what, why="it answers with a page for people", hint=hint)
 
 
 class _Only:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from wherry.errors import NetworkError
 
@@ -26,9 +26,15 @@ _MOST_LETTERS = 300
 _TOO_MANY = "TOOMANYREQUESTS"
 # Greedy up to the last @ before the path: a password may itself hold one.
 _USER_INFO = re.compile(r"(?<=://)[^/?#\s\"'<>]+@")
-_QUERY = re.compile(r"(?<=://)([^?\s\"'<>]{1,300})\?[^\s\"'<>]+")
+_QUERY = re.compile(r"(?<=://)([^?\s\"'<>]+)\?[^\s\"'<>]+")
+_PAIRS = re.compile(r"\?[^\s\"'<>=]*=[^\s\"'<>]*")
 _HEADER = re.compile(r"(?i)\b(bearer|basic)([\s:=]+)[\w.~+/=-]{8,}")
 _JWT = re.compile(r"\beyJ[\w-]{4,}\.[\w.=-]+")
+# Parameters of registries and token servers that anybody may see; others may be signatures.
+_PLAIN_PARAMETERS = frozenset(
+    {"account", "artifactType", "digest", "from", "last", "mount", "n", "scope", "service"}
+)
+_SHORTEST_SIGNATURE = 8
 _LIMIT = re.compile(r"(\d{1,12})(?:;w=(\d{1,12}))?")
 
 
@@ -75,11 +81,15 @@ def refused(what: str, response: Response, *, hint: str = "") -> Refused:
     `what` says in one line what failed: `cannot push a blob to localhost:5000/app`. At most 64 KiB
     of the body are read. Without `hint` the status gives one.
     """
-    return Refused(what, read_answer(response), hint=hint)
+    return Refused(what, read_answer(response, response.secrets), hint=hint)
 
 
 def read_answer(response: Response, secrets: tuple[str, ...] = ()) -> Answered:
-    """Read an error answer and close it; `secrets` are taken out of its words."""
+    """Read an error answer and close it.
+
+    `secrets` and the signatures in its URL are taken out of its words.
+    """
+    secrets = (*secrets, *_signatures(response.url))
     with response:
         data = _beginning(response)
         return Answered(
@@ -95,10 +105,13 @@ def printable(text: str, secrets: tuple[str, ...] = (), most: int = _MOST_LETTER
     for secret in secrets:
         if len(secret) > 2:
             text = text.replace(secret, "xxxxx")
-    # Long enough that no pattern below is cut in two, short enough to search quickly.
-    text = text[: 4 * most]
+    # Short enough to search quickly, and ending with a whole word: half of a secret may not look
+    # like one.
+    if len(text) > 4 * most:
+        text = text[: 4 * most].rsplit(None, 1)[0]
     text = _USER_INFO.sub("xxxxx@", text)
     text = _QUERY.sub(r"\1?xxxxx", text)
+    text = _PAIRS.sub("?xxxxx", text)
     text = _HEADER.sub(r"\1\2xxxxx", text)
     text = _JWT.sub("xxxxx", text)
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
@@ -111,6 +124,18 @@ def host_of(url: str) -> str:
         return urlsplit(url).netloc.rpartition("@")[2] or "the server"
     except ValueError:
         return "the server"
+
+
+def _signatures(url: str) -> tuple[str, ...]:
+    """What in a URL's query may stand for a right, longest first."""
+    found: set[str] = set()
+    for pair in urlsplit(url).query.split("&"):
+        name, equals, value = pair.partition("=")
+        if name not in _PLAIN_PARAMETERS:
+            value = value if equals else name
+            found |= {value, unquote_plus(value)}
+    kept = (text for text in found if len(text) >= _SHORTEST_SIGNATURE)
+    return tuple(sorted(kept, key=len, reverse=True))
 
 
 def _beginning(response: Response) -> bytes:

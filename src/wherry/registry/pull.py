@@ -248,10 +248,11 @@ def _fetch(
             failures.append((repository.full_name, error))
         else:
             return
-    raise _not_had(layer, failures) from (failures[-1][1] if failures else None)
+    raise not_had(layer, failures) from (failures[-1][1] if failures else None)
 
 
-def _not_had(layer: Descriptor, failures: Sequence[tuple[str, NetworkError]]) -> NetworkError:
+def not_had(layer: Descriptor, failures: Sequence[tuple[str, NetworkError]]) -> NetworkError:
+    """The error for a layer that none of its repositories gave: what each of them said."""
     kind = "foreign layer" if is_foreign(layer.media_type) else "layer"
     lines = [f"{name}: {': '.join(filter(None, (error.what, error.why)))}"
              for name, error in failures]  # fmt: skip

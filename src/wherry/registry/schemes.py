@@ -29,7 +29,8 @@ Make = Callable[[str], tuple[Request, Scope]]
 """A request and what it is for, at an origin such as `https://registry.example.com`."""
 
 _READING: Final = ("GET", "HEAD")
-_COMPLAINT = re.compile(rb"\bhttps\b", re.IGNORECASE)
+# Not in an address, such as that of the server's documentation.
+_COMPLAINT = re.compile(rb"\bhttps\b(?!://)", re.IGNORECASE)
 _COMPLAINT_LIMIT = 4096
 # How a TLS server takes leave of someone who speaks HTTP, if it says nothing for people.
 _MUTE: Final = (Failure.RESET, Failure.PROTOCOL)
@@ -111,9 +112,9 @@ class Schemes:
         try:
             response = self._ask("https", host, make, once=True)
         except ConnectionFailed as error:
-            # A server with a certificate speaks TLS, whatever is wrong with it. Any other may have
-            # dropped the plain request for a reason of its own: it is asked again, with patience.
-            if is_tls or "certificate" in error.what:
+            # Whatever is wrong with its TLS, the server speaks it. Any other may have dropped the
+            # plain request for a reason of its own: it is asked again, with patience.
+            if is_tls or error.speaks_tls:
                 raise
             response = self._ask("http", host, make)
             self._known[host] = "http"

@@ -40,7 +40,10 @@ _CHUNK: Final = 64 << 20
 _MOST_MOUNTS: Final = 3
 _BUFFER: Final = 1 << 20
 _TAKEN: Final = (200, 201, 202, 204)
-_DENIED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_TOO_LARGE: Final = (
+    f"let the registry, or the proxy before it, take requests of {_CHUNK >> 20} MiB "
+    "(nginx calls it client_max_body_size)"
+)
 _FORGOTTEN: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
 _OCTETS: Final = ("content-type", "application/octet-stream")
 
@@ -100,11 +103,12 @@ class _Upload:
         for repository in self._candidates():
             query = f"?mount={self._digest}&from={repository}"
             try:
-                if self._begin(query, repository):
-                    return True
+                # Where the registry opens an upload instead, that is the one to go on with.
+                return self._begin(query, repository)
             except Refused as error:
-                # The right to read the other repository is not needed for anything else.
-                if error.status not in _DENIED:
+                # A repository that is gone, or not ours to read, is not needed for anything else.
+                is_busy = error.status == HTTPStatus.TOO_MANY_REQUESTS
+                if is_busy or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                     raise
         return False
 
@@ -196,11 +200,18 @@ class _Upload:
         with self._endpoint.send(call, url) as response:
             if response.status not in _TAKEN:
                 raise self._unexpected(response)
+            said = response.headers.get("docker-content-digest", str(self._digest))
+            is_late = response.status == HTTPStatus.ACCEPTED
+        if said != str(self._digest) or (is_late and not blob_exists(self._endpoint, self._digest)):
+            raise NetworkError(self._what,
+                               why=f"{self._endpoint.name} took its bytes for something else",
+                               hint="the fault is the registry's")  # fmt: skip
 
     def _unexpected(self, response: Response) -> Exception:
         """What an answer that is none of those hoped for means for the upload."""
         wait = parse_retry_after(response.headers.get("retry-after", "")) or 0.0
-        error = refused(self._what, response)
+        is_too_large = response.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        error = refused(self._what, response, hint=_TOO_LARGE if is_too_large else "")
         if "DIGEST_INVALID" in error.codes:
             return self._not_the_blob(error)
         if error.status in _FORGOTTEN or "BLOB_UPLOAD_INVALID" in error.codes:

@@ -138,11 +138,21 @@ def session_of(endpoint: Endpoint, response: Response, known: Session) -> Sessio
     """
     location = response.headers.get("location", "")
     if location or not known.url:
-        known = known._replace(url=endpoint.follow(response.url, location))
+        known = known._replace(url=_followed(endpoint, response.url, location))
     minimum = response.headers.get("oci-chunk-min-length", "")
     if minimum.isascii() and minimum.isdigit():
         known = known._replace(minimum=int(minimum[:18]))
     return known
+
+
+def _followed(endpoint: Endpoint, base: str, location: str) -> str:
+    try:
+        return endpoint.follow(base, location)
+    except ConnectionFailed as error:
+        # Nobody typed this URL: whose it is matters more than what is wrong with it.
+        raise NetworkError(f"{endpoint.name} sends an upload to a URL that cannot be used",
+                           why=error.why, hint="the fault is the registry's, or that of a proxy "
+                           "before it") from None  # fmt: skip
 
 
 def received(response: Response) -> int | None:

@@ -86,6 +86,8 @@ def _mirrors_of(name: str, value: object) -> tuple[str, ...]:
 
 
 def _registry_name(name: str) -> str:
+    if _is_address(name):
+        raise _address_error("name the host alone, for example docker.io")
     registry, path = parse_registry(name)
     if path:
         raise UsageError(f"{name!r} is no registry", hint=f"name the host alone: {registry!r}")

@@ -13,7 +13,7 @@ from wherry.settings import hosts
 from wherry.settings.declaration import Kind, setting
 from wherry.settings.hosts import ClientCertificate
 
-__all__ = ["ClientCertificate", "RegistrySettings", "effective", "merged"]
+__all__ = ["ClientCertificate", "RegistrySettings", "merged"]
 
 DEFAULT = Kind("registry, or registry and path", hosts.parse_default, '"registry.example.com/team"')
 MIRRORS = Kind(
@@ -89,5 +89,3 @@ def merged(user: RegistrySettings, project: RegistrySettings) -> RegistrySetting
         concurrency=user.concurrency if project.concurrency is None else project.concurrency,
     )
 
-
-effective = merged

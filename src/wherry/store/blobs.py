@@ -21,7 +21,6 @@ from wherry.store.errors import machine_error
 from wherry.store.session import Session
 from wherry.store.sources import Sources
 
-
 # 500 MB received, hashed and written take 0.5 s so; with one fsync at the end, 0.7 to 1.4 s.
 _SENT_OUT_BYTES = 8 << 20
 
@@ -215,16 +214,6 @@ class BlobWriter:
             raise machine_error(error, self._session.root) from error
         self._committed = True
         self._session.trace("blob-renamed")
-
-    def commit_verified(self, expected: Digest) -> None:
-        """Make it the blob `expected` if its bytes have that digest, else `MachineError`."""
-        with open(self._path, "rb") as file:
-            found = hashlib.file_digest(file, expected.algorithm).hexdigest()
-        if found != expected.hex:
-            raise MachineError(f"what was received is not the blob {expected}",
-                               why=f"its bytes have the digest {expected.algorithm}:{found}",
-                               hint="try again")  # fmt: skip
-        self.commit(expected, self._size)
 
 
 def _missing(path: str) -> MachineError:

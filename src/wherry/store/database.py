@@ -28,7 +28,8 @@ _BUSY_SECONDS = 60.0
 _SCHEMA_VERSION = 2
 _SOURCES = (
     "CREATE TABLE IF NOT EXISTS sources (digest TEXT NOT NULL, repository TEXT NOT NULL,"
-    " used_at REAL NOT NULL, PRIMARY KEY (digest, repository)) WITHOUT ROWID"
+    " noted_at REAL NOT NULL, used_at REAL NOT NULL, PRIMARY KEY (digest, repository))"
+    " WITHOUT ROWID"
 )
 _SCHEMA = (
     "CREATE TABLE records (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL,"

@@ -139,12 +139,19 @@ class Images:
                           or "`wherry images` lists what is there")  # fmt: skip
 
     def _pinning(self, descriptor: Descriptor) -> Pinning:
-        from wherry.oci.canonical import canonical_json  # noqa: PLC0415 - late, for speed
+        from wherry.oci.canonical import Json, canonical_json  # noqa: PLC0415 - late, for speed
 
         pinned = self._reachable(descriptor.digest)
         stamp = self._session.now()
         self._blobs.keep(pinned, stamp)
-        return Pinning(canonical_json(descriptor.as_json()), pinned, stamp)
+        # Without platform and annotations: those are an index's words, and who names the image
+        # next may have others.
+        value: dict[str, Json] = {
+            "mediaType": descriptor.media_type,
+            "digest": str(descriptor.digest),
+            "size": descriptor.size,
+        }
+        return Pinning(canonical_json(value), pinned, stamp)
 
     def _descriptor(self, digest: str) -> Descriptor | None:
         value = self._records.get(KIND, digest)

@@ -96,6 +96,10 @@ class Pruner:
             plan.freed + leftover_bytes, remaining,
         )  # fmt: skip
 
+    def remove_leftovers(self) -> int:
+        """Remove what dead processes left in tmp/; the number of bytes that it took."""
+        return self._remove_leftovers(dry_run=False)[1]
+
     def _survey(self) -> _Survey:
         rows = self._database.rows(
             "SELECT id, kind, length(value), used_at, kind = ? AND key IN"

@@ -98,6 +98,10 @@ class Session:
         """Whether tmp/`name` belongs to this session."""
         return name == self._staging
 
+    def has_leftovers(self) -> bool:
+        """Whether tmp/ holds staging directories of others, dead or alive."""
+        return any(not self.is_own_staging(name) for name in os.listdir(self.staging_path("")))
+
     def unused_before(self) -> float:
         """The time before whose last use nothing is in use; infinity if nobody else is here.
 

@@ -25,15 +25,17 @@ class Sources:
         if repository in self.of(digest):
             return
         with self._session.gate():
-            self._database.rows(
-                "INSERT OR REPLACE INTO sources VALUES (?, ?, ?)",
-                str(digest), repository, self._session.now(),
-            )  # fmt: skip
+            now = self._session.now()
+            self._database.rows("INSERT OR IGNORE INTO sources VALUES (?, ?, ?, ?)",
+                                str(digest), repository, self._session.clock(), now)  # fmt: skip
 
     def of(self, digest: Digest) -> tuple[str, ...]:
-        """The repositories that hold the blob, the one noted last first."""
+        """The repositories that hold the blob, the one noted first before the others.
+
+        That is where an image came from; the others are where it was pushed to.
+        """
         rows = self._find(digest)
-        if rows and rows[0][1] < self._session.start:
+        if rows and min(used_at for _, used_at in rows) < self._session.start:
             # Asked again behind the gate: between the two, the rows may have been removed.
             with self._session.gate():
                 self.touch(digest, self._session.now())
@@ -43,19 +45,14 @@ class Sources:
     def touch(self, digest: Digest, stamp: float) -> bool:
         """Mark the blob's sources as used, for the holder of the gate; whether there are any."""
         rows = self._find(digest)
-        if rows and rows[0][1] < stamp:
+        if rows and min(used_at for _, used_at in rows) < stamp:
             self._database.rows("UPDATE sources SET used_at = max(used_at, ?) WHERE digest = ?",
                                 stamp, str(digest))  # fmt: skip
         return bool(rows)
 
-    def forget(self, digest: Digest, repository: str) -> None:
-        """Strike a repository that turned out not to hold the blob (any more)."""
-        self._database.rows("DELETE FROM sources WHERE digest = ? AND repository = ?",
-                            str(digest), repository)  # fmt: skip
-
     def _find(self, digest: Digest) -> list[tuple[str, float]]:
         rows = self._database.rows(
             "SELECT repository, used_at FROM sources WHERE digest = ?"
-            " ORDER BY used_at DESC, repository", str(digest),
+            " ORDER BY noted_at, repository", str(digest),
         )  # fmt: skip
         return [(str(name), float(str(used_at))) for name, used_at in rows]

@@ -173,10 +173,17 @@ class Store:
         """Hold the size cap, for the end of a build; None if nothing had to be pruned.
 
         Looks at every file at most once in ten minutes, sooner if what was written since may
-        have broken the cap. A disk that refuses it fails no build.
+        have broken the cap; what a killed process left goes at once, for a pull may leave much. A
+        disk that refuses it fails no build.
         """
         try:
+            if self._session.has_leftovers():
+                from wherry.store.prune import Pruner  # noqa: PLC0415 - late, for speed
+
+                Pruner(self._session, self._database).remove_leftovers()
             return self._enforced()
+        except OSError:
+            return None
         except MachineError:
             return None
 

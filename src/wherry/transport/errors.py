@@ -21,7 +21,9 @@ class Failure(StrEnum):
 
 
 class ConnectionFailed(NetworkError):
-    """No answer came; `failure` says why."""
+    """No answer came; `failure` says why, and `speaks_tls` that it is about the server's TLS."""
+
+    speaks_tls = False
 
     def __init__(self, failure: Failure, what: str, *, why: str = "", hint: str = "") -> None:
         super().__init__(what, why=why, hint=hint)

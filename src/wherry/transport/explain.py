@@ -32,6 +32,9 @@ _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"
                       "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})  # fmt: skip
 # The peer has gone, with or without saying so.
 _CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+# What servers send, as alerts, that do not accept a client's certificate (RFC 8446, 6.2).
+_NO_CLIENT = re.compile(r"ALERT.*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)|CERTIFICATE.*ALERT")
+_OLD = re.compile("UNSUPPORTED_PROTOCOL|PROTOCOL_VERSION|INSUFFICIENT_SECURITY")
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
 _BAD_GATEWAY = frozenset({"408", "429", "500", "502", "503", "504"})
 
@@ -128,19 +131,29 @@ def tls_failure(error: ssl.SSLError, peer: Peer) -> ConnectionFailed:
             hint = "use the name that the certificate has"
         else:
             what = f"the certificate of {peer.title} is not trusted"
-        return ConnectionFailed(Failure.TLS, what, why=why, hint=hint)
+        return _about_tls(what, why, hint)
     reason = error.reason or ""
     why = reason.lower().replace("_", " ")
     if reason in _NOT_TLS:
         what = f"{peer.title} does not speak TLS"
         hint = f'if it serves plain HTTP and you trust that, add "{peer.name}" to '
         hint += "`[registry] insecure`"
-    elif "CERTIFICATE" in reason and "ALERT" in reason:
+        return ConnectionFailed(Failure.TLS, what, why=why, hint=hint)
+    if _NO_CLIENT.search(reason):
         what = f"{peer.title} asks for a client certificate that it accepts"
-        hint = "name certificate and key in `[registry]`"
+        hint = "name certificate and key in `[registry.client-certificates]` of your config.toml"
+    elif _OLD.search(reason):
+        what = f"{peer.title} speaks no TLS that is safe"
+        hint = "the server has to offer TLS 1.2 or later"
     else:
         what = f"TLS with {peer.title} failed"
-    return ConnectionFailed(Failure.TLS, what, why=why, hint=hint)
+    return _about_tls(what, why, hint)
+
+
+def _about_tls(what: str, why: str, hint: str) -> ConnectionFailed:
+    failed = ConnectionFailed(Failure.TLS, what, why=why, hint=hint)
+    failed.speaks_tls = True
+    return failed
 
 
 def _no_name(error: socket.gaierror, peer: Peer) -> Broken:

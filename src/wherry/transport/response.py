@@ -63,7 +63,8 @@ class Exchange(NamedTuple):
 class Response:
     """An answer of any status. To be closed, by whichever thread; reading to the end closes it.
 
-    Attributes: `status`; `headers`; `url`, after redirects, which may hold a signature.
+    Attributes: `status`; `headers`; `url`, after redirects, which may hold a signature; `secrets`,
+    texts that the request carried and that no message about its answer may repeat.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -74,6 +75,7 @@ class Response:
         self.status = exchange.raw.status
         self.headers = Headers(exchange.raw.headers.iteritems())
         self.url = exchange.url
+        self.secrets: tuple[str, ...] = ()
         if self._answer.at_end:
             self._answer.close()
             self._finish(keep=True)

@@ -129,7 +129,8 @@ def _load_client(context: ssl.SSLContext, host: HostOptions) -> None:
     except ssl.SSLError as error:
         raise UsageError(
             f"the client certificate {certificate} cannot be used",
-            why=error.reason or "it is no PEM certificate with its key",
+            why=(error.reason or "").lower().replace("_", " ")
+            or "it is no PEM certificate with its key",
             hint=hint,
         ) from None
     except OSError as error:

@@ -9,24 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from wherry.api.request import PushResult
 from wherry.cli.progress.units import format_seconds, format_size
 
 _BOLD, _DIM, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
-
-
-class Pushed(NamedTuple):
-    """What a push to one tag took.
-
-    `sent` are bytes uploaded; `mounted` and `existed` count blobs that the registry had in another
-    repository and in this one. `unchanged` says that the tag was this image already. All tags of a
-    repository are pushed as one: the numbers are the repository's.
-    """
-
-    reference: str
-    sent: int
-    mounted: int
-    existed: int
-    unchanged: bool
 
 
 class Summary(NamedTuple):
@@ -47,7 +33,7 @@ class Summary(NamedTuple):
     fresh: bool
     outputs: tuple[str, ...] = ()
     compressed: bool = False
-    pushed: tuple[Pushed, ...] = ()
+    pushed: tuple[PushResult, ...] = ()
 
 
 def render_summary(summary: Summary, color: bool) -> str:
@@ -64,7 +50,7 @@ def render_summary(summary: Summary, color: bool) -> str:
     return "\n".join(lines)
 
 
-def render_pushes(pushes: tuple[Pushed, ...]) -> list[str]:
+def render_pushes(pushes: tuple[PushResult, ...]) -> list[str]:
     """`pushed to REF (3.1 MB sent, 2 blobs there already)`, a line for each repository."""
     # Names by repository and what its push took.
     names: dict[tuple[str, str], list[str]] = {}
@@ -74,10 +60,10 @@ def render_pushes(pushes: tuple[Pushed, ...]) -> list[str]:
     return [f"pushed to {', '.join(tags)} ({took})" for (_, took), tags in names.items()]
 
 
-def _took(pushed: Pushed) -> str:
+def _took(pushed: PushResult) -> str:
     if pushed.unchanged:
         return "unchanged"
-    parts = [f"{format_size(pushed.sent)} sent"]
+    parts = [f"{format_size(pushed.uploaded)} sent"]
     if pushed.mounted:
         parts.append(f"{_blobs(pushed.mounted)} mounted")
     if pushed.existed:
