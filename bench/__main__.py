@@ -91,7 +91,6 @@ def _run(asked: argparse.Namespace, environ: Mapping[str, str], stack: ExitStack
     path = asked.results / (facts["date"].replace(":", "") + ".json")
     report.write_json(path, facts, rows)
     print(f"\nevery sample: {path}", file=sys.stderr)
-    shutil.rmtree(work / "large", ignore_errors=True)
     return 1 if asked.strict and not _all_reached(rows) else 0
 
 
@@ -185,6 +184,7 @@ def _transfers(ground: _Ground, wherry: Wherry | None) -> list[Row]:
     for name, start in starters.items():
         found = _optional(name, partial(moving.measure, name, start, image, wanted))
         rows += found or []
+    moving.forget()
     return rows
 
 

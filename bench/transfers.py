@@ -28,6 +28,9 @@ PUSH_MEMORY = "push memory"
 PULL_MEMORY = "pull memory"
 ROWS = (PUSH, PUSH_MEMORY, PULL, PULL_MEMORY)
 
+_LAYOUT = "large"
+_STORE = "wherry-large"
+
 LAYERS = (300_000_000, 100_000_000, 50_000_000, 50_000_000)
 
 Starter = Callable[[], AbstractContextManager[str]]
@@ -99,7 +102,7 @@ class WherryCarrier:
     def __init__(self, program: tuple[str, ...], work: Path) -> None:
         self._program = program
         self._work = work
-        self._store = work / "wherry-large"
+        self._store = work / _STORE
         self._source = ""
 
     def own(self, _image: LargeImage, reference: str) -> Command:
@@ -130,7 +133,7 @@ class Transfers:
 
     def prepare(self, crane: Crane, start: Starter) -> LargeImage:
         """Makes the image and gives it to all tools."""
-        image = write_image(self.work / "large", LAYERS, self.platform)
+        image = write_image(self.work / _LAYOUT, LAYERS, self.platform)
         crane.own(image, "")
         with start() as host:
             reference = f"{host}/large:1"
@@ -158,6 +161,11 @@ class Transfers:
                 )
             rows += _rows(registry, (PULL, PULL_MEMORY), found)
         return [row for row in rows if row.name in wanted]
+
+    def forget(self) -> None:
+        """Removes what is large."""
+        for name in (_LAYOUT, _STORE):
+            shutil.rmtree(self.work / name, ignore_errors=True)
 
     def _rounds(self, title: str, run: Callable[[Carrier], Usage]) -> Mapping[str, list[Usage]]:
         found: dict[str, list[Usage]] = {carrier.name: [] for carrier in self.carriers}

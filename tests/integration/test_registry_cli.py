@@ -285,6 +285,32 @@ def test_the_end_of_the_line_is_no_part_of_a_password(run: Callable[..., Finishe
 # --- certificates -------------------------------------------------------------------------------
 
 
+def test_a_project_s_certificates_are_good_for_what_is_asked_anonymously(
+    authority: Authority,
+    server_certificate: Pair,
+    run: Callable[..., Finished],
+    home: Path,
+    tmp_path: Path,
+) -> None:
+    """Else a cloned repository could have passwords sent to whoever sits on the network."""
+    (tmp_path / "wherry.toml").write_text(f'[registry]\nca = ["{authority.file}"]\n')
+    with FaultRegistry(tls=server_certificate) as open_to_all:
+        digest = open_to_all.put_sample("team/app", "1.0", sample())
+        name = f"{open_to_all.host}/team/app:1.0"
+        assert run("pull", "-q", name).stdout == f"{name}@{digest}\n"
+    with FaultRegistry(tls=server_certificate, basic=("boatman", SECRET)) as registry:
+        registry.put_sample("team/app", "1.0", sample())
+        name = f"{registry.host}/team/app:1.0"
+        words = ("login", "-q", "-u", "boatman", "--password-stdin", registry.host)
+        assert "--ca" in failed(run(*words, stdin=SECRET), 4)
+        assert run(*words, "--ca", authority.file, stdin=SECRET).returncode == 0
+        registry.forget_requests()
+        told = failed(run("pull", name), 4)
+        assert "--ca" in told
+        assert not any(seen.authorized for seen in registry.requests)
+        assert run("pull", "-q", name, "--ca", authority.file).returncode == 0
+
+
 def test_a_private_authority_is_trusted_by_its_file(
     authority: Authority,
     server_certificate: Pair,

@@ -35,6 +35,8 @@ from registry_samples import Sample, image, index, layer
 from store_samples import faults
 from token_realm import TokenRealm
 from wherry.api.lazy import note_sources
+from wherry.api.pulling import pull_image
+from wherry.api.pushing import push_image
 from wherry.api.registries import Registries, RegistryAround
 from wherry.events import discard
 from wherry.oci.digest import parse_digest
@@ -84,6 +86,14 @@ class Place(NamedTuple):
     def around(self) -> RegistryAround:
         return RegistryAround(str(self.store), self.env, str(self.cwd), (), discard, CancelToken())
 
+    def pull(self, name: str) -> str:
+        """Pull in this process, which is quicker; what the command would print."""
+        return pull_image(name, self.around()).reference
+
+    def push(self, name: str, *targets: str) -> None:
+        """Push in this process."""
+        push_image(name, targets, self.around())
+
     def blobs(self) -> set[str]:
         return {f"sha256:{path.name}" for path in self.store.glob("blobs/sha256/*")}
 
@@ -107,8 +117,7 @@ def pulled(place: Place, registry: FaultRegistry, sample: Sample = IMAGE) -> str
     """An image that is whole in the store; its name."""
     name = f"{registry.host}/team/app:1.0"
     registry.put_sample("team/app", "1.0", sample)
-    done = place.run("pull", "-q", name)
-    assert done.returncode == 0, done.stderr
+    place.pull(name)
     registry.forget_requests()
     return name
 
@@ -225,7 +234,7 @@ def test_nothing_wrong_is_pulled(place: Place, registry: FaultRegistry, wrong: s
     had = place.blobs()
     registry.forget_rules()
     registry.forget_requests()
-    assert place.run("pull", "-q", name).returncode == 0
+    assert place.pull(name) == f"{name}@{IMAGE.digest}"
     assert unsound(place.store) == []
     asked = {seen.path.rpartition("/")[2] for seen in registry.seen("GET", ANY_BLOB)}
     assert not asked & had, "what was here already was fetched again"
@@ -264,7 +273,10 @@ def test_a_storm_is_weathered(place: Place, registry: FaultRegistry) -> None:
     done = place.run("pull", f"{registry.host}/team/app:1.0")
     assert done.returncode == 0, done.stderr
     assert "answers 500 (internal server error); trying again in" in done.stderr
-    assert sum(seen.sent for seen in registry.seen("GET", LAYER)) < 3_100_000
+    resumed = [seen.headers["range"] for seen in registry.seen("GET", LAYER)
+               if "range" in seen.headers]  # fmt: skip
+    assert len(resumed) == 2
+    assert resumed[0] == "bytes=1000000-"
     assert unsound(place.store) == []
 
 
@@ -404,7 +416,7 @@ def test_nothing_is_pushed_to_a_registry_that_cannot_be_right(
     assert broken_tags(other) == []
     assert unsound(place.store) == []
     other.forget_rules()
-    assert place.run("push", "-q", name, target).returncode == 0
+    place.push(name, target)
     assert broken_tags(other) == []
 
 
@@ -501,7 +513,7 @@ def test_a_layer_that_is_wrong_at_its_source_goes_nowhere(
     assert BIG not in place.blobs()
     assert unsound(place.store) == []
     registry.forget_rules()
-    assert place.run("push", "-q", name, f"{other.host}/shop/api:1").returncode == 0
+    place.push(name, f"{other.host}/shop/api:1")
     assert broken_tags(other) == []
     assert BIG not in place.blobs()
 
@@ -547,12 +559,10 @@ def test_all_repositories_of_a_lazy_layer_are_told_where_none_has_it(
     with FaultRegistry() as second:
         name = lazy(place, registry, second)
         registry.close()
-        second.rule("GET", LAYER, status=404)
+        second.rule("GET", ANY_BLOB, status=404)
         done = place.run("push", name, f"{other.host}/shop/api:1")
-        gone = re.search(r"error: layer (\S+) ", done.stderr)
-        assert gone is not None, done.stderr
-        if gone[1] == BIG:
-            assert_no_result(done, 4, f"{registry.host}/base", f"{second.host}/base", "no blob")
+        gone = (f"{registry.host}/base/debian: cannot reach", f"{second.host}/base/debian: there")
+        assert_no_result(done, 4, "error: layer sha256:", "cannot be had", *gone)
         assert other.tags("shop/api") == {}
 
 
@@ -600,7 +610,7 @@ def test_a_registry_that_goes_away_in_a_pull(place: Place, registry: FaultRegist
     with FaultRegistry(port=registry.port) as again:
         again.put_sample("team/app", "1.0", IMAGE)
         had = place.blobs()
-        assert place.run("pull", "-q", f"{registry.host}/team/app:1.0").returncode == 0
+        place.pull(f"{registry.host}/team/app:1.0")
         asked = {seen.path.rpartition("/")[2] for seen in again.seen("GET", ANY_BLOB)}
         assert not asked & had
 
@@ -745,8 +755,7 @@ def judge_next_pull(place: Place, registry: FaultRegistry, name: str) -> None:
     had = place.blobs()
     registry.forget_rules()
     registry.forget_requests()
-    again = place.run("pull", "-q", name)
-    assert (again.returncode, again.stdout) == (0, f"{name}@{IMAGE.digest}\n"), again.stderr
+    assert place.pull(name) == f"{name}@{IMAGE.digest}"
     asked = {seen.path.rpartition("/")[2] for seen in registry.seen("GET", ANY_BLOB)}
     assert not asked & had, "what was committed was fetched again"
     with open_store(place.store) as opened:
@@ -760,8 +769,7 @@ def judge_next_push(place: Place, target: FaultRegistry, words: tuple[str, ...])
     had = {name: set(held.blobs) for name, held in target.contents.repositories.items()}
     target.forget_rules()
     target.forget_requests()
-    again = place.run("push", "-q", *words)
-    assert again.returncode == 0, again.stderr
+    place.push(*words)
     assert broken_tags(target) == []
     assert target.tags("shop/a") == {"1": IMAGE.digest}
     assert target.tags("shop/b") == {"1": IMAGE.digest, "2": IMAGE.digest}

@@ -538,7 +538,9 @@ def test_a_tagged_image_keeps_what_it_needs_through_every_prune(project, registr
     registry.put_sample("base/os", "1", base_index("red"))
     here, text = project({"main.go": MAIN}), f"{registry.host}/base/os:1"
     made = here.build(base=text, tags=("lazy",))
-    pull_image(text, around(here), platform=OTHER)
+    registry.put_sample("base/os", "2", base_index("tan"))
+    pulled = f"{registry.host}/base/os:2"
+    pull_image(pulled, around(here), platform=OTHER)
     here.build(base=text, tags=("gone",), labels=(("a", "b"),))
     remove_images(str(here.store), ("gone",))
     for asked in ({}, {"target": 0}, {"everything": True}, {"everything": True}):
@@ -548,10 +550,10 @@ def test_a_tagged_image_keeps_what_it_needs_through_every_prune(project, registr
             store.prune(**asked)  # type: ignore[arg-type]
             store.enforce_limit()
         assert_images_whole(here.store)
-    assert {row.name for row in list_images(str(here.store))} == {"lazy:latest", text}
+    assert {row.name for row in list_images(str(here.store))} == {"lazy:latest", pulled}
     (result,) = complete_images((), around(here))
     assert result.digest == made.digest
-    remove_images(str(here.store), ("lazy", text))
+    remove_images(str(here.store), ("lazy", pulled))
     prune_store(str(here.store), everything=True)
     assert not any((here.store / "blobs" / "sha256").iterdir())
     with closing(sqlite3.connect(here.store / "state.db")) as database:
@@ -715,6 +717,33 @@ def test_others_read_and_run_what_stands_on_a_base(
     assert (tmp_path / "local" / "srv" / "y").read_text() == "y"
 
 
+@pytest.mark.parametrize("shape", ["no layer", "no history", "twice", "empty lines"])
+def test_odd_bases_keep_layers_and_history_in_step(project, registry, shape):
+    one = layer({"a": "b"})
+    sample = image([] if shape == "no layer" else [one, one], platform=HERE)
+    config = json.loads(sample.blobs[0])
+    if shape == "no history":
+        del config["history"]
+    if shape == "empty lines":
+        config["history"].insert(1, {"created_by": "ENV A=b", "empty_layer": True})
+    data = json.dumps(config).encode()
+    document = {**sample.document, "config": {**sample.document["config"],  # type: ignore[dict-item]
+                "digest": digest_of(data), "size": len(data)}}  # fmt: skip
+    made = Sample(sample.media_type, json.dumps(document).encode(), (data, *sample.blobs[1:]))
+    registry.put_sample("base/os", "1", made)
+    here = project({"main.go": MAIN})
+    result = here.build(
+        base=f"{registry.host}/base/os:1", tags=(f"{registry.host}/a:1",), push=True
+    )
+    assert here.build(base=f"{registry.host}/base/os:1").reused
+    written = json.loads(here.blob(result.config_digest))
+    layers = manifest_of(here, result.digest)["layers"]
+    lines = [line for line in written["history"] if not line.get("empty_layer")]
+    assert len(lines) == len(layers) == len(written["rootfs"]["diff_ids"])  # type: ignore[arg-type]
+    assert len(written["history"]) - len(lines) == (shape == "empty lines")
+    assert complete_images((), around(here)) or shape == "no layer"
+
+
 def test_docker_s_own_name_for_zstd_becomes_the_oci_s(project, registry):
     settings = {"docker_media_types": True, "compression": "zstd", "platform": HERE}
     registry.put_image("base/os", "1", [layer({"a": "b"})], **settings)
@@ -860,6 +889,16 @@ def test_a_locked_go_that_is_not_here_is_said(project, registry):
     assert here.build().digest
     assert any("1.21.99 -> " in line for line in lock(here).changed)
     assert here.build(locked=True).digest
+
+
+def test_what_differs_from_the_lock_is_said_every_time(project, registry):
+    here = project({"main.go": MAIN})
+    lock(here)
+    path = here.root / "wherry.lock"
+    path.write_text(path.read_text().replace('certifi = "', 'certifi = "0'))
+    told = [here.build(base="static").warnings for _ in range(2)]
+    assert told[0] == told[1]
+    assert "certifi" in told[0][0]
 
 
 def test_a_broken_lock_is_an_error_with_and_without_locked(project, registry):

@@ -226,6 +226,7 @@ def test_a_project_wins_over_the_user_and_gets_no_secret_of_the_users():
         client_certificates=(("a.example", ClientCertificate("/c.pem")),),
         concurrency=2,
         insecure_by_user=("mine.lan",),
+        ca_by_user=("/1.pem", "/2.pem"),
     )
     assert merged(mine, RegistrySettings()) == mine
     assert merged(RegistrySettings(), theirs) == theirs

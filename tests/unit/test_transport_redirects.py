@@ -166,8 +166,12 @@ def test_target_with_octets_that_are_not_ascii() -> None:
 def test_never_from_https_to_http() -> None:
     start = Request("GET", "https://registry.invalid/a?secret")
     options = TransportOptions({}, hosts={"files.invalid": HostOptions(plain_http=True)})
-    for target in ("http://localhost:5000/", "http://registry.invalid/"):
+    for target in ("http://other.invalid/", "http://registry.invalid/"):
         with pytest.raises(ConnectionFailed, match="not encrypted") as caught:
+            Route(start, options).following(start, 302, target)
+        assert "secret" not in str(caught.value)
+    for target in ("https://localhost:8443/", "https://127.0.0.1/", "//[::1]/"):
+        with pytest.raises(ConnectionFailed, match="this machine itself") as caught:
             Route(start, options).following(start, 302, target)
         assert "secret" not in str(caught.value)
     allowed = Route(start, options).following(start, 302, "http://files.invalid/b")

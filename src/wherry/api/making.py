@@ -115,7 +115,7 @@ def _make(request: BuildRequest, verdict: Verdict, store: Store, registries: Reg
     if asked.stamp != "off":
         stamp = read_stamp(place.directory, request.env, cancel)
         asked = _stamped(asked, stamp, sink)
-    pinned = read_pins(request, asked, sink)
+    pinned = read_pins(request, asked)
     asked = pinned.asked
     go = prepare_go(request, asked, place, sink, cancel)
     known = known_main(verdict, request.env)
@@ -153,7 +153,7 @@ def _make(request: BuildRequest, verdict: Verdict, store: Store, registries: Reg
         graph = lower(on_ground(image, ground))
         # The program is the last layer of either graph, and the same.
         solved = engine.solve(graph, {graph.image.layers[-1].vertex: solved.layers[-1]})
-    record = _recorded(request, solved, _Named(asked, main, stamp.words, ground))
+    record = _recorded(request, solved, _Named(asked, main, stamp.words, ground, pinned.warnings))
     others = (*world.extra_files, *world.extra_absent, *world.extra_tools)
     return _Made(record, settings_files, (*others, *_go_files(go)), stamp, place.directory)
 
@@ -194,6 +194,7 @@ class _Named(NamedTuple):
     main: MainPackage
     words: str
     ground: Ground
+    warnings: tuple[str, ...]
 
 
 def _go_image(
@@ -288,7 +289,7 @@ def _recorded(request: BuildRequest, solved: Solved, named: _Named) -> BuildReco
         unpacked=None if None in sizes else sum(filter(None, sizes)),
         platform=str(image.config.platform),
         binaries=tuple(BinaryResult(*binary) for binary in go_layer.binaries),
-        warnings=go_layer.warnings,
+        warnings=(*named.warnings, *go_layer.warnings),
     )
     # A pattern means other packages as soon as a directory is added anywhere below it.
     pattern = named.asked.package or request.source

@@ -11,19 +11,22 @@ from wherry.api.bases import BasePolicy
 from wherry.api.request import BuildRequest
 from wherry.bases.static import static_data_versions
 from wherry.errors import BuildError
-from wherry.events import Level, Message, Sink
 from wherry.graph.ops import ComposedBase
 from wherry.settings.lock import LOCK_NAME, LockFile, load_lock
 
 
 class Pins(NamedTuple):
-    """What was asked for with the lock file's Go version, and where bases come from."""
+    """What was asked for with the lock file's Go version, and where bases come from.
+
+    `warnings` say what differs from the lock file; they belong to the image, built or unchanged.
+    """
 
     asked: Asked
     policy: BasePolicy
+    warnings: tuple[str, ...] = ()
 
 
-def read_pins(request: BuildRequest, asked: Asked, sink: Sink) -> Pins:
+def read_pins(request: BuildRequest, asked: Asked) -> Pins:
     """Apply the lock file beside `wherry.toml`, if there is one.
 
     What differs from it is a warning, and with `--locked` a `BuildError`.
@@ -39,11 +42,10 @@ def read_pins(request: BuildRequest, asked: Asked, sink: Sink) -> Pins:
     if difference and request.locked:
         raise BuildError(difference, why="--locked allows nothing that is not in the lock file",
                          hint="bring the lock file up to date: wherry lock --update")  # fmt: skip
-    if difference:
-        sink(Message(Level.WARNING, difference))
     if not asked.go_version and lock.go:
         asked = asked._replace(go_version=lock.go)
-    return Pins(asked, BasePolicy(lock, request.locked, request.pull))
+    warnings = (difference,) if difference else ()
+    return Pins(asked, BasePolicy(lock, request.locked, request.pull), warnings)
 
 
 def _difference(asked: Asked, lock: LockFile) -> str:

@@ -160,9 +160,15 @@ class Registries:
                 client_certificate=certificate.cert, client_key=certificate.key
             )
         given = tuple(os.path.join(around.cwd, path) for path in around.ca)
+        for path in given:
+            # Read only where TLS is spoken; a file that is not there is a mistake anyway.
+            if not os.path.isfile(path):
+                raise UsageError(f"--ca: there is no file {path}",
+                                 hint="name a PEM file of certificates")  # fmt: skip
         return TransportOptions(
             env=around.env,
-            ca_files=(*given, *settings.ca),
+            ca_files=(*given, *settings.ca_by_user),
+            project_ca_files=tuple(path for path in settings.ca if path not in settings.ca_by_user),
             hosts=hosts,
             per_host=self.concurrency,
             user_agent=f"wherry/{__version__}",

@@ -145,7 +145,7 @@ def _address(text: str) -> UsageError:
     # A password may stand before the last @: it is not told again.
     hint = "leave the scheme out, and user and password: `wherry login` keeps them"
     return UsageError(
-        f"not an image reference: {text.rpartition('@')[2]!r}", why="it is an address", hint=hint
+        f"not an image reference: {text.rpartition('@')[2].partition('?')[0]!r}", why="it is an address", hint=hint
     )
 
 

@@ -159,11 +159,13 @@ class Authorizer:
             raise NetworkError(what, why=error.why, hint="the fault is the registry's") from None
         # A registry elsewhere has no business with a server on this machine.
         near = there.is_loopback and (here.is_loopback or self._is_plain_ok(here))
-        if there.scheme == "https" or near or there == here or self._is_plain_ok(there):
+        is_sound = there.scheme == "https" and (near or not there.is_loopback)
+        if is_sound or near or there == here or self._is_plain_ok(there):
             return BearerService(realm, challenge.parameter("service"))
         raise NetworkError(
             what,
-            why=f"http://{there.name} is not encrypted",
+            why=f"{there.scheme}://{there.name} is "
+            + ("on this machine, the registry is not" if there.is_loopback else "not encrypted"),
             hint=_insecure_hint(there),
         )
 
@@ -253,4 +255,6 @@ def _is_from(response: Response, scope: Scope) -> bool:
 def _carrying(request: Request, proof: _Proof) -> Request:
     if not proof.header:
         return request
-    return request._replace(headers=(*request.headers, ("Authorization", proof.header)))
+    headers = (*request.headers, ("Authorization", proof.header))
+    # The token of somebody who did not sign in is no secret.
+    return request._replace(headers=headers, confidential=proof.credential is not None)

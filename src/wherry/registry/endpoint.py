@@ -149,6 +149,9 @@ class Endpoint:
         except ValueError:
             url = ""
         there = parse_origin(url)
+        if there.is_loopback and not parse_origin(base).is_loopback:
+            raise NetworkError(f"{self.name} sends an upload to this machine itself",
+                               hint="the fault is the registry's")  # fmt: skip
         if parse_origin(base).scheme == "https" and there.scheme == "http":
             raise NetworkError(f"{self.name} sends an upload from https to http",
                                why=f"it goes to {there.name}, unencrypted",

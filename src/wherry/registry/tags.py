@@ -52,6 +52,8 @@ def not_found(endpoint: Endpoint, wanted: Wanted) -> NetworkError:
                                  f"`wherry login {endpoint.name}`")  # fmt: skip
     if not tags:
         return NetworkError(what, why="it has no tags at all", hint="name it by digest")
+    # A tag may be listed though its manifest is gone.
+    tags = tuple(tag for tag in tags if tag != wanted.text)
     shown = ", ".join(tags[:_SHOWN]) + (", …" if len(tags) > _SHOWN else "")
     return NetworkError(what, hint=near(wanted.text, tags) or f"it has {shown}")
 

@@ -74,7 +74,7 @@ def get_request(service: BearerService, scope: Scope, credential: Credential | N
         query += [("account", credential.username)] if credential.username else []
         headers += (("Authorization", SecretText(f"Basic {credential.basic()}")),)
     url = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))
-    return Request("GET", url, headers)
+    return Request("GET", url, headers, confidential=credential is not None)
 
 
 def post_request(service: BearerService, scope: Scope, credential: Credential) -> Request:
@@ -93,7 +93,7 @@ def post_request(service: BearerService, scope: Scope, credential: Credential) -
         ("Content-Type", "application/x-www-form-urlencoded"),
     )
     body = SecretBytes(urlencode(form).encode())
-    return Request("POST", service.realm, headers, body, follow=False)
+    return Request("POST", service.realm, headers, body, follow=False, confidential=True)
 
 
 def read_token(response: Response, now: float) -> Token:

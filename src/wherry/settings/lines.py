@@ -46,8 +46,11 @@ def line_of(keys: dict[KeyPath, int], path: KeyPath) -> int:
 
 
 def name_of(path: KeyPath) -> str:
-    """The key as people write it, `build.env.A`; numbers of tables are left out."""
-    return ".".join(part for part in path if isinstance(part, str))
+    """The key as people write it, `build.env.A`; numbers of tables are left out.
+
+    Somebody may write `user:password@host` for a host: what stands before the @ is not told again.
+    """
+    return ".".join(part.rpartition("@")[2] for part in path if isinstance(part, str))
 
 
 def _note(found: dict[KeyPath, int], table: KeyPath, key: KeyPath, number: int) -> None:

@@ -49,7 +49,7 @@ def parse_user_settings(text: str, path: str, home: str) -> RegistrySettings:
     unknown = {key: value for key, value in document.tables.items() if key not in _PROJECT_TABLES}
     document.refuse_unknown((), unknown, _USER_TABLES)
     document.finish()
-    return replace(settings, insecure_by_user=settings.insecure)
+    return replace(settings, insecure_by_user=settings.insecure, ca_by_user=settings.ca)
 
 
 def _registry(document: Document) -> RegistrySettings:

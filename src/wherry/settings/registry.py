@@ -36,8 +36,9 @@ CONCURRENCY = Kind("number from 1 to 64", hosts.parse_concurrency, "4")
 class RegistrySettings:
     """What one file says about registries, or two files together; None is not said.
 
-    `insecure_by_user` are those of `insecure` that the user's own file names: only there may
-    credentials go over plain HTTP. `ca` and `client_certificates` are absolute paths.
+    `ca_by_user` and `insecure_by_user` are those of `ca` and `insecure` that the user's own file
+    names: the others are good for what is asked without credentials. `ca` and
+    `client_certificates` are absolute paths.
     """
 
     default: str | None = setting(
@@ -60,7 +61,8 @@ class RegistrySettings:
     ca: tuple[str, ...] = setting(
         FILES,
         "PEM files of certificates to trust besides the system's, relative to this file's "
-        "directory",
+        "directory; passwords go over such a connection only if the user's own `config.toml` or "
+        "`--ca` names the file",
         (),
     )
     client_certificates: tuple[tuple[str, ClientCertificate], ...] = setting(
@@ -72,12 +74,13 @@ class RegistrySettings:
     )
     concurrency: int | None = setting(CONCURRENCY, "Requests to one host at once; the default is 4")
     insecure_by_user: tuple[str, ...] = ()
+    ca_by_user: tuple[str, ...] = ()
 
 
 def merged(user: RegistrySettings, project: RegistrySettings) -> RegistrySettings:
     """What holds for `project`, which wins where both say something.
 
-    Tables are merged, the lists `ca` and `insecure` joined. `insecure_by_user` and
+    Tables are merged, the lists `ca` and `insecure` joined. `insecure_by_user`, `ca_by_user` and
     `client_certificates` are the user's, whatever the project says.
     """
     return replace(

@@ -20,7 +20,8 @@ from wherry.transport.errors import ConnectionFailed, Failure
 from wherry.transport.framing import Malformed
 
 _TRUST_HINT = (
-    "if you trust its certificate authority, name that one's file with --ca FILE or `[registry] ca`"
+    "if you trust its certificate authority, name that one's file with --ca FILE, "
+    "or as `[registry] ca` in your own config.toml"
 )
 _REACH_HINT = "check the name and port, and what lies between: firewall, proxy"
 _AGAIN_HINT = "try again later; if it stays so, ask who runs the server"

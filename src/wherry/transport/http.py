@@ -153,7 +153,7 @@ class Transport:
         origin = parse_origin(request.url)
         check_plain(origin, self._options)
         proxy = proxy_for(origin, self._options.env)
-        manager = self._pools.manager(origin, proxy)
+        manager = self._pools.manager(origin, proxy, confidential=request.confidential)
         sending = Sending(request.body) if request.body is not None else None
         peer = Peer(origin.name)
         release = self._pools.slots(origin).take()

@@ -26,6 +26,8 @@ class Request(NamedTuple):
 
     `url` is absolute. `retry` allows sending it again after a reset, 429 or 5xx; `follow` allows
     redirects. A header whose name is `authorization` never follows a redirect to another origin.
+    `confidential`: it carries the user's credentials, so only certificates that the user trusts
+    are good enough, not those that a project brings.
     """
 
     method: str
@@ -34,6 +36,7 @@ class Request(NamedTuple):
     body: bytes | Body | None = None
     retry: bool = True
     follow: bool = True
+    confidential: bool = False
 
 
 class HostOptions(NamedTuple):
@@ -53,7 +56,8 @@ class TransportOptions(NamedTuple):
     """How all requests of one process are made.
 
     `env` gives proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY in both cases) and
-    SSL_CERT_FILE, SSL_CERT_DIR. `ca_files` are PEM files trusted besides the system's. `hosts` maps
+    SSL_CERT_FILE, SSL_CERT_DIR. `ca_files` are PEM files trusted besides the system's,
+    `project_ca_files` those trusted for requests that are not `confidential`. `hosts` maps
     `host[:port]`. `per_host` is the number of connections to one host at once. Times in seconds;
     `retries` counts repetitions after the first try.
     """
@@ -66,3 +70,4 @@ class TransportOptions(NamedTuple):
     read_timeout: float = 60.0
     retries: int = 5
     user_agent: str = "wherry"
+    project_ca_files: tuple[str, ...] = ()

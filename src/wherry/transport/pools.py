@@ -19,7 +19,7 @@ from wherry.transport.wire import Wiring, pool_classes
 
 _POOLS = 64
 
-_Way = tuple[bool, Proxy | None, HostOptions]
+_Way = tuple[bool, Proxy | None, HostOptions, bool]
 
 
 class Pools:
@@ -42,9 +42,14 @@ class Pools:
                 self._slots[origin] = Slots(self._options.per_host, self._cancel)
             return self._slots[origin]
 
-    def manager(self, origin: Origin, proxy: Proxy | None) -> urllib3.PoolManager:
+    def manager(
+        self, origin: Origin, proxy: Proxy | None, *, confidential: bool
+    ) -> urllib3.PoolManager:
         """What sends requests to `origin`; `UsageError` for certificate files."""
-        way = (origin.scheme == "https", proxy, host_options(origin, self._options))
+        encrypted = origin.scheme == "https"
+        # Without certificates of a project all requests share their connections.
+        strict = confidential or not (encrypted and self._options.project_ca_files)
+        way = (encrypted, proxy, host_options(origin, self._options), strict)
         with self._lock:
             if way not in self._managers:
                 self._managers[way] = self._make(way)
@@ -59,7 +64,7 @@ class Pools:
             pool.close()
 
     def _make(self, way: _Way) -> urllib3.PoolManager:
-        encrypted, proxy, host = way
+        encrypted, proxy, host, strict = way
         settings: dict[str, Any] = {
             "num_pools": _POOLS,
             "maxsize": self._options.per_host * 4,
@@ -69,7 +74,7 @@ class Pools:
         }
         # Reading the certificates takes a while, and a registry on this machine may need none.
         if encrypted:
-            settings["ssl_context"] = self._trust.context(host)
+            settings["ssl_context"] = self._trust.context(host, confidential=strict)
             settings["cert_reqs"] = "CERT_REQUIRED"
         manager = self._make_for(proxy, settings) if proxy else urllib3.PoolManager(**settings)
         classes: dict[str, Any] = pool_classes(self._wiring, self._made.append)

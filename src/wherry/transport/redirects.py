@@ -60,6 +60,13 @@ class Route:
                 hint="the server, or a proxy before it, is set up wrongly",
             )
         there = parse_origin(url, f"{here.name} redirects to a URL that cannot be used")
+        if there.is_loopback and not here.is_loopback:
+            # A server elsewhere has no business with what runs on this machine.
+            raise ConnectionFailed(
+                Failure.PROTOCOL,
+                f"{here.name} redirects to this machine itself",
+                hint="the server, or a proxy before it, is set up wrongly",
+            )
         check_plain(there, self._options)
         allowed = host_options(there, self._options).plain_http
         if here.scheme == "https" and there.scheme == "http" and not allowed:

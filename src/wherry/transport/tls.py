@@ -29,7 +29,7 @@ _BUNDLES = (
 )
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
-_Key = tuple[str, str, tuple[str, ...]]
+_Key = tuple[str, str, tuple[str, ...], tuple[str, ...]]
 
 
 class Trust:
@@ -40,15 +40,19 @@ class Trust:
         self._lock = threading.Lock()
         self._contexts: dict[_Key, ssl.SSLContext] = {}
 
-    def context(self, host: HostOptions) -> ssl.SSLContext:
-        """The context for a host; `UsageError` names a certificate file that cannot be used."""
-        key = (host.client_certificate, host.client_key, host.ca_files)
+    def context(self, host: HostOptions, *, confidential: bool = True) -> ssl.SSLContext:
+        """The context for a host; `UsageError` names a certificate file that cannot be used.
+
+        For a request that is not `confidential` the project's certificates count, too.
+        """
+        more = () if confidential else self._options.project_ca_files
+        key = (host.client_certificate, host.client_key, host.ca_files, more)
         with self._lock:
             if key not in self._contexts:
-                self._contexts[key] = self._make(host)
+                self._contexts[key] = self._make(host, more)
             return self._contexts[key]
 
-    def _make(self, host: HostOptions) -> ssl.SSLContext:
+    def _make(self, host: HostOptions, more: tuple[str, ...]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.hostname_checks_common_name = False
@@ -56,7 +60,7 @@ class Trust:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.post_handshake_auth = True
         _load_system(context, self._options.env)
-        for path in (*self._options.ca_files, *host.ca_files):
+        for path in (*self._options.ca_files, *host.ca_files, *more):
             _load_file(context, path)
         if host.client_certificate:
             _load_client(context, host)
