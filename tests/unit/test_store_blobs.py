@@ -79,17 +79,6 @@ def test_commit_refuses_a_wrong_size(store):
     assert not store.blobs.has(sha256(b"abc"))
 
 
-def test_commit_verified_hashes_itself(store):
-    with store.blobs.writer() as writer:
-        writer.write(b"abc")
-        writer.commit_verified(sha256(b"abc"))
-    assert store.blobs.has(sha256(b"abc"), 3)
-    with pytest.raises(MachineError, match="not the blob"), store.blobs.writer() as writer:
-        writer.write(b"abd")
-        writer.commit_verified(sha256(b"xyz"))
-    assert not store.blobs.has(sha256(b"xyz"))
-
-
 def test_a_damaged_blob_is_found_and_named(store):
     digest = store.blobs.put(b"hello")
     path = Path(store.blobs.path(digest))

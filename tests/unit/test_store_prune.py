@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store_samples import age, blobs_of, faults, put_image, stored
+from wherry.oci.digest import sha256
 from wherry.oci.reference import parse_reference
 from wherry.store.store import open_store
 
@@ -283,7 +284,7 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(store):
         assert pruned.leftovers == 1
         assert pruned.freed >= 5000
         assert not dead.exists()
-        writer.commit_verified(living.blobs.put(b"alive"))
+        writer.commit(living.blobs.put(b"alive"), 5)
     assert os.listdir(f"{store.path}/tmp") == []
 
 
@@ -350,3 +351,18 @@ def test_age_makes_things_old(store):
     before = os.stat(store.blobs.path(digest)).st_mtime
     age(store, 100)
     assert os.stat(store.blobs.path(digest)).st_mtime == before - 100
+
+
+def test_the_end_of_a_build_removes_what_the_dead_left_at_once(tmp_path):
+    """A killed pull may leave gigabytes: they do not wait for the cap."""
+    with open_store(tmp_path) as store:
+        store.enforce_limit()
+        dead = tmp_path / "tmp" / "999-dead"
+        dead.mkdir()
+        (dead / "blob-1").write_bytes(b"x" * 5000)
+        with open_store(tmp_path) as living, living.blobs.writer() as writer:
+            writer.write(b"alive")
+            store.enforce_limit()
+            assert not dead.exists()
+            writer.commit(sha256(b"alive"), 5)
+        assert store.blobs.has(sha256(b"alive"), 5)

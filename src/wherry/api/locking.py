@@ -121,7 +121,9 @@ def _named_again(request: LockRequest, references: tuple[Reference, ...]) -> fro
         if name not in by_word:
             known = tuple(by_word)
             hint = near(name, known) or f"name one of: {', '.join(known)}"
-            raise UsageError(f"nothing in {LOCK_NAME} goes by the name {name.rpartition('@')[2]!r}", hint=hint)
+            # Somebody may write user:password@host.
+            shown = name.rpartition("@")[2]
+            raise UsageError(f"nothing in {LOCK_NAME} goes by the name {shown!r}", hint=hint)
     return frozenset(by_word[name] for name in request.names)
 
 

@@ -8,7 +8,6 @@ import json
 import click
 
 from wherry.api.pulling import PullResult, complete_images, pull_image
-from wherry.api.registries import RegistryAround
 from wherry.cli.options import Common, around, registry_options
 from wherry.errors import UsageError
 from wherry.oci.reference import parse_reference

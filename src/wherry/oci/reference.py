@@ -144,9 +144,8 @@ def _looks_like_host(head: str) -> bool:
 def _address(text: str) -> UsageError:
     # A password may stand before the last @: it is not told again.
     hint = "leave the scheme out, and user and password: `wherry login` keeps them"
-    return UsageError(
-        f"not an image reference: {text.rpartition('@')[2].partition('?')[0]!r}", why="it is an address", hint=hint
-    )
+    shown = text.rpartition("@")[2].partition("?")[0]
+    return UsageError(f"not an image reference: {shown!r}", why="it is an address", hint=hint)
 
 
 def _problem(registry: str, path: str, tag: str, has_tag: bool) -> str:

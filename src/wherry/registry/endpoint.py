@@ -128,7 +128,9 @@ class Endpoint:
                     return Whole(True, response.headers, response.url, response.read(limit))
                 except BodyTooLarge as error:
                     raise NetworkError(what, why=f"{self.name} sends more than {limit} bytes, "
-                                       "the most that it may have") from error  # fmt: skip
+                                       "the most that it may have",
+                                       hint="it is damaged there, or the address is no "
+                                            "registry's") from error  # fmt: skip
                 except (BodyCut, ConnectionFailed):
                     if not left:
                         raise
