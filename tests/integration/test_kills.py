@@ -94,9 +94,7 @@ def test_every_point_of_a_build_is_among_those_that_are_killed(place: Place) -> 
                 found.add(rest.partition('"')[0])
     # Points of prune are killed in the store's own tests, those of a push in the registry's.
     elsewhere = {point for point in found if point.startswith("prune-")} | {"pushed"}
-    assert found - elsewhere | {"store-prepared"} == {
-        point for point, _ in POINTS
-    }
+    assert found - elsewhere | {"store-prepared"} == {point for point, _ in POINTS}
 
 
 @pytest.mark.parametrize(("point", "occurrence"), POINTS)

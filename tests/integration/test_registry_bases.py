@@ -107,9 +107,10 @@ def test_a_base_that_moved_is_seen_with_pull_and_then_without(project, registry)
     moved = put_base(registry, settings={**SETTINGS, "User": "2000"})
     assert here.build(**asked).digest == before.digest
     after = here.build(**asked, pull=True)
-    assert manifest_of(here, after.digest)["annotations"][
-        "org.opencontainers.image.base.digest"
-    ] == moved
+    assert (
+        manifest_of(here, after.digest)["annotations"]["org.opencontainers.image.base.digest"]
+        == moved
+    )
     # What --pull learned holds for everybody who uses the store.
     assert here.build(**asked).digest == after.digest
 

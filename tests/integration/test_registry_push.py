@@ -76,9 +76,7 @@ def test_a_lazy_base_is_mounted_within_its_registry(project, registry):
     assert "1" in registry.tags("shop/api")
 
 
-def test_a_lazy_base_streams_to_another_registry_and_not_through_the_disk(
-    project, registry, other
-):
+def test_a_lazy_base_streams_to_another_registry_and_not_through_the_disk(project, registry, other):
     put_base(registry)
     here = project()
     result = here.build(
@@ -239,7 +237,7 @@ def test_locked_refuses_what_the_file_does_not_hold(project, registry):
         here.build(base=f"{registry.host}/base/other:1", locked=True)
     assert caught.value.exit_code == 1
     path = here.root / "wherry.lock"
-    path.write_text(path.read_text().replace("certifi = \"", "certifi = \"0"))
+    path.write_text(path.read_text().replace('certifi = "', 'certifi = "0'))
     with pytest.raises(BuildError, match="certifi"):
         here.build(base="static", locked=True)
     assert here.build(base="static").digest

@@ -91,4 +91,3 @@ def merged(user: RegistrySettings, project: RegistrySettings) -> RegistrySetting
         ca=tuple(dict.fromkeys((*user.ca, *project.ca))),
         concurrency=user.concurrency if project.concurrency is None else project.concurrency,
     )
-
