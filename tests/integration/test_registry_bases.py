@@ -261,3 +261,23 @@ def test_an_unchanged_build_on_a_registry_base_loads_no_http(project, registry):
         check=False,
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_store_s_own_tag_follows_what_pull_finds(
+    project, registry, wherry: Callable[..., Finished]
+):
+    put_base(registry)
+    here = project()
+    name = f"{registry.host}/base/debian:12"
+    assert wherry("pull", "-q", name).returncode == 0
+    before = here.build(base=name)
+    moved = put_base(registry, settings={**SETTINGS, "User": "2000"})
+    assert here.build(base=name).digest == before.digest
+    after = here.build(base=name, pull=True)
+    assert after.digest != before.digest
+    assert here.build(base=name).digest == after.digest
+    assert f"{name}@{moved}" in wherry("tag", name, "again").stdout.replace("again:latest", name)
+    other = "arm64" if host_platform().architecture != "arm64" else "amd64"
+    put_base(registry, platform=f"linux/{other}")
+    here.build(base=name, pull=True, platform=f"linux/{other}")
+    assert here.build(base=name).digest == after.digest, "another platform's image took the tag"

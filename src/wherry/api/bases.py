@@ -7,6 +7,7 @@ remembers, else from the registry; with `pull` the registry is asked even where 
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.api.lazy import note_sources
@@ -60,11 +61,16 @@ def find_base(
     if pinned:
         return Base(reference, finder.fetched(pinned, pinned=True)[0], None)
     meaning = meaning_of(store, reference)
-    image = finder.tagged(meaning.tagged) if meaning.tagged and not policy.pull else None
-    if image is None:
-        image, resolved = finder.fetched("" if policy.pull else meaning.resolved)
-        # Not asked of the store again: another build may have asked the registry meanwhile.
-        meaning = meaning._replace(resolved=resolved)
+    own = finder.tagged(meaning.tagged) if meaning.tagged else None
+    if own is not None and not policy.pull:
+        return Base(reference, own, meaning)
+    image, resolved = finder.fetched("" if policy.pull else meaning.resolved)
+    # Not asked of the store again: another build may have asked the registry meanwhile.
+    meaning = meaning._replace(resolved=resolved)
+    if own is not None:
+        # As with Docker, the store's own tag follows: else the next build would go back to it.
+        store.images.tag(reference, image.descriptor, time.time())
+        meaning = meaning._replace(tagged=str(image.digest))
     return Base(reference, image, meaning)
 
 

@@ -25,9 +25,12 @@ def note_sources(store: Store, manifests: Iterable[Manifest], repository: str) -
 def missing_layers(store: Store, manifests: Iterable[Manifest]) -> tuple[Descriptor, ...]:
     """The layers that are not in the store, each once, and could be.
 
-    Foreign layers are none of them: registries need not have those.
+    Foreign layers are none of them: registries need not have those. An artifact's config counts as
+    a layer: it may be large, and is then not fetched with the manifest.
     """
-    layers = {layer.digest: layer for manifest in manifests for layer in manifest.layers}
+    layers = {
+        blob.digest: blob for manifest in manifests for blob in (manifest.config, *manifest.layers)
+    }
     return tuple(
         layer
         for layer in layers.values()
