@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import wherry
-from store_samples import blobs_of, faults, put_image
+from store_samples import blobs_of, faults, put_image, stored
 from wherry.errors import MachineError
 from wherry.oci.reference import parse_reference
 from wherry.store.store import POINTS, open_store
@@ -52,7 +52,7 @@ def test_killed_at_a_step_boundary(tmp_path, point):
         assert tagged is not None
         assert store.blobs.read(tagged.digest)
         if POINTS.index(point) < POINTS.index("tag-after"):
-            assert tagged == old.descriptor
+            assert tagged == stored(old)
         if POINTS.index(point) < POINTS.index("record-after"):
             assert store.records.get("gobuild", "new") is None
         # The next build is right, and nothing of the dead process is left.
@@ -60,8 +60,8 @@ def test_killed_at_a_step_boundary(tmp_path, point):
         store.records.put("gobuild", "new", b"v", blobs_of(new))
         store.images.tag(parse_reference("movies"), new.descriptor, 1.0)
         store.prune(everything=True)
-        assert store.images.resolve("movies") == new.descriptor
-        assert [row.descriptor for row in store.images.list()] == [new.descriptor]
+        assert store.images.resolve("movies") == stored(new)
+        assert [row.descriptor for row in store.images.list()] == [stored(new)]
         assert {path.name for path in Path(root, "blobs/sha256").iterdir()} == {
             digest.hex for digest in blobs_of(new)
         }
