@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from wherry.process.cancel import Cancelled, CancelToken
-from wherry.registry.together import Halt, map_together, run_together
+from wherry.registry.together import Halt, map_together, run_together, streams
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -72,3 +72,19 @@ def test_a_cancelled_token_is_what_is_raised() -> None:
         run_together([work], 2, halt)
     with pytest.raises(Cancelled):
         run_together([], 2, halt)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most", "wanted"),
+    [
+        ((), 4, 1),
+        ((300, 100, 50, 50), 4, 2),
+        ((100, 100, 100, 100, 100), 4, 4),
+        ((500,), 4, 1),
+        ((500, 1), 4, 2),
+        ((1, 1, 1), 1, 1),
+    ],
+)
+def test_no_more_streams_than_end_with_the_largest(sizes, most, wanted):
+    """A blob cannot be split: what else fits into its time goes beside it, and no more."""
+    assert streams([size << 20 for size in sizes], most) == wanted

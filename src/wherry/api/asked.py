@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from wherry.api.request import BuildRequest
 from wherry.errors import UsageError, near
-from wherry.golang import mains
+from wherry.golang.root import module_root as nearest_module
 from wherry.graph.ops import ComposedBase
 from wherry.oci.image import Pairs, RunConfig, pairs
 from wherry.oci.platform import Platform, host_platform, parse_platform
@@ -90,7 +90,7 @@ def ask(request: BuildRequest, directory: str) -> Asked:
 
 def module_root(directory: str) -> str:
     """The nearest directory at or above with a go.mod; `directory` itself where there is none."""
-    return mains.module_root(directory) or directory
+    return nearest_module(directory) or directory
 
 
 def source_date_epoch(env: Mapping[str, str]) -> int | None:

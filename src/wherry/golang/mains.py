@@ -11,6 +11,7 @@ from wherry.golang.command import GoTool
 from wherry.golang.credentials import mask_credentials
 from wherry.golang.diagnostics import Failure, explain_failure
 from wherry.golang.packages import error_text, go_list
+from wherry.golang.root import module_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -139,16 +140,6 @@ def _names_directory(source: str, path: str) -> bool:
 
 def _is_below(directory: str, parent: str) -> bool:
     return os.path.commonpath([directory, parent]) == os.path.normpath(parent)
-
-
-def module_root(directory: str) -> str:
-    """The nearest directory at or above with a go.mod; empty where there is none."""
-    while not os.path.isfile(os.path.join(directory, "go.mod")):
-        parent = os.path.dirname(directory)
-        if parent == directory:
-            return ""
-        directory = parent
-    return directory
 
 
 def _refuse_unfit(pattern: str, env: Mapping[str, str]) -> None:

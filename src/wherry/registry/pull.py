@@ -31,7 +31,7 @@ from wherry.registry.documents import (
 )
 from wherry.registry.model import BlobStore, Progress, RawManifest, no_progress
 from wherry.registry.reader import DocumentReader, DocumentStore, ManifestSource
-from wherry.registry.together import Halt, map_together, run_together
+from wherry.registry.together import Halt, map_together, run_together, streams
 
 _MOST_KINDS = 5
 _WORKERS = 4  # for documents, which are small: more would only knock at the registry's limits
@@ -224,7 +224,7 @@ def fetch_layers(
             partial(_fetch, descriptor, tuple(sources.values()), store, halt, tell)
             for descriptor, sources in largest_first
         ],
-        workers,
+        streams((layer.size for layer, _ in largest_first), workers),
         halt,
     )
 

@@ -21,7 +21,7 @@ from wherry.oci.image import Descriptor
 from wherry.oci.media import is_foreign
 from wherry.process.cancel import Cancelled, CancelToken
 from wherry.registry.model import BlobSource, Progress, RawManifest, Sent, no_progress
-from wherry.registry.together import Halt, run_together
+from wherry.registry.together import Halt, run_together, streams
 
 
 class PushRepository(Protocol):
@@ -111,7 +111,7 @@ def push(
         delivery.finish for delivery in deliveries if delivery.is_ready
     ]
     works += _transfers(content, deliveries, halt.told(progress))
-    run_together(works, workers, halt)
+    run_together(works, _streams(content, deliveries, workers), halt)
     errors = tuple(delivery.error for delivery in deliveries if delivery.error is not None)
     if errors and len(deliveries) == 1:
         raise errors[0]
@@ -284,6 +284,14 @@ def _transfers(
     for source in _blobs(content):
         for together in registries.values():
             yield partial(_bring_to_all, source, together, progress)
+
+
+def _streams(content: Content, deliveries: Sequence[_Delivery], most: int) -> int:
+    needing = [delivery for delivery in deliveries if delivery.needs_blobs]
+    if len(needing) < len(deliveries):
+        return most
+    registries = {delivery.repository.registry for delivery in needing}
+    return streams([blob.descriptor.size for blob in _blobs(content)] * len(registries), most)
 
 
 def _bring_to_all(source: BlobSource, deliveries: Sequence[_Delivery], progress: Progress) -> None:

@@ -8,7 +8,7 @@ which it reaches whenever it has moved some bytes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TypeVar
@@ -18,6 +18,8 @@ from wherry.registry.model import Progress
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_REQUEST = 4 << 20  # what waiting for a request's answer costs, in bytes that could have been moved
 
 
 class Halt:
@@ -54,6 +56,16 @@ class Halt:
                 progress(count)
 
         return tell
+
+
+def streams(sizes: Iterable[int], most: int) -> int:
+    """How many transfers of blobs of these sizes (bytes) are worth having at once, `most` at most.
+
+    The largest blob cannot be split. More streams than bring the others in its time would only
+    take bandwidth and processors away from it, and the end would be a long wait for it alone.
+    """
+    costs = [size + _REQUEST for size in sizes]
+    return max(1, min(most, -(-sum(costs) // max(costs)))) if costs else 1
 
 
 def run_together(works: Sequence[Callable[[], None]], workers: int, halt: Halt) -> None:
