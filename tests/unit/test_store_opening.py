@@ -235,6 +235,7 @@ print(*[name for name in heavy if name in sys.modules], *sorted(
         "session",
         "sources",
         "store",
+        "unsynced",
     )
     assert done.stdout.split() == [f"wherry.store.{name}" for name in rooms]
 

@@ -10,8 +10,8 @@ from typing import BinaryIO
 from wherry.api.registries import Registries
 from wherry.api.transfer import transfer
 from wherry.errors import MachineError, NetworkError
-from wherry.oci.image import Descriptor, Manifest
-from wherry.oci.media import is_foreign
+from wherry.oci.image import Descriptor, Layer, Manifest
+from wherry.oci.media import foreign_missing, is_foreign
 from wherry.store.store import Store
 
 
@@ -43,7 +43,25 @@ def complete(store: Store, manifests: Iterable[Manifest], registries: Registries
 
     Raises `NetworkError` that names the source where a layer cannot be had (any more).
     """
-    missing = missing_layers(store, manifests)
+    return _fetch(store, missing_layers(store, manifests), registries, name)
+
+
+def fetch_missing(store: Store, layers: Iterable[Layer], registries: Registries) -> int:
+    """`complete` for single layers of a root."""
+    missing = []
+    for layer in layers:
+        blob = layer.descriptor
+        if not store.blobs.has(blob.digest, blob.size):
+            if is_foreign(blob.media_type):
+                raise foreign_missing(blob.digest.short, blob.urls)
+            missing.append(blob)
+    name = f"layer {missing[0].digest.short}" if len(missing) == 1 else "a root"
+    return _fetch(store, tuple(missing), registries, name) if missing else 0
+
+
+def _fetch(
+    store: Store, missing: tuple[Descriptor, ...], registries: Registries, name: str
+) -> int:
     if not missing:
         return 0
     from wherry.registry.pull import fetch_layers  # noqa: PLC0415 - HTTP is imported here
@@ -62,7 +80,7 @@ def complete(store: Store, manifests: Iterable[Manifest], registries: Registries
     total = sum(layer.size for layer in missing)
     with transfer(around.sink, f"fetch layers of {name}", total) as moving:
         fetch_layers(
-            jobs, store.blobs, around.cancel, workers=registries.concurrency, progress=moving
+            jobs, store.blobs.fetched, around.cancel, workers=registries.concurrency, progress=moving
         )
         moving.remark = f"{total / 1e6:.1f} MB"
     return total

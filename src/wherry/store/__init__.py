@@ -6,6 +6,7 @@ Layout, version 1 (root 0700, files 0600)::
     version                "1\\n"; a higher number is refused
     CACHEDIR.TAG           tells backup programs to pass by
     blobs/sha256/HEX       bytes by digest; mtime is the time of last use
+    unsynced/BOOT/         a mark for each blob that may not have reached the disk yet
     work/KEY/              a build's own directory, held by locks/work-KEY
     tmp/NAME/              what one process stages, held by locks/tmp-NAME; without holder: garbage
     locks/                 flock(2) files, all harmless to delete while nothing runs
@@ -17,6 +18,8 @@ A blob that a record pins need not be in blobs/: a *lazy* one has a source inste
 that it can be fetched from.
 
 Every blob is staged in tmp/, fsynced and renamed; records are committed after the blobs they pin.
+Large blobs that can be fetched again are marked instead of fsynced; marks of an earlier start of
+the machine are seen to before the store is used (`wherry.store.unsynced`).
 
 **Nothing in use is removed.** Whatever an open store reads or writes carries a time of last use at
 or after the beginning of the hour in which that store was opened: `has`, `get`, `put`, `tag` see

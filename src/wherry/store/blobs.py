@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bytes by digest. A blob that is there is whole: staged, fsynced, then renamed into place.
 
+Large ones that a registry has too are marked instead of fsynced (`wherry.store.unsynced`).
+
 The time of last use is the file's mtime. The directory is fsynced later, once for all blobs that a
 record needs (`barrier`): until a record names a blob, losing it costs only work.
 """
@@ -13,14 +15,17 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Final, Self
 
 from wherry.errors import InternalError, MachineError
 from wherry.oci.digest import Digest, sha256
 from wherry.store.errors import machine_error
 from wherry.store.session import Session
 from wherry.store.sources import Sources
+from wherry.store.unsynced import Unsynced
 
+# Below, waiting for the disk costs no more than a mark would.
+_WORTH_A_MARK: Final = 4 << 20
 # 500 MB received, hashed and written take 0.5 s so; with one fsync at the end, 0.7 to 1.4 s.
 _SENT_OUT_BYTES = 8 << 20
 
@@ -29,12 +34,13 @@ class Blobs:
     """The blob store; safe for threads and processes."""
 
     def __init__(self, session: Session, sources: Sources) -> None:
-        self._session = session
+        self.session = session
         self._sources = sources
         self._root = f"{session.root}/blobs"
         self._mutex = threading.Lock()
         self._unsynced: set[str] = set()
         self._written = 0
+        self.unsynced = Unsynced(session)
 
     def path(self, digest: Digest) -> str:
         """Where the blob lies if it is there: for `has` to ask first."""
@@ -51,10 +57,10 @@ class Blobs:
             raise machine_error(error, path) from error
         if size is not None and status.st_size != size:
             return False
-        if status.st_mtime >= self._session.start:
+        if status.st_mtime >= self.session.start:
             return True
-        with self._session.gate():
-            return not self._session.touch((path,), self._session.now())
+        with self.session.gate():
+            return not self.session.touch((path,), self.session.now())
 
     def known(self, digest: Digest, size: int | None = None) -> bool:
         """Whether the blob is there, or a repository is known that it can be fetched from."""
@@ -66,12 +72,12 @@ class Blobs:
         The holder of the gate gets the paths of those that have neither.
         """
         by_path = {self.path(digest): digest for digest in digests}
-        gone = self._session.touch(by_path, stamp)
+        gone = self.session.touch(by_path, stamp)
         return tuple(path for path in gone if not self._sources.touch(by_path[path], stamp))
 
     def keep(self, digests: Iterable[Digest], stamp: float) -> None:
         """Mark blobs as used and lasting; raises `MachineError` if one is not known."""
-        with self._session.gate():
+        with self.session.gate():
             missing = self.touch(digests, stamp)
         if missing:
             raise _missing(missing[0])
@@ -113,7 +119,18 @@ class Blobs:
 
     def writer(self) -> BlobWriter:
         """Stage a blob piece by piece; use it as a context manager."""
-        return BlobWriter(self, self._session)
+        return BlobWriter(self, self.session)
+
+    @property
+    def fetched(self) -> FetchedBlobs:
+        """The same blobs for one who puts in what can be fetched again."""
+        return FetchedBlobs(self)
+
+    def may_wait(self, digest: Digest, size: int) -> bool:
+        """Whether the blob is marked instead of synced: it is large, and a registry has it."""
+        return (
+            size >= _WORTH_A_MARK and bool(self._sources.of(digest)) and self.unsynced.mark(digest)
+        )
 
     def barrier(self) -> None:
         """Make the names of all blobs committed so far last through a power failure."""
@@ -139,7 +156,7 @@ class Blobs:
         """Give a staged and fsynced file its name; for `BlobWriter`."""
         target = self.path(digest)
         # Under the gate, so that removal of an old blob of this name cannot hit the new one.
-        with self._session.gate():
+        with self.session.gate():
             try:
                 os.rename(staged, target)
             except FileNotFoundError:
@@ -150,11 +167,30 @@ class Blobs:
             self._written += size
 
 
-class BlobWriter:
-    """One blob being staged; leaving the context without a commit leaves nothing behind."""
+class FetchedBlobs:
+    """A blob store for what comes from registries: large blobs do not wait for the disk."""
 
-    def __init__(self, blobs: Blobs, session: Session) -> None:
+    def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
+
+    def has(self, digest: Digest, size: int | None = None) -> bool:
+        """As `Blobs.has`."""
+        return self._blobs.has(digest, size)
+
+    def writer(self) -> BlobWriter:
+        """As `Blobs.writer`."""
+        return BlobWriter(self._blobs, self._blobs.session, lasting=False)
+
+
+class BlobWriter:
+    """One blob being staged; leaving the context without a commit leaves nothing behind.
+
+    Not `lasting`: it need not be on the disk at once if a registry has it.
+    """
+
+    def __init__(self, blobs: Blobs, session: Session, *, lasting: bool = True) -> None:
+        self._blobs = blobs
+        self._lasting = lasting
         self._session = session
         self._size = 0
         self._sent_out = 0
@@ -187,7 +223,7 @@ class BlobWriter:
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
-            if self._size - self._sent_out >= _SENT_OUT_BYTES:
+            if self._lasting and self._size - self._sent_out >= _SENT_OUT_BYTES:
                 self._send_out()
         except OSError as error:
             raise machine_error(error, self._session.root) from error
@@ -205,7 +241,8 @@ class BlobWriter:
             raise InternalError(f"blob {digest} has {self._size} bytes, not {size}")
         self._session.trace("blob-staged")
         try:
-            os.fsync(self._fd)
+            if self._lasting or not self._blobs.may_wait(digest, size):
+                os.fsync(self._fd)
             self._session.trace("blob-synced")
             now = self._session.now()
             os.utime(self._fd, (now, now))

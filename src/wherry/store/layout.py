@@ -11,7 +11,7 @@ from wherry.store.errors import machine_error
 VERSION = 1
 _DIRECTORIES = ("blobs/sha256", "work", "tmp", "locks")
 _NAMES = ("version", "CACHEDIR.TAG", "blobs", "work", "tmp", "locks", "state.db",
-          "lost+found")  # fmt: skip
+          "unsynced", "lost+found")  # fmt: skip
 _CACHEDIR_TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 # This directory is the store of wherry; `wherry cache prune` makes it smaller.
 """

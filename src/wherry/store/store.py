@@ -64,10 +64,12 @@ def open_store(
     hook("store-prepared")
     session = Session(root, clock, hook)
     try:
-        return Store(session, Database(root, sink), size_limit)
+        store = Store(session, Database(root, sink), size_limit)
+        store.recover(sink)
     except BaseException:
         session.close()
         raise
+    return store
 
 
 class Store:
@@ -105,6 +107,19 @@ class Store:
         self._database.close()
         self._session.close()
 
+    def recover(self, sink: Callable[[Event], None] | None) -> None:
+        """Remove blobs that a power failure took; for `open_store`."""
+        try:
+            lost = self.blobs.unsynced.recover()
+        except OSError as error:
+            raise machine_error(error, self.path) from error
+        if lost and sink is not None:
+            from wherry.events import Level, Message  # noqa: PLC0415 - hardly ever
+
+            sink(Message(Level.WARNING,
+                         f"{len(lost)} layers had not reached the disk when this machine stopped; "
+                         "they will be fetched again"))  # fmt: skip
+
     def trace(self, point: str) -> None:
         """Tell the test's hook that `point` is reached."""
         self._session.trace(point)
@@ -128,6 +143,15 @@ class Store:
 
         with held_lock(self._session, f"user-{name}", check) as fd:
             yield fd
+
+    def scratch(self) -> str:
+        """A new directory for this process alone, which is removed when the store is closed."""
+        path = self._session.staged_path("scratch")
+        try:
+            os.mkdir(path, 0o700)
+        except OSError as error:
+            raise machine_error(error, self.path) from error
+        return path
 
     @property
     def size_limit(self) -> int:
@@ -181,6 +205,7 @@ class Store:
                 from wherry.store.prune import Pruner  # noqa: PLC0415 - late, for speed
 
                 Pruner(self._session, self._database).remove_leftovers()
+            self.blobs.unsynced.settle()
             return self._enforced()
         except OSError:
             return None
