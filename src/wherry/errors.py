@@ -19,7 +19,8 @@ class WherryError(Exception):
 
     `what` is one line without a full stop. `why` may hold several lines: the words of the tool
     that failed are kept as they were. `hint` is an action, and may be empty only where no action
-    helps. `where` names a place as `FILE:LINE`, and may be empty.
+    helps. `where` names a place as `FILE:LINE`, and may be empty. `step` is the number of the
+    build step that failed, None outside one.
     """
 
     exit_code: ClassVar[int] = 5
@@ -30,6 +31,7 @@ class WherryError(Exception):
         self.why = why
         self.hint = hint
         self.where = where
+        self.step: int | None = None
 
     def __str__(self) -> str:
         parts = [f"{self.where}: {self.what}" if self.where else self.what]

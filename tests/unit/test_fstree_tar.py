@@ -12,9 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from wherry.errors import BuildError
-from wherry.fstree.tar import write_tar
-from wherry.fstree.tree import Directory, File, HardLink, Inline, OnDisk, Symlink, Tree, make_tree
+from wherry.errors import BuildError, InternalError
+from wherry.fstree.tar import content_places, write_tar
+from wherry.fstree.tree import (
+    Directory,
+    File,
+    HardLink,
+    InLayer,
+    Inline,
+    OnDisk,
+    Opened,
+    Special,
+    Symlink,
+    Tree,
+    make_tree,
+)
 from wherry.oci.digest import sha256
 
 LONG = "d" * 90 + "/" + "e" * 120 + "/" + "f" * 99
@@ -158,6 +170,103 @@ def test_no_piece_is_larger_than_a_mebibyte() -> None:
     tree = make_tree([File("x", Inline(bytes(3_000_000)))])
     write_tar(tree, lambda data: sizes.append(len(data)), 0)
     assert max(sizes) == 1 << 20
+
+
+TIMED = make_tree(
+    [
+        Directory("a", mtime=5),
+        Directory("b", xattrs=(("user.a", b"1"),)),
+        File("b/x", Inline(b"1"), mtime=100),
+        HardLink("b/y", "b/x"),
+        HardLink("b/z", "b/x", mtime=7),
+        File("c", Inline(b"2")),
+        Symlink("l", "x", xattrs=(("trusted.a", b"\xff"),), mtime=-2),
+        Special("null", "char", 1, 3, 0o666, mtime=9),
+        Special("sda", "block", 8, 2**20, uid=3, gid=4),
+        Special("pipe", "fifo", mode=0o600),
+    ]
+)
+
+
+def test_entries_keep_times_of_their_own() -> None:
+    members = members_of(tar_of(TIMED, 12))
+    assert {name: member.mtime for name, member in members.items()} == {
+        "a": 5, "b": 12, "b/x": 100, "b/y": 100, "b/z": 7, "c": 12, "l": -2, "null": 9, "sda": 12,
+        "pipe": 12,
+    }  # fmt: skip
+
+
+def test_no_time_is_later_than_the_latest() -> None:
+    out = io.BytesIO()
+    write_tar(TIMED, out.write, 12, latest=8)
+    times = {name: member.mtime for name, member in members_of(out.getvalue()).items()}
+    assert (times["a"], times["b"], times["b/x"], times["b/y"], times["l"]) == (5, 8, 8, 8, -2)
+
+
+def test_special_files_and_attributes_of_others() -> None:
+    members = members_of(tar_of(TIMED))
+    null, disk, pipe = members["null"], members["sda"], members["pipe"]
+    assert (null.ischr(), null.devmajor, null.devminor, null.mode) == (True, 1, 3, 0o666)
+    assert (disk.isblk(), disk.devmajor, disk.devminor) == (True, 8, 2**20)
+    assert (disk.uid, disk.gid) == (3, 4)
+    assert (pipe.isfifo(), pipe.devmajor, pipe.devminor, pipe.mode) == (True, 0, 0, 0o600)
+    assert members["b"].pax_headers["SCHILY.xattr.user.a"] == "1"
+    assert b" SCHILY.xattr.trusted.a=\xff\n" in tar_of(TIMED)
+
+
+@pytest.mark.parametrize("tree", [SAMPLE, TIMED, make_tree([])])
+@pytest.mark.parametrize("mtime", [0, 8**11])
+def test_contents_lie_where_they_are_said_to(tree: Tree, mtime: int) -> None:
+    data = tar_of(tree, mtime)
+    members = members_of(data)
+    for entry, time, offset in content_places(tree, mtime):
+        member = members[entry.path]
+        assert (member.mtime, member.offset_data) == (time, offset)
+        if isinstance(entry, File):
+            assert data[offset : offset + entry.content.size] == entry.content.data
+
+
+def opened(data: bytes, promised: bytes) -> Tree:
+    content = Opened(lambda: io.BytesIO(data), len(promised), sha256(promised))
+    return make_tree([File("app/x", content)])
+
+
+def test_opened_contents_are_verified() -> None:
+    data = bytes(range(256)) * 10_001
+    assert tar_of(opened(data, data)) == tar_of(make_tree([File("app/x", Inline(data))]))
+    for changed in (data[:-1], data + b"1", b"1" + data[1:], b""):
+        with pytest.raises(BuildError, match="/app/x changed while it was read") as caught:
+            tar_of(opened(changed, data))
+        assert caught.value.hint
+
+
+def test_opened_contents_are_closed() -> None:
+    files: list[io.BytesIO] = []
+
+    def opener() -> io.BytesIO:
+        files.append(io.BytesIO(b"12"))
+        return files[-1]
+
+    good = File("x", Opened(opener, 2, sha256(b"12")))
+    tar_of(make_tree([good]))
+    with pytest.raises(BuildError):
+        tar_of(make_tree([File("x", Opened(opener, 1, sha256(b"1")))]))
+    assert [file.closed for file in files] == [True, True]
+
+
+def test_a_content_that_cannot_be_opened() -> None:
+    def opener() -> io.BytesIO:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(BuildError, match="cannot read the file for /x") as caught:
+        tar_of(make_tree([File("x", Opened(opener, 1, sha256(b"1")))]))
+    assert caught.value.why == "Permission denied"
+
+
+def test_a_content_in_a_layer_cannot_be_written() -> None:
+    place = InLayer(sha256(b"layer"), "type", 512, 1, sha256(b"1"))
+    with pytest.raises(InternalError, match="/x was not taken out"):
+        tar_of(make_tree([File("x", place)]))
 
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not installed")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ from wherry.fstree.tree import (
     Entry,
     File,
     HardLink,
+    InLayer,
     Inline,
     OnDisk,
+    Opened,
+    Special,
     Symlink,
     Tree,
     Unread,
@@ -74,6 +78,12 @@ def test_one_path_is_one_thing(entries: list[Entry]) -> None:
         [File("a", EMPTY, xattrs=(("user.a=b", b""),))],
         [File("a", EMPTY, xattrs=(("user.a", b"1"), ("user.a", b"2")))],
         [Symlink("a", "")],
+        [Symlink("a", "b", xattrs=(("", b""),))],
+        [Directory("a", xattrs=(("user.a\0", b""),))],
+        [Special("a", "char", 8**7, 0)],
+        [Special("a", "fifo", mode=-1)],
+        [Special("a", "block", uid=-1)],
+        [Special("a", "fifo"), HardLink("b", "a")],
     ],
 )
 def test_entries_that_a_tar_cannot_say_are_a_fault(entries: list[Entry]) -> None:
@@ -95,6 +105,7 @@ FULL = (
     Directory("d"),
     File("f", Inline(b"x"), xattrs=(("user.a", b"1"),)),
     HardLink("h", "f"),
+    Special("p", "char", 1, 3),
     Symlink("s", "f"),
 )
 CHANGES: dict[str, object] = {
@@ -105,6 +116,10 @@ CHANGES: dict[str, object] = {
     "content": Inline(b"y"),
     "xattrs": (("user.a", b"2"),),
     "target": "d",
+    "mtime": 0,
+    "kind": "block",
+    "major": 2,
+    "minor": 4,
 }
 
 
@@ -114,6 +129,7 @@ CHANGES: dict[str, object] = {
         (number, item.name)
         for number, entry in enumerate(FULL)
         for item in dataclasses.fields(entry)
+        if item.name != "inode"
     ],
 )
 def test_every_field_of_every_entry_changes_the_digest(number: int, field: str) -> None:
@@ -127,3 +143,25 @@ def test_an_unread_file_is_the_same_file(tmp_path: Path) -> None:
     path.write_bytes(b"content")
     known = File("x", OnDisk(str(path), sha256(b"content"), 7))
     assert make_tree([File("x", Unread(str(path), 7))]).digest == make_tree([known]).digest
+
+
+def test_trees_without_times_keep_the_digest_they_always_had() -> None:
+    old = (Directory("d"), File("f", Inline(b"x")), HardLink("h", "f"), Symlink("s", "f"))
+    assert Tree(old).digest.hex == (
+        "a8fd245295bcf5dd4b991745db04fa6b3acd7bacdf8f4a45451548742a8bc92c"
+    )
+
+
+def test_inodes_are_no_part_of_a_file() -> None:
+    one, other = File("f", Inline(b"x"), inode=1), File("f", Inline(b"x"), inode=2)
+    assert one == other
+    assert Tree((one,)).digest == Tree((other,)).digest
+
+
+def test_where_a_content_lies_is_no_part_of_the_digest() -> None:
+    digest = sha256(b"x")
+    opened = File("f", Opened(lambda: io.BytesIO(b"x"), 1, digest))
+    in_layer = File("f", InLayer(sha256(b"layer"), "type", 512, 1, digest))
+    assert make_tree([opened]).digest == make_tree([in_layer]).digest
+    assert make_tree([opened]).digest == make_tree([File("f", Inline(b"x"))]).digest
+    assert opened.content == Opened(lambda: io.BytesIO(b"y"), 1, digest)

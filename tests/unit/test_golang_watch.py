@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from wherry.golang.clock import file_clock_ns, is_local
 from wherry.golang.embedded import parent_directories, watched_directories
 from wherry.golang.listing import all_names, go_names
 from wherry.golang.modfile import local_directories, module_path
 from wherry.golang.record import look_up
 from wherry.golang.signature import signature_of
+from wherry.process.clock import file_clock_ns, is_local
 
 
 def test_the_clock_is_not_ahead_of_the_file_system(tmp_path: Path) -> None:

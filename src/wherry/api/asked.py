@@ -7,9 +7,9 @@ Flags beat the file, the file beats the defaults. Pure but for reading `wherry.t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import NamedTuple
 
+from wherry.api.epoch import source_date_epoch
 from wherry.api.request import BuildRequest
 from wherry.errors import UsageError, near
 from wherry.golang.root import module_root as nearest_module
@@ -91,19 +91,6 @@ def ask(request: BuildRequest, directory: str) -> Asked:
 def module_root(directory: str) -> str:
     """The nearest directory at or above with a go.mod; `directory` itself where there is none."""
     return nearest_module(directory) or directory
-
-
-def source_date_epoch(env: Mapping[str, str]) -> int | None:
-    """SOURCE_DATE_EPOCH (reproducible-builds.org's specification); raises `UsageError`."""
-    text = env.get("SOURCE_DATE_EPOCH", "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and int(text) <= 253402300799):
-        raise UsageError(
-            f"SOURCE_DATE_EPOCH is no time: {text!r}",
-            hint="set it to whole seconds since 1970, as of: git log -1 --format=%ct",
-        )
-    return int(text)
 
 
 def _choose(settings: Settings, target: str) -> ImageSettings:

@@ -28,29 +28,37 @@ def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Build
     Raises `WherryError` for everything a user can mend, `Cancelled` where `cancel` stopped it.
     """
     began = time.monotonic()
-    check_request(request)
+    frontend = check_request(request)
     directory, _ = directory_of(request)
     around = RegistryAround(request.store, request.env, request.cwd, request.ca, sink, cancel)
     with (
         Registries(around, directory) as registries,
         open_store(request.store, sink=sink, hook=request.trace) as store,
     ):
-        record, reason = _record(request, store, registries)
-        for line in record.output.warnings:
+        if frontend == "dockerfile":
+            from wherry.api.dockerfiles import make_image  # noqa: PLC0415 - not for Go modules
+
+            output, reason = make_image(request, store, registries)
+        else:
+            record, reason = _record(request, store, registries)
+            output = record.output
+        for line in output.warnings:
             sink(Message(Level.WARNING, line))
         request.trace("before-delivery")
-        delivered = deliver(request, record.output, store, registries)
+        delivered = deliver(request, output, store, registries)
         if reason or delivered.fetched:
             store.enforce_limit()
-    return _result(record.output, reason, time.monotonic() - began, delivered)
+    return _result(output, reason, time.monotonic() - began, delivered)
 
 
-def check_request(request: BuildRequest) -> None:
-    """Find what is wrong with the request itself before anything is done; raises `UsageError`."""
+def check_request(request: BuildRequest) -> str:
+    """Find what is wrong with the request itself before anything is done; raises `UsageError`.
+
+    Returns the front end that is meant: `gomodule` or `dockerfile`.
+    """
     if not request.source:
         # Most often an unset variable in a script: not to be taken for the current directory.
         raise UsageError("SOURCE is empty", hint="name a directory or a Go package, such as .")
-    _refuse_remote(request.source)
     _check_texts(request)
     for tag in request.tags:
         tag_named(tag)
@@ -61,16 +69,16 @@ def check_request(request: BuildRequest) -> None:
             parse_output(text, request.cwd)
     _check_word("frontend", request.frontend, FRONTENDS)
     _check_word("stamp", request.stamp, ("", *STAMPS))
-    if request.frontend == "dockerfile":
-        raise UsageError("the Dockerfile front end is not in this release",
-                         hint="build the Go module itself: --frontend gomodule")  # fmt: skip
+    frontend = _frontend(request)
+    if frontend == "dockerfile":
+        _refuse_flags(request, _GO_ONLY, "Go modules", "Dockerfile")
+        return frontend
+    _refuse_flags(request, _DOCKERFILE_ONLY, "Dockerfiles", "Go module")
     directory, _ = directory_of(request)
     if not os.access(directory, os.R_OK | os.X_OK):
         raise UsageError(f"{directory} cannot be read", why="its mode does not let you in",
                          hint="make it readable: chmod u+rx")  # fmt: skip
-    if request.frontend == "auto":
-        for name in DOCKERFILES:
-            _refuse_dockerfile(request, os.path.join(directory, name))
+    return frontend
 
 
 def _check_texts(request: BuildRequest) -> None:
@@ -90,31 +98,53 @@ def _check_word(flag: str, word: str, known: tuple[str, ...]) -> None:
         raise UsageError(f"no {flag} {word!r}", hint=near(word, known) or f"one of: {choices}")
 
 
-def _refuse_dockerfile(request: BuildRequest, path: str) -> None:
-    """A Dockerfile in SOURCE itself wins, except beside a wherry.toml that has images."""
+def _frontend(request: BuildRequest) -> str:
+    """What SOURCE is read as.
+
+    A Dockerfile in SOURCE itself wins, except beside a wherry.toml that has images. Files that come
+    through a pipe or from git are a Dockerfile's context.
+    """
+    if request.frontend != "auto":
+        if request.frontend == "gomodule" and (_is_remote(request.source) or request.file):
+            raise UsageError(
+                f"--frontend gomodule does not take {request.file or request.source}",
+                hint="name a directory or a Go package",
+            )
+        return request.frontend
+    if request.file or _is_remote(request.source):
+        return "dockerfile"
     directory, pattern = directory_of(request)
-    if pattern != "." or not os.path.isfile(path):
-        return
+    if pattern != ".":
+        return "gomodule"
+    if not any(os.path.isfile(os.path.join(directory, name)) for name in DOCKERFILES):
+        return "gomodule"
     if os.path.isfile(os.path.join(directory, "wherry.toml")):
         from wherry.settings.load import load_settings  # noqa: PLC0415 - only where both files lie
 
         if load_settings(directory).images:
-            return
-    raise UsageError(
-        f"{path} makes this a Dockerfile build, which is not in this release",
-        hint="build the Go module beside it: --frontend gomodule",
-    )
+            return "gomodule"
+    return "dockerfile"
 
 
-def _refuse_remote(source: str) -> None:
-    """Build contexts that come through a pipe or from git belong to the Dockerfile front end."""
+def _is_remote(source: str) -> bool:
     is_git = "://" in source or (":" in source and "@" in source.partition(":")[0])
-    if source == "-" or is_git:
-        raise UsageError(
-            f"{source} as SOURCE is not in this release",
-            why="build contexts from stdin and git come with the Dockerfile front end",
-            hint="fetch it, and build the Go module there: --frontend gomodule",
-        )
+    return source == "-" or is_git
+
+
+_GO_ONLY = ("base", "stamp")
+_DOCKERFILE_ONLY = (
+    "file", "build_args", "build_contexts", "no_cache_filter", "unpack_limit",
+)  # fmt: skip
+
+
+def _refuse_flags(request: BuildRequest, fields: tuple[str, ...], whose: str, here: str) -> None:
+    """Say which flags mean nothing to this front end, rather than pass them over."""
+    for name in fields:
+        if getattr(request, name):
+            flag = name.replace("_", "-").removesuffix("s")
+            other = "gomodule" if here == "Dockerfile" else "dockerfile"
+            raise UsageError(f"--{flag} is for {whose}, and this builds a {here}",
+                             hint=f"leave it out, or say --frontend {other}")  # fmt: skip
 
 
 def _record(request: BuildRequest, store: Store, registries: Registries) -> tuple[BuildRecord, str]:

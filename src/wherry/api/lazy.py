@@ -59,9 +59,7 @@ def fetch_missing(store: Store, layers: Iterable[Layer], registries: Registries)
     return _fetch(store, tuple(missing), registries, name) if missing else 0
 
 
-def _fetch(
-    store: Store, missing: tuple[Descriptor, ...], registries: Registries, name: str
-) -> int:
+def _fetch(store: Store, missing: tuple[Descriptor, ...], registries: Registries, name: str) -> int:
     if not missing:
         return 0
     from wherry.registry.pull import fetch_layers  # noqa: PLC0415 - HTTP is imported here
@@ -80,7 +78,11 @@ def _fetch(
     total = sum(layer.size for layer in missing)
     with transfer(around.sink, f"fetch layers of {name}", total) as moving:
         fetch_layers(
-            jobs, store.blobs.fetched, around.cancel, workers=registries.concurrency, progress=moving
+            jobs,
+            store.blobs.fetched,
+            around.cancel,
+            workers=registries.concurrency,
+            progress=moving,
         )
         moving.remark = f"{total / 1e6:.1f} MB"
     return total

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import calendar
 import os
-import re
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from typing import NamedTuple
 from wherry.api.asked import Asked, ask
 from wherry.api.delivery import nameless_push
 from wherry.api.ground import Ground, Grounds, needs_libc, on_ground
+from wherry.api.naming import cores, repository_name
 from wherry.api.pins import read_pins
 from wherry.api.prepare import GoInForce, find_main, known_main, prepare_go
 from wherry.api.recorded import (
@@ -37,12 +37,12 @@ from wherry.api.stamp import NO_STAMP, Stamp, read_stamp
 from wherry.api.unchanged import Verdict
 from wherry.bases.data import data_files
 from wherry.engines.local.engine import LocalEngine, Solved
+from wherry.engines.local.gobuild import GoExecutors
 from wherry.engines.local.storage import LayerSettings
 from wherry.errors import WherryError
 from wherry.events import Level, Message, Sink
 from wherry.frontends.gomodule.lower import GoImage, lower
 from wherry.fstree.layer import Compression
-from wherry.golang.clock import file_clock_ns
 from wherry.golang.closure import World, touched_since
 from wherry.golang.flags import STAMP_FULL, split_goflags
 from wherry.golang.mains import MainPackage, Place, locate
@@ -50,6 +50,7 @@ from wherry.graph.ops import ComposedBase, RegistryBase
 from wherry.oci.digest import parse_digest
 from wherry.oci.image import Descriptor, pairs
 from wherry.process.cancel import CancelToken
+from wherry.process.clock import file_clock_ns
 from wherry.settings.lock import LOCK_NAME
 from wherry.settings.user import user_settings_path
 from wherry.store.store import Store
@@ -126,17 +127,17 @@ def _make(request: BuildRequest, verdict: Verdict, store: Store, registries: Reg
     ground = grounds.first()
     image = _go_image(asked, go, place, main, _Facts(stamp, created, ground))
     world = _world(request, asked, go, settings_files)
+    settings = LayerSettings(
+        Compression(level=asked.compression_level),
+        request.jobs or cores(),
+        codec(),
+        not request.no_cache,
+    )
     engine = LocalEngine(
         storage=store,
-        settings=LayerSettings(
-            Compression(level=asked.compression_level),
-            request.jobs or _cores(),
-            codec(),
-            not request.no_cache,
-        ),
-        world=world,
-        mtime=_seconds(created),
-        jobs=request.jobs or _cores(),
+        settings=settings,
+        executors=GoExecutors(world, _seconds(created), store, settings, request.trace),
+        jobs=request.jobs or cores(),
         sink=sink,
         cancel=cancel,
         trace=request.trace,
@@ -152,7 +153,8 @@ def _make(request: BuildRequest, verdict: Verdict, store: Store, registries: Reg
         ground = grounds.for_libc()
         graph = lower(on_ground(image, ground))
         # The program is the last layer of either graph, and the same.
-        solved = engine.solve(graph, {graph.image.layers[-1].vertex: solved.layers[-1]})
+        program = len(graph.vertices) - 1
+        solved = engine.solve(graph, {program: solved.layers[-1]})
     record = _recorded(request, solved, _Named(asked, main, stamp.words, ground, pinned.warnings))
     others = (*world.extra_files, *world.extra_absent, *world.extra_tools)
     return _Made(record, settings_files, (*others, *_go_files(go)), stamp, place.directory)
@@ -278,7 +280,7 @@ def _recorded(request: BuildRequest, solved: Solved, named: _Named) -> BuildReco
     output = Output(
         name=name,
         tags=named.asked.tags,
-        default_tag=f"{_repository(name)}:latest",
+        default_tag=f"{repository_name(name)}:latest",
         base=named.ground.watched,
         manifest=str(image.digest),
         manifest_size=len(image.manifest_bytes),
@@ -323,15 +325,3 @@ def _created(asked: Asked, stamp: Stamp) -> str:
 
 def _seconds(created: str) -> int:
     return calendar.timegm(time.strptime(created, _RFC3339))
-
-
-def _repository(name: str) -> str:
-    """A program's name as a repository's: lower case, one separator at a time."""
-    cleaned = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return cleaned or "image"
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

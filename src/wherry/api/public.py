@@ -49,6 +49,11 @@ class Options(TypedDict, total=False):
     locked: bool
     ca: tuple[str, ...]
     jobs: int
+    file: str
+    build_args: tuple[tuple[str, str | None], ...]
+    build_contexts: tuple[tuple[str, str], ...]
+    no_cache_filter: tuple[str, ...]
+    unpack_limit: int
 
 
 def build(
@@ -60,10 +65,10 @@ def build(
     surroundings: Surroundings | None = None,
     **options: Unpack[Options],
 ) -> BuildResult:
-    """Build a Go module's main package into an image; the command line's `wherry build`.
+    """Build a Go module's main package, or a Dockerfile, into an image; as `wherry build` does.
 
-    `source` is a directory or a Go package path. `outputs` are in `--output`'s form. `options` are
-    the fields of `BuildRequest` that `Options` names, with their meanings there.
+    `source` is a directory, a Go package path or a git URL. `outputs` are in `--output`'s form.
+    `options` are the fields of `BuildRequest` that `Options` names, with their meanings there.
 
     Raises `wherry.WherryError`, whose class says whose turn it is (see `wherry.errors`), and
     `wherry.process.cancel.Cancelled` where the token was cancelled. Safe to call from several

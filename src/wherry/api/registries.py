@@ -140,7 +140,7 @@ class Registries:
             from wherry.transport.http import Transport  # noqa: PLC0415 - urllib3 is imported here
 
             around = self.around
-            self._transport = Transport(self._options(), around.cancel, around.sink)
+            self._transport = Transport(self.options(), around.cancel, around.sink)
         return self._transport
 
     def _connected(self) -> Registry:
@@ -151,7 +151,8 @@ class Registries:
         options = RegistryOptions(settings.mirrors, settings.insecure)
         return Registry(self.authorizer(), options, around.cancel, around.sink)
 
-    def _options(self) -> TransportOptions:
+    def options(self) -> TransportOptions:
+        """How requests are made under these settings."""
         settings, around = self.settings, self.around
         hosts = {name: HostOptions(plain_http=True) for name in settings.insecure}
         for name, certificate in settings.client_certificates:

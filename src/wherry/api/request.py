@@ -25,16 +25,22 @@ def no_trace(_point: str) -> None:
 
 
 class BuildRequest(NamedTuple):
-    """One build of one Go main package.
+    """One build: of a Go main package, or of a Dockerfile.
 
-    `source` is a directory or a Go package path, seen from `cwd` (absolute); `env` is the whole
-    environment; `store` the store's directory. Empty texts mean "not said": the settings file and
-    then the default decide. `outputs` are in buildx's `--output` form. `jobs` 0 means the number
-    of cores. `stdout` takes an archive whose `dest` is `-`. `trace` is called at named points.
+    `source` is a directory, a Go package path, a git URL or `-`, seen from `cwd` (absolute); `env`
+    is the whole environment; `store` the store's directory. Empty texts mean "not said": the
+    settings file and then the default decide. `outputs` are in buildx's `--output` form. `jobs` 0
+    means the number of cores. `stdout` takes an archive whose `dest` is `-`. `trace` is called at
+    named points.
 
     `push` sends the image to the registries of its tags; `pull` asks the registry again what a
     base's name means; `locked` fails where something would not come from `wherry.lock`; `ca` are
     PEM files that registries' certificates may be signed by.
+
+    For Dockerfiles: `file` is the Dockerfile (`-`: it comes from `stdin`), `target` the stage,
+    `build_args` values for ARG (None: the environment's), `build_contexts` further contexts by
+    name, `no_cache_filter` stages whose steps run anew, `unpack_limit` the most bytes that archives
+    may unpack to (0: the default).
     """
 
     source: str
@@ -58,6 +64,12 @@ class BuildRequest(NamedTuple):
     locked: bool = False
     ca: tuple[str, ...] = ()
     jobs: int = 0
+    file: str = ""
+    build_args: tuple[tuple[str, str | None], ...] = ()
+    build_contexts: Pairs = ()
+    no_cache_filter: tuple[str, ...] = ()
+    unpack_limit: int = 0
+    stdin: BinaryIO | None = None
     stdout: BinaryIO | None = None
     trace: Callable[[str], None] = no_trace
 

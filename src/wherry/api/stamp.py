@@ -13,7 +13,8 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from wherry.api.asked import module_root, source_date_epoch
+from wherry.api.asked import module_root
+from wherry.api.epoch import source_date_epoch
 from wherry.api.recorded import directory_of
 from wherry.api.request import BuildRequest
 from wherry.oci.image import Pairs, pairs

@@ -8,7 +8,7 @@ import click
 from wherry.cli.builder import run_build
 from wherry.cli.flags import BUILD_FLAGS, BuildFlags, Flag
 
-_HELP = """Build SOURCE, a directory or Go package path, into a small image.
+_HELP = """Build SOURCE, a Go module or package or a directory with a Dockerfile, into an image.
 
 The image stays in the local store under its name, ready to run. stdout gets its reference,
 NAME:TAG@sha256:..., and nothing else.
@@ -18,6 +18,7 @@ Examples:
   wherry build                            the main package of this directory
   wherry build ./cmd/api -t shop/api:1.2  one of several
   wherry build --push -t localhost:5000/api --base debian:12-slim
+  wherry build -f Dockerfile --target web .    a stage of a Dockerfile
   wherry build -o type=oci,dest=api.tar   an OCI archive as well
   wherry run $(wherry build .)            build, then start
 """
@@ -51,5 +52,5 @@ command = click.Command(
     params=[click.Argument(["source"], default="."), *map(_option, BUILD_FLAGS)],
     help=_HELP,
     epilog=_EPILOG,
-    short_help="build a Go module into a small image",
+    short_help="build a Go module or a Dockerfile into an image",
 )

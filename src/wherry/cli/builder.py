@@ -62,19 +62,47 @@ def _request(flags: BuildFlags) -> BuildRequest:
         iidfile=flags.iidfile,
         no_cache=flags.no_cache,
         jobs=flags.jobs,
+        file=flags.file,
+        build_args=_build_args(flags.build_args),
+        build_contexts=_pairs("--build-context", flags.build_contexts),
+        no_cache_filter=tuple(
+            name for text in flags.no_cache_filter for name in text.split(",") if name
+        ),
+        unpack_limit=_size(flags.unpack_limit),
+        stdin=sys.stdin.buffer,
         stdout=sys.stdout.buffer,
     )
 
 
+def _build_args(texts: tuple[str, ...]) -> tuple[tuple[str, str | None], ...]:
+    """The last of a name counts; a name without a value means the environment's."""
+    found: dict[str, str | None] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise UsageError(f"--build-arg {text!r} has no name",
+                             hint="write it as --build-arg VERSION=1.2")  # fmt: skip
+        found[name] = value if equals else None
+    return tuple(sorted(found.items()))
+
+
+def _size(text: str) -> int:
+    if not text:
+        return 0
+    from wherry.cli.options import parse_size  # noqa: PLC0415 - click is imported there
+
+    return parse_size(text)
+
+
 def _summary(result: BuildResult) -> Summary:
-    binary = result.binaries[0]
+    binary = result.binaries[0] if result.binaries else None
     return Summary(
         name=result.tags[0],
         digest=result.digest,
         # Where the base's layers were not fetched, nobody knows what is in them.
         size=result.size if result.unpacked is None else result.unpacked,
-        binary_name=binary.name,
-        binary_size=binary.size,
+        binary_name=binary.name if binary else "",
+        binary_size=binary.size if binary else 0,
         seconds=result.seconds,
         fresh=not result.reused,
         outputs=result.outputs,

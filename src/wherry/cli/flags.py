@@ -33,12 +33,22 @@ class Flag(NamedTuple):
 BUILD_FLAGS = (
     Flag("tag", "tags", "texts",
          "Name the image; repeatable.  [default: the program's name, :latest]", "t", "NAME[:TAG]"),
+    Flag("file", "file", "text",
+         "Build this Dockerfile; - reads it from stdin.  [default: SOURCE/Dockerfile, if any]",
+         "f", "FILE"),
     Flag("platform", "platform", "text",
          "What to build for.  [default: linux on this architecture]",
          metavar="OS/ARCH[/VARIANT]"),
     Flag("base", "base", "text", "What the program stands on.  [default: static]",
          metavar="static|scratch|IMAGE"),
-    Flag("target", "target", "text", "The [image.NAME] of wherry.toml.", metavar="NAME"),
+    Flag("target", "target", "text",
+         "The stage of the Dockerfile, or the [image.NAME] of wherry.toml.", metavar="NAME"),
+    Flag("build-arg", "build_args", "texts",
+         "Set an ARG of the Dockerfile; NAME alone takes it from the environment; repeatable.",
+         metavar="NAME[=VALUE]"),
+    Flag("build-context", "build_contexts", "texts",
+         "A further build context: a directory, docker-image://REF, oci-layout://DIR or a URL; "
+         "repeatable.", metavar="NAME=PLACE"),
     Flag("frontend", "frontend", "choice", "How SOURCE is read.",
          choices=("auto", "gomodule", "dockerfile"), default="auto"),
     Flag("stamp", "stamp", "choice",
@@ -62,6 +72,10 @@ BUILD_FLAGS = (
          metavar="FILE"),
     Flag("iidfile", "iidfile", "text", "Write the image's digest.", metavar="FILE"),
     Flag("no-cache", "no_cache", "nothing", "Use no build record and no cache record."),
+    Flag("no-cache-filter", "no_cache_filter", "texts",
+         "Run the steps of this stage anew; repeatable.", metavar="STAGE"),
+    Flag("unpack-limit", "unpack_limit", "text",
+         "The most that one archive may unpack to, such as 20G.  [default: 100G]", metavar="SIZE"),
     Flag("jobs", "jobs", "number", "Work of wherry's own at once.  [default: the cores]",
          metavar="N"),
     Flag("progress", "progress", "choice", "How to tell what happens, on stderr.",
@@ -82,6 +96,11 @@ class BuildFlags(NamedTuple):
     platform: str = ""
     base: str = ""
     target: str = ""
+    file: str = ""
+    build_args: tuple[str, ...] = ()
+    build_contexts: tuple[str, ...] = ()
+    no_cache_filter: tuple[str, ...] = ()
+    unpack_limit: str = ""
     frontend: str = "auto"
     stamp: str = ""
     labels: tuple[str, ...] = ()

@@ -68,11 +68,15 @@ class WrittenLayer(NamedTuple):
 
 
 class Writing(NamedTuple):
-    """How to write a layer: compression, threads for it, pieces of an earlier layer to copy."""
+    """How to write a layer: compression, threads for it, pieces of an earlier layer to copy.
+
+    No entry gets a later time than `latest`.
+    """
 
     compression: Compression = Compression()
     workers: int = 2
     earlier: EarlierPieces | None = None
+    latest: int | None = None
 
 
 class LayerSink(Protocol):
@@ -85,7 +89,7 @@ class LayerSink(Protocol):
 def write_layer(
     tree: Tree, sink: LayerSink, mtime: int, writing: Writing, cancel: CancelToken
 ) -> WrittenLayer:
-    """Write `tree` as a layer blob to `sink`.
+    """Write `tree` as a layer blob to `sink`; entries without a time get `mtime`.
 
     `sink` is used from this thread only. Raises `BuildError` where a file changed meanwhile,
     `Cancelled` between two blocks, and whatever `sink` raises; then the blob is incomplete.
@@ -93,7 +97,8 @@ def write_layer(
     # One thread for both digests: what it is given is hashed in the order it came.
     with ThreadPoolExecutor(1, thread_name_prefix="digest") as hashing:
         blob = _Measured(sink.write, hashing)
-        tar, pieces = _compress(_Source(tree, mtime, cancel, hashing), blob, writing)
+        source = _Source(tree, mtime, writing.latest, cancel, hashing)
+        tar, pieces = _compress(source, blob, writing)
         media_type = writing.compression.media_type
         return WrittenLayer(tar.digest, blob.digest, blob.size, media_type, pieces)
 
@@ -103,13 +108,14 @@ class _Source(NamedTuple):
 
     tree: Tree
     mtime: int
+    latest: int | None
     cancel: CancelToken
     hashing: Executor
 
     def write(self, out: Callable[[bytes], object]) -> _Measured:
         tar = _Measured(out, self.hashing)
         blocks = _Blocks(tar.write, self.cancel)
-        write_tar(self.tree, blocks.write, self.mtime)
+        write_tar(self.tree, blocks.write, self.mtime, self.latest)
         blocks.flush()
         return tar
 

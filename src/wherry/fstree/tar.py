@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deterministic tar: one tree and one time give one sequence of bytes.
+"""Deterministic tar: one tree and one time (for what has none) give one sequence of bytes.
 
 Entries stand in the tree's order as POSIX ustar headers (POSIX.1-2017, pax, "ustar Interchange
 Format"), with a PAX extended header only where ustar cannot say it: long or non-ASCII names, huge
@@ -10,8 +10,9 @@ blocks; there is no padding to a record size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, Final, NamedTuple
 
 from wherry.errors import BuildError, InternalError
 from wherry.fstree.tree import (
@@ -20,11 +21,15 @@ from wherry.fstree.tree import (
     Entry,
     File,
     HardLink,
+    InLayer,
     Inline,
     OnDisk,
+    Opened,
+    Special,
     Symlink,
     Tree,
     Unread,
+    Xattrs,
 )
 
 BLOCK: Final = 512
@@ -33,8 +38,13 @@ READ: Final = 1 << 20
 Write = Callable[[bytes], object]
 
 _REGULAR, _HARD_LINK, _SYMLINK, _DIRECTORY, _PAX = b"0", b"1", b"2", b"5", b"x"
+_SPECIAL: Final = {"char": b"3", "block": b"4", "fifo": b"6"}
 _MAGIC = b"ustar\0" + b"00"
 _NAME, _PREFIX = 100, 155
+# What octal fields of eight and twelve bytes hold.
+_SHORT, _LONG = 8**7, 8**11
+_LEAVE_ALONE: Final = "build again, and leave the files alone while the build runs"
+_NO_NAMES, _NO_DEVICE = bytes(64), b"0000000\0" * 2
 
 
 class _Header(NamedTuple):
@@ -44,35 +54,77 @@ class _Header(NamedTuple):
     owner: tuple[int, int]
     size: int = 0
     link: bytes = b""
-    xattrs: tuple[tuple[str, bytes], ...] = ()
+    xattrs: Xattrs = ()
+    device: tuple[int, int] = (0, 0)
 
 
-def write_tar(tree: Tree, out: Write, mtime: int) -> None:
-    """Write `tree` as tar to `out`; every entry gets the time `mtime` (seconds since 1970).
+def write_tar(tree: Tree, out: Write, mtime: int, latest: int | None = None) -> None:
+    """Write `tree` as tar to `out`.
 
-    `out` takes pieces of any size up to 1 MiB. A file on disk that cannot be read, or is not as
-    long as the tree says, raises `BuildError`; then the archive is incomplete.
+    Times are seconds since 1970: `mtime` is that of entries which say none, and no entry gets a
+    later one than `latest`. `out` takes pieces of any size up to 1 MiB. A file that cannot be read,
+    or is not what the tree says, raises `BuildError`; then the archive is incomplete.
     """
     files: dict[str, File] = {}
     for entry in tree.entries:
-        out(_encoded(_header(entry, files), mtime))
+        out(_encoded(_header(entry, files), _time(entry, files, mtime, latest)))
         if isinstance(entry, File):
             files[entry.path] = entry
             _write_content(entry.path, entry.content, out)
     out(bytes(2 * BLOCK))
 
 
+def content_places(
+    tree: Tree, mtime: int, latest: int | None = None
+) -> Iterator[tuple[Entry, int, int]]:
+    """Each entry with its time and the offset of its content in the tar that `write_tar` makes."""
+    files: dict[str, File] = {}
+    offset = 0
+    for entry in tree.entries:
+        time = _time(entry, files, mtime, latest)
+        if isinstance(entry, File):
+            files[entry.path] = entry
+            offset += BLOCK if _is_plain(entry, time) else len(_encoded(_header(entry, {}), time))
+            yield entry, time, offset
+            offset += entry.content.size + -entry.content.size % BLOCK
+        else:
+            offset += len(_encoded(_header(entry, files), time))
+            yield entry, time, offset
+
+
+def _time(entry: Entry, files: dict[str, File], mtime: int, latest: int | None) -> int:
+    time = entry.mtime
+    if time is None and isinstance(entry, HardLink) and entry.target in files:
+        time = files[entry.target].mtime
+    if time is None:
+        time = mtime
+    return time if latest is None else min(time, latest)
+
+
+def _is_plain(file: File, time: int) -> bool:
+    """Whether it certainly needs no PAX header, as most files."""
+    return (
+        len(file.path) <= _NAME
+        and file.path.isascii()
+        and not file.xattrs
+        and max(file.uid, file.gid) < _SHORT
+        and file.content.size < _LONG
+        and 0 <= time < _LONG
+    )
+
+
 def _header(entry: Entry, files: dict[str, File]) -> _Header:
     name = _raw(entry.path)
     match entry:
         case Directory():
-            return _Header(name + b"/", _DIRECTORY, entry.mode, (entry.uid, entry.gid))
+            owner = (entry.uid, entry.gid)
+            return _Header(name + b"/", _DIRECTORY, entry.mode, owner, xattrs=entry.xattrs)
         case File():
             owner, size = (entry.uid, entry.gid), entry.content.size
             return _Header(name, _REGULAR, entry.mode, owner, size, xattrs=entry.xattrs)
         case Symlink():
             owner, link = (entry.uid, entry.gid), _raw(entry.target)
-            return _Header(name, _SYMLINK, 0o777, owner, link=link)
+            return _Header(name, _SYMLINK, 0o777, owner, link=link, xattrs=entry.xattrs)
         case HardLink():
             # Some readers give the header's mode and owner to the shared file: they are its own.
             file = files.get(entry.target)
@@ -80,6 +132,9 @@ def _header(entry: Entry, files: dict[str, File]) -> _Header:
                 raise InternalError(f"hard link /{entry.path} has no /{entry.target} before it")
             owner, link = (file.uid, file.gid), _raw(entry.target)
             return _Header(name, _HARD_LINK, file.mode, owner, link=link)
+        case Special():
+            owner, device = (entry.uid, entry.gid), (entry.major, entry.minor)
+            return _Header(name, _SPECIAL[entry.kind], entry.mode, owner, device=device)
 
 
 def _encoded(header: _Header, mtime: int) -> bytes:
@@ -98,7 +153,7 @@ def _encoded(header: _Header, mtime: int) -> bytes:
             + fields.octal("mtime", mtime, 12)
         ),
         _fit_link(header.link, records),
-        prefix,
+        (_NO_DEVICE if header.device == (0, 0) else b"%07o\0%07o\0" % header.device) + prefix,
     )
     for key, value in header.xattrs:
         records[f"SCHILY.xattr.{key}"] = value
@@ -117,10 +172,9 @@ class _Fields(NamedTuple):
         return b"0" * (width - 1) + b"\0"
 
 
-def _ustar_block(name: bytes, kind: bytes, numbers: bytes, link: bytes, prefix: bytes) -> bytes:
-    no_names, no_device = bytes(64), b"0000000\0" * 2
+def _ustar_block(name: bytes, kind: bytes, numbers: bytes, link: bytes, rest: bytes) -> bytes:
     head = name.ljust(_NAME, b"\0") + numbers
-    tail = kind + link.ljust(_NAME, b"\0") + _MAGIC + no_names + no_device + prefix
+    tail = kind + link.ljust(_NAME, b"\0") + _MAGIC + _NO_NAMES + rest
     tail = tail.ljust(BLOCK - len(head) - 8, b"\0")
     # The checksum is over the block with its own field as eight spaces.
     checksum = sum(head) + sum(tail) + 8 * ord(" ")
@@ -140,7 +194,8 @@ def _pax(records: dict[str, bytes]) -> bytes:
             ("mtime", 0, 12),
         )
     )
-    return _ustar_block(b"././@PaxHeader", _PAX, numbers, b"", b"") + body + _padding(len(body))
+    block = _ustar_block(b"././@PaxHeader", _PAX, numbers, b"", _NO_DEVICE)
+    return block + body + _padding(len(body))
 
 
 def _record(key: str, value: bytes) -> bytes:
@@ -192,34 +247,61 @@ def _write_content(path: str, content: Content, out: Write) -> None:
                 out(content.data[start : start + READ])
         case OnDisk() | Unread():
             _copy_file(path, content, out)
+        case Opened():
+            _copy_verified(path, content, out)
+        case InLayer():
+            raise InternalError(f"/{path} was not taken out of the layer {content.blob.short}")
     if padding := _padding(content.size):
         out(padding)
 
 
 def _copy_file(path: str, content: OnDisk | Unread, out: Write) -> None:
-    """Copy exactly the promised number of bytes; more or fewer in the file is an error."""
-    left = content.size
-    for data in _pieces(path, content):
+    def opener() -> BinaryIO:
+        return open(content.path, "rb", buffering=0)
+
+    if not _copy(_pieces(path, opener, f"{content.path}: "), content.size, out):
+        raise BuildError(
+            f"/{path} changed while it was put into the image",
+            why=f"{content.path} is no longer {content.size} bytes long",
+            hint=_LEAVE_ALONE,
+        )
+
+
+def _copy_verified(path: str, content: Opened, out: Write) -> None:
+    hasher = hashlib.new(content.digest.algorithm)
+
+    def hashed(data: bytes) -> None:
+        hasher.update(data)
+        out(data)
+
+    is_whole = _copy(_pieces(path, content.opener), content.size, hashed)
+    if not is_whole or hasher.hexdigest() != content.digest.hex:
+        raise BuildError(
+            f"/{path} changed while it was read",
+            why=f"its content is no longer {content.digest}, {content.size} bytes",
+            hint=_LEAVE_ALONE,
+        )
+
+
+def _copy(pieces: Iterable[bytes], size: int, out: Write) -> bool:
+    """Copy at most `size` bytes; whether there were exactly as many."""
+    left = size
+    for data in pieces:
         left -= len(data)
         if left < 0:
             break
         out(data)
-    if left != 0:
-        raise BuildError(
-            f"/{path} changed while it was put into the image",
-            why=f"{content.path} is no longer {content.size} bytes long",
-            hint="build again, and leave the files alone while the build runs",
-        )
+    return left == 0
 
 
-def _pieces(path: str, content: OnDisk | Unread) -> Iterator[bytes]:
+def _pieces(path: str, opener: Callable[[], BinaryIO], place: str = "") -> Iterator[bytes]:
     try:
-        with open(content.path, "rb", buffering=0) as file:
+        with opener() as file:
             while data := file.read(READ):
                 yield data
     except OSError as error:
         raise BuildError(
             f"cannot read the file for /{path} of the image",
-            why=f"{content.path}: {error.strerror}",
-            hint="build again, and leave the files alone while the build runs",
+            why=f"{place}{error.strerror or error}",
+            hint=_LEAVE_ALONE,
         ) from error

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A file tree as a frozen value: sorted entries whose paths are relative and normal.
 
-A tree says everything that goes into a layer except times, which the layer's writer sets for all
-entries at once. File contents are bytes, or a file on disk with its known digest.
+A tree says everything that goes into a layer. Times are the one thing it may leave out: the
+layer's writer then sets one time for those entries. File contents are bytes, a file on disk, or a
+part of a layer that has to be fetched before the tree can be written.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final, Literal, NamedTuple
 
 from wherry.errors import InternalError, UsageError
 from wherry.oci.canonical import Json, canonical_json
@@ -20,6 +21,10 @@ from wherry.oci.digest import Digest, sha256
 WHITEOUT: Final = ".wh."
 # The kernel keeps the all-ones id for "unchanged".
 LAST_ID: Final = 2**32 - 2
+# What the seven octal digits of a tar header's device fields hold; the kernel's numbers are less.
+LAST_DEVICE: Final = 8**7 - 1
+
+Xattrs = tuple[tuple[str, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,36 @@ class Unread:
             return Digest("sha256", hashlib.file_digest(file, "sha256").hexdigest())
 
 
-Content = Inline | OnDisk | Unread
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A content that `opener` opens for reading, each time anew.
+
+    Its bytes are checked against `digest` (sha256) and `size` while a tar is written.
+    """
+
+    opener: Callable[[], BinaryIO] = field(compare=False, repr=False)
+    size: int
+    digest: Digest
+
+
+class InLayer(NamedTuple):
+    """A content that lies in the layer `blob`, at `offset` of the layer's uncompressed tar.
+
+    Not to be written: `wherry.fstree.extract` turns it into a content that is.
+    """
+
+    blob: Digest
+    media_type: str
+    offset: int
+    size: int
+    digest: Digest
+
+
+Content = Inline | OnDisk | Unread | Opened | InLayer
+
+
+# Entries: `mtime` is in whole seconds since 1970; None stands for the time that the writer gives.
+# `xattrs` are (name, value) pairs such as security.capability.
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +107,26 @@ class Directory:
     mode: int = 0o755
     uid: int = 0
     gid: int = 0
+    xattrs: Xattrs = ()
+    mtime: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A regular file; `xattrs` are (name, value) pairs such as security.capability."""
+    """A regular file.
+
+    In a tree that is read, files with the same `inode` (0 apart) are names of one file. It says
+    nothing beyond that tree: it counts for no digest, and files that differ in it only are equal.
+    """
 
     path: str
     content: Content
     mode: int = 0o644
     uid: int = 0
     gid: int = 0
-    xattrs: tuple[tuple[str, bytes], ...] = ()
+    xattrs: Xattrs = ()
+    mtime: int | None = None
+    inode: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +137,37 @@ class Symlink:
     target: str
     uid: int = 0
     gid: int = 0
+    xattrs: Xattrs = ()
+    mtime: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HardLink:
-    """Another name of the file at `target`, a path of the same tree that sorts before `path`."""
+    """Another name of the file at `target`, a path of the same tree that sorts before `path`.
+
+    All else is the file's; `mtime` is only what the tar's header says, by default the file's too.
+    """
 
     path: str
     target: str
+    mtime: int | None = None
 
 
-Entry = Directory | File | Symlink | HardLink
+@dataclass(frozen=True, slots=True)
+class Special:
+    """A device (with its numbers) or a named pipe."""
+
+    path: str
+    kind: Literal["char", "block", "fifo"]
+    major: int = 0
+    minor: int = 0
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    mtime: int | None = None
+
+
+Entry = Directory | File | Symlink | HardLink | Special
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +187,8 @@ class Tree:
         return sum(entry.content.size for entry in self.entries if isinstance(entry, File))
 
 
-def make_tree(entries: Iterable[Entry]) -> Tree:
-    """Sort entries and check them.
+def make_tree(entries: Iterable[Entry], removed: Iterable[str] = ()) -> Tree:
+    """Sort entries and check them; `removed` are paths that the layer takes from those below.
 
     Missing parent directories are added (0755, root). A path that is absolute, not normal or
     twice there raises `UsageError`; a hard link whose target is no file, or sorts after it, and
@@ -146,7 +208,17 @@ def make_tree(entries: Iterable[Entry]) -> Tree:
     # Sorted by components, so that a directory stands right before what it holds.
     ordered = tuple(by_path[path] for path in sorted(by_path, key=lambda path: path.split("/")))
     _check_entries(ordered)
-    return Tree(ordered)
+    marks = [_mark(path) for path in removed if path not in by_path]
+    if not marks:
+        return Tree(ordered)
+    return Tree(tuple(sorted((*ordered, *marks), key=lambda entry: entry.path.split("/"))))
+
+
+def _mark(path: str) -> File:
+    """The whiteout of `path`."""
+    check_path(path)
+    parent, slash, name = path.rpartition("/")
+    return File(f"{parent}{slash}{WHITEOUT}{name}", Inline(b""), 0)
 
 
 def check_path(path: str) -> None:
@@ -182,22 +254,31 @@ def _check_entries(entries: tuple[Entry, ...]) -> None:
         match entry:
             case File():
                 files.add(entry.path)
-                names = [name for name, _ in entry.xattrs]
-                # A PAX record ends its key at "=", and holds each key once.
-                if len(set(names)) < len(names) or any(
-                    not name or "=" in name or "\0" in name for name in names
-                ):
-                    raise InternalError(f"/{entry.path} has attributes that no layer holds")
             case HardLink() if entry.target not in files:
                 raise InternalError(f"hard link /{entry.path} has no /{entry.target} before it")
             case Symlink() if not entry.target or "\0" in entry.target:
                 raise InternalError(f"/{entry.path} links to {entry.target!r}, which is no path")
-        if isinstance(entry, Directory | File) and not 0 <= entry.mode <= 0o7777:
+            case Special() if not (
+                0 <= entry.major <= LAST_DEVICE and 0 <= entry.minor <= LAST_DEVICE
+            ):
+                raise InternalError(f"/{entry.path} is the device {entry.major}:{entry.minor}")
+        if isinstance(entry, HardLink):
+            continue
+        if not isinstance(entry, Special) and entry.xattrs:
+            _check_xattrs(entry.path, entry.xattrs)
+        if not isinstance(entry, Symlink) and not 0 <= entry.mode <= 0o7777:
             raise InternalError(f"/{entry.path} has the mode {entry.mode:o}")
-        if not isinstance(entry, HardLink) and not (
-            0 <= entry.uid <= LAST_ID and 0 <= entry.gid <= LAST_ID
-        ):
+        if not (0 <= entry.uid <= LAST_ID and 0 <= entry.gid <= LAST_ID):
             raise InternalError(f"/{entry.path} belongs to {entry.uid}:{entry.gid}")
+
+
+def _check_xattrs(path: str, xattrs: Xattrs) -> None:
+    names = [name for name, _ in xattrs]
+    # A PAX record ends its key at "=", and holds each key once.
+    if len(set(names)) < len(names) or any(
+        not name or "=" in name or "\0" in name for name in names
+    ):
+        raise InternalError(f"/{path} has attributes that no layer holds")
 
 
 def _parents(path: str) -> Iterable[str]:
@@ -207,14 +288,31 @@ def _parents(path: str) -> Iterable[str]:
 
 
 def _entry_json(entry: Entry) -> Json:
+    row = _facts_json(entry)
+    # Only where it is said, so that trees without times keep the digests they always had.
+    if entry.mtime is not None:
+        row.append({"mtime": entry.mtime})
+    return row
+
+
+def _facts_json(entry: Entry) -> list[Json]:
     match entry:
         case Directory():
-            return ["dir", entry.path, entry.mode, entry.uid, entry.gid]
+            row: list[Json] = ["dir", entry.path, entry.mode, entry.uid, entry.gid]
+            return [*row, _xattrs_json(entry.xattrs)] if entry.xattrs else row
         case File():
-            xattrs: list[Json] = [[name, value.hex()] for name, value in sorted(entry.xattrs)]
             owner: list[Json] = [entry.mode, entry.uid, entry.gid]
-            return ["file", entry.path, *owner, str(entry.content.digest), xattrs]
+            content = str(entry.content.digest)
+            return ["file", entry.path, *owner, content, _xattrs_json(entry.xattrs)]
         case Symlink():
-            return ["symlink", entry.path, entry.target, entry.uid, entry.gid]
+            row = ["symlink", entry.path, entry.target, entry.uid, entry.gid]
+            return [*row, _xattrs_json(entry.xattrs)] if entry.xattrs else row
         case HardLink():
             return ["hardlink", entry.path, entry.target]
+        case Special():
+            device: list[Json] = [entry.kind, entry.major, entry.minor]
+            return ["special", entry.path, *device, entry.mode, entry.uid, entry.gid]
+
+
+def _xattrs_json(xattrs: Xattrs) -> Json:
+    return [[name, value.hex()] for name, value in sorted(xattrs)]

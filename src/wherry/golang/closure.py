@@ -20,12 +20,8 @@ from wherry.golang import listing
 from wherry.golang.packages import Package
 from wherry.golang.reach import Reach, World
 from wherry.golang.record import Inputs, file_digest, look_up, sealed
-from wherry.golang.signature import (
-    RACY_NS,
-    module_state,
-    signature,
-    signature_of,
-)
+from wherry.golang.signature import module_state, signature, signature_of
+from wherry.process.clock import RACY_NS
 
 __all__ = [
     "Closure", "Movement", "World", "changed_since", "first_difference", "gather", "touched_since",

@@ -12,8 +12,6 @@ import hashlib
 import os
 import struct
 
-# One-second file systems round down: an edit within two seconds may show the same time.
-RACY_NS = 2_000_000_000
 # Only to look up names below; macOS has no O_PATH.
 _PLACE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 

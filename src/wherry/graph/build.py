@@ -2,12 +2,14 @@
 """Vertices and the build graph, and its validation.
 
 A vertex is an op with ordered inputs; its identity in one build is its number in the graph. An
-image output names the vertices whose trees become its layers, lowest first.
+image output names the vertices whose changes become its layers, lowest first, between the lines of
+its history that made no layer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from wherry.errors import InternalError
 from wherry.graph.ops import Op
@@ -15,20 +17,40 @@ from wherry.oci.image import Pairs, RunConfig
 from wherry.oci.platform import Platform
 
 
+class Lines(NamedTuple):
+    """Lines of the user's text that a vertex comes from, both included; 0 where there is none."""
+
+    first: int = 0
+    last: int = 0
+
+
+_NOWHERE: Final = Lines()
+
+
 @dataclass(frozen=True, slots=True)
 class Vertex:
-    """An op, the vertices it takes as inputs, and the step name that the user reads."""
+    """An op, the vertices it takes as inputs, and the step name that the user reads.
+
+    With `fresh` its result is made anew, whatever earlier builds left. Neither that nor `lines` is
+    part of a cache key: keys are made of ops.
+    """
 
     op: Op
     inputs: tuple[int, ...]
     name: str
+    lines: Lines = _NOWHERE
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LayerOutput:
-    """One layer: the vertex whose tree it holds and its line of the image's history."""
+    """A line of the image's history, and the vertex whose change is the layer that it made.
 
-    vertex: int
+    `vertex` is None for a line without a layer, such as that of an ENV. A base has a line too: its
+    layers are all of it, and its own history stands for the line where it has one.
+    """
+
+    vertex: int | None
     created_by: str
     comment: str = ""
 
@@ -42,6 +64,7 @@ class ImageOutput:
     run: RunConfig
     annotations: Pairs
     created: str
+    author: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,5 +80,5 @@ class BuildGraph:
             if any(not 0 <= item < number for item in vertex.inputs):
                 raise InternalError(f"vertex {number} ({vertex.name}) has an input after itself")
         for layer in self.image.layers:
-            if not 0 <= layer.vertex < len(self.vertices):
+            if layer.vertex is not None and not 0 <= layer.vertex < len(self.vertices):
                 raise InternalError(f"a layer names vertex {layer.vertex}, which is not there")

@@ -74,4 +74,178 @@ class GoBuildOp:
     progress_name: str = outside_key("what the user reads in progress output", default="")
 
 
-Op = ImageOp | GoBuildOp
+@dataclass(frozen=True, slots=True)
+class LocalOp:
+    """Files of a build context: `name` is `context`, or a named context's.
+
+    `ignore` are the rules of `.dockerignore`. Its result is read on demand, and has no key of its
+    own: what reads from it is keyed by just what it selects.
+    """
+
+    KIND: ClassVar[str] = "local/1"
+
+    name: str
+    ignore: tuple[str, ...]
+    # Where it is, for a directory; the contents count, not the place.
+    place: str = outside_key("contents are the key", default="")
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Copy one source path or pattern of input `source` (1 and up; 0 is what the op changes).
+
+    Paths are absolute inside their trees. `path` may hold wildcards as Go's `filepath.Match` has
+    them (unless `literal`), and with `parents` a pivot `/./`. `destination` keeps its trailing
+    slash. `owner` is as in `--chown`, names and numbers; empty: files keep the owner that their
+    tree says, which for a build context is root. `mode` is octal or symbolic as in `--chmod`;
+    empty: kept. `excludes` are patterns as in `.dockerignore`. `unpack` unpacks a source that is an
+    archive.
+    """
+
+    source: int
+    path: str
+    destination: str
+    owner: str = ""
+    mode: str = ""
+    parents: bool = False
+    excludes: tuple[str, ...] = ()
+    unpack: bool = False
+    literal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile:
+    """Write `data` to a file that is named `name` if `destination` is a directory."""
+
+    name: str
+    data: bytes
+    destination: str
+    owner: str = ""
+    mode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDirectory:
+    """Make a directory and its parents, where they are missing; one that is there stays."""
+
+    path: str
+    mode: int = 0o755
+    owner: str = ""
+
+
+FileAction = Copy | WriteFile | MakeDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class FileOp:
+    """Change a root: the actions in order, all in one layer.
+
+    Input 0 of the vertex is the root that is changed, the others are what is copied from. With
+    `alone` (`COPY --link`) there is no such root: the layer is made on an empty one, and source 1
+    is the vertex's input 0.
+    """
+
+    KIND: ClassVar[str] = "file/1"
+
+    actions: tuple[FileAction, ...]
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MergeOp:
+    """Put the layer of input 1 on top of the root of input 0, as `COPY --link` does."""
+
+    KIND: ClassVar[str] = "merge/1"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOp:
+    """A file from a URL. Its result is a tree with that one file; the key is its content.
+
+    `checksum` is a digest or empty. `name` is the file's name where the server tells none.
+    """
+
+    KIND: ClassVar[str] = "http/1"
+
+    url: str
+    checksum: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GitOp:
+    """A checked-out git tree: `remote` a URL, `ref` a branch, tag or commit (empty: HEAD).
+
+    `directory` is the part of the tree that is taken; `checksum` a commit that `ref` must be. With
+    `fetch_by_commit` the checksum's commit is fetched, and called `ref` without asking the remote.
+    """
+
+    KIND: ClassVar[str] = "git/1"
+
+    remote: str
+    ref: str
+    directory: str
+    keep_git_dir: bool
+    checksum: str = ""
+    submodules: bool = True
+    fetch_by_commit: bool = False
+
+
+class MountKind(StrEnum):
+    """Kinds of a RUN's mounts."""
+
+    BIND = "bind"
+    CACHE = "cache"
+    TMPFS = "tmpfs"
+    SECRET = "secret"  # noqa: S105 - a kind of mount
+    SSH = "ssh"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecMount:
+    """A mount of a RUN: `input` is the vertex's input that a bind or cache starts from (-1: none).
+
+    `selector` is the path inside that input. Other fields as the language has them.
+    """
+
+    kind: MountKind
+    target: str
+    input: int = -1
+    selector: str = ""
+    id: str = ""
+    read_only: bool = False
+    sharing: str = ""
+    required: bool = False
+    mode: int | None = None
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    env: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecOp:
+    """Run a command in the root of input 0; its result is that root, changed."""
+
+    KIND: ClassVar[str] = "exec/1"
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    user: str
+    mounts: tuple[ExecMount, ...]
+    network: str
+    security: str
+    platform: Platform
+    # Heredoc bodies that are fed as files or input: name and content.
+    heredocs: Pairs = ()
+    hostname: str = ""
+    # Devices by their CDI names, and whether the step needs each.
+    devices: tuple[tuple[str, bool], ...] = ()
+    # Variables of the proxy: for the process, never for keys or the image.
+    proxy: tuple[tuple[str, str], ...] = outside_key("a proxy changes no result", default=())
+
+
+Op = (
+    ImageOp | GoBuildOp | LocalOp | FileOp | MergeOp | HttpOp | GitOp | ExecOp
+)  # fmt: skip

@@ -30,7 +30,8 @@ class RunConfig:
     """What a container of the image runs: the `config` object of config.md.
 
     `env` keeps its order; `exposed_ports` are `8000/tcp`. `healthcheck` is the object's canonical
-    JSON text; `stop_timeout` counts seconds. Fields that are empty are left out of the JSON, as
+    JSON text; `stop_timeout` counts seconds. `args_escaped` is what Docker's tools say of every
+    `cmd` that they set; only Windows heeds it. Fields that are empty are left out of the JSON, as
     Docker's tools do.
     """
 
@@ -47,6 +48,7 @@ class RunConfig:
     stop_timeout: int | None = None
     shell: tuple[str, ...] = ()
     on_build: tuple[str, ...] = ()
+    args_escaped: bool = False
 
     def as_json(self) -> dict[str, Json]:
         """The object as the specification writes it."""
@@ -63,6 +65,7 @@ class RunConfig:
             "Healthcheck": json.loads(self.healthcheck) if self.healthcheck else None,
             "Shell": list(self.shell),
             "OnBuild": list(self.on_build),
+            "ArgsEscaped": self.args_escaped,
         }
         value = {key: item for key, item in value.items() if item}
         if self.stop_timeout is not None:
@@ -88,6 +91,8 @@ def parse_run_config(value: Object) -> RunConfig:
         stop_timeout=number_of(value, "StopTimeout", _NOUN, least=-1),
         shell=_words(value, "Shell"),
         on_build=texts_of(value, "OnBuild", _NOUN),
+        # Not worth refusing an image for: Linux never reads it.
+        args_escaped=value.get("ArgsEscaped") is True,
     )
 
 

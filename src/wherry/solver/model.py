@@ -44,11 +44,16 @@ class Cache(Protocol[R]):
 
 @dataclass(frozen=True, slots=True)
 class Task(Generic[R]):
-    """An operation with the tasks (by number, all smaller than its own) that it takes."""
+    """An operation with the tasks (by number, all smaller than its own) that it takes.
+
+    A `fresh` one runs even where its result is known; what stands on it is then looked up by
+    contents alone, as its result may be another one.
+    """
 
     operation: Operation[R]
     inputs: tuple[int, ...]
     name: str
+    fresh: bool = False
 
 
 class Step:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Generic
 
+from wherry.errors import WherryError
 from wherry.events import Outcome, Sink
 from wherry.graph.keys import CacheKey
 from wherry.oci.digest import Digest
@@ -97,7 +98,8 @@ class _Worker(Generic[R]):
         try:
             self.stop.check()
             content = node.task.operation.content(inputs)
-            found = self.cache.lookup(content) if content is not None else None
+            known = content if not node.task.fresh else None
+            found = self.cache.lookup(known) if known is not None else None
             result = found if found is not None else node.task.operation.run(inputs, step)
             for key in (node.definition, content if found is None else None):
                 if key is not None:
@@ -105,6 +107,9 @@ class _Worker(Generic[R]):
             outcome = Outcome.DONE if found is None else Outcome.CACHED
         except Cancelled:
             outcome = Outcome.CANCELLED
+            raise
+        except WherryError as error:
+            error.step = node.number
             raise
         finally:
             step.end(outcome)
@@ -153,7 +158,8 @@ class _Solve(Generic[R]):
 
     def _set_definitions(self) -> None:
         for node in self._nodes:
-            keys = [self._nodes[item].definition for item in node.task.inputs]
+            inputs = [self._nodes[item] for item in node.task.inputs]
+            keys = [None if item.task.fresh else item.definition for item in inputs]
             known = tuple(key.digest for key in keys if key is not None)
             if len(known) == len(keys):
                 node.definition = node.task.operation.definition(known)
@@ -169,7 +175,8 @@ class _Solve(Generic[R]):
             node.state = _State.WAITING
             if self._shares(node):
                 continue
-            found = self._worker.cache.lookup(node.definition) if node.definition else None
+            known = node.definition if not node.task.fresh else None
+            found = self._worker.cache.lookup(known) if known else None
             if found is not None:
                 node.state, node.result = _State.DONE, found
                 self._worker.announce_cached(node)

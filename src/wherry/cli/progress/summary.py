@@ -19,9 +19,10 @@ class Summary(NamedTuple):
     """What a build gave.
 
     `size` and `binary_size` are bytes counted in the same way, so that their difference is what
-    the image holds beside the binary; with `compressed` set, `size` is what a registry would hold.
-    `fresh` is False where nothing had changed and the build record answered. `outputs` are the
-    places written to, in words for people (`movies.tar`).
+    the image holds beside the binary, whose name is empty where none is known; with `compressed`
+    set, `size` is what a registry would hold. `fresh` is False where nothing had changed and what
+    was built before answered. `outputs` are the places written to, in words for people
+    (`movies.tar`).
     """
 
     name: str
@@ -73,6 +74,8 @@ def _took(pushed: PushResult) -> str:
 
 def _weight(summary: Summary) -> str:
     size, binary = format_size(summary.size), format_size(summary.binary_size)
+    if not summary.binary_name:
+        return f"{size} compressed" if summary.compressed else size
     if summary.compressed:
         # The binary's size is not compressed: no part of the other.
         return f"{size} compressed, {summary.binary_name} {binary} unpacked"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from wherry.bases.compose import base_tree
 from wherry.bases.data import data_signature
-from wherry.engines.local.results import Built
+from wherry.engines.local.results import Built, Result
 from wherry.engines.local.storage import LayerSettings, Storage, store_layer
 from wherry.graph.keys import CacheKey, definition_key
 from wherry.graph.ops import ComposedBase, ImageOp, RegistryBase
@@ -39,11 +39,11 @@ class ComposedOperation:
         """
         return definition_key(self.op, (sha256(data_signature().encode()),))
 
-    def content(self, _inputs: tuple[Built, ...]) -> CacheKey | None:
+    def content(self, _inputs: tuple[Result, ...]) -> CacheKey | None:
         """None: `store_layer` looks the composed tree up by its own digest."""
         return None
 
-    def run(self, _inputs: tuple[Built, ...], step: Step) -> Built:
+    def run(self, _inputs: tuple[Result, ...], step: Step) -> Result:
         """Compose the tree and write its layer."""
         tree = base_tree(self.base)
         step.progress(0, len(tree.entries), "files")
@@ -53,21 +53,41 @@ class ComposedOperation:
 
 
 @dataclass(frozen=True, slots=True)
+class EmptyOperation:
+    """The empty root that a stage from scratch begins with: no layer at all."""
+
+    op: ImageOp
+
+    def definition(self, _inputs: tuple[Digest, ...]) -> CacheKey | None:
+        """The op."""
+        return definition_key(self.op, ())
+
+    def content(self, _inputs: tuple[Result, ...]) -> CacheKey | None:
+        """None: there is no work to spare."""
+        return None
+
+    def run(self, _inputs: tuple[Result, ...], _step: Step) -> Result:
+        """No layers."""
+        return Built((), 0)
+
+
+@dataclass(frozen=True, slots=True)
 class RegistryOperation:
     """Takes the layers of an image whose manifest and config are in the store."""
 
+    op: ImageOp
     base: RegistryBase
     storage: Storage
 
     def definition(self, _inputs: tuple[Digest, ...]) -> CacheKey | None:
-        """None: reading two small blobs is all there is to do."""
-        return None
+        """The op: its digest says all. The result is never recorded, being two small reads."""
+        return definition_key(self.op, ())
 
-    def content(self, _inputs: tuple[Built, ...]) -> CacheKey | None:
+    def content(self, _inputs: tuple[Result, ...]) -> CacheKey | None:
         """None, as above."""
         return None
 
-    def run(self, _inputs: tuple[Built, ...], step: Step) -> Built:
+    def run(self, _inputs: tuple[Result, ...], step: Step) -> Result:
         """The image's layers and history, under OCI media types."""
         manifest = self.storage.blobs.read(self.base.digest)
         config = self.storage.blobs.read(parse_manifest(manifest).config.digest)

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, assert_never
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
-from wherry.engines.local.base import ComposedOperation, RegistryOperation
-from wherry.engines.local.gobuild import GoBuildOperation
-from wherry.engines.local.results import Built
+from wherry.engines.local.base import ComposedOperation, EmptyOperation, RegistryOperation
+from wherry.engines.local.results import Built, Result
 from wherry.engines.local.storage import CacheRecords, LayerSettings, Storage
+from wherry.errors import InternalError
 from wherry.events import Sink
-from wherry.golang.closure import World
 from wherry.graph.build import BuildGraph, ImageOutput, Vertex
-from wherry.graph.ops import GoBuildOp, ImageOp, RegistryBase
+from wherry.graph.ops import ComposedBase, ImageOp, Op, RegistryBase
 from wherry.oci.digest import Digest
 from wherry.oci.image import HistoryEntry, Image, ImageConfig, make_image
 from wherry.process.cancel import CancelToken
@@ -23,68 +22,76 @@ from wherry.solver.schedule import Solver
 
 
 class Solved(NamedTuple):
-    """An image whose blobs are all in the store, and what its layers were built from."""
+    """An image whose blobs are all in the store, and what its layers were built from.
+
+    `was_there`: the store held this very image before.
+    """
 
     image: Image
     layers: tuple[Built, ...]
+    was_there: bool = False
+
+
+class Executors(Protocol):
+    """The executors of one kind of build: of a Go module's ops, or of a Dockerfile's."""
+
+    def operation(self, op: Op) -> Operation[Result] | None:
+        """The executor of `op`, None for an op of the other kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
     """Everything that running a graph here needs.
 
-    `mtime` stamps the files of Go layers, in seconds; `trace` is called at named points, so that
-    tests can stop the process there. With `settings.reuse` False nothing that an earlier build left
-    in the store is used.
+    `trace` is called at named points, so that tests can stop the process there. With
+    `settings.reuse` False nothing that an earlier build left in the store is used.
     """
 
     storage: Storage
     settings: LayerSettings
-    world: World
-    mtime: int
+    executors: Executors
     jobs: int
     sink: Sink
     cancel: CancelToken
     trace: Callable[[str], None]
 
-    def solve(self, graph: BuildGraph, made: Mapping[int, Built] | None = None) -> Solved:
+    def solve(self, graph: BuildGraph, made: Mapping[int, Result] | None = None) -> Solved:
         """Run the graph; raises its first failure, or `Cancelled`.
 
         `made` holds results of vertices that a graph of the same build has had made already.
         """
         cache = CacheRecords(self.storage, self.settings)
-        solver = Solver(cache, self.sink, self.cancel, self.jobs)
+        solver = Solver[Result](cache, self.sink, self.cancel, self.jobs)
         tasks = [
-            Task(self._operation(vertex), vertex.inputs, vertex.name) for vertex in graph.vertices
+            Task(self._operation(vertex), vertex.inputs, vertex.name, vertex.fresh)
+            for vertex in graph.vertices
         ]
-        results = dict(made or {})
-        wanted = [layer.vertex for layer in graph.image.layers if layer.vertex not in results]
+        results: dict[int, Result] = dict(made or {})
+        vertices = [layer.vertex for layer in graph.image.layers if layer.vertex is not None]
+        wanted = [vertex for vertex in dict.fromkeys(vertices) if vertex not in results]
         results |= dict(zip(wanted, solver.solve(tasks, wanted), strict=True))
-        layers = tuple(results[layer.vertex] for layer in graph.image.layers)
+        layers = tuple(_layers(results[vertex]) for vertex in vertices)
         image = compose(graph.image, layers)
+        was_there = self.storage.blobs.has(image.digest, len(image.manifest_bytes))
         self._store(image.config_bytes, image.manifest.config.digest)
         self._store(image.manifest_bytes, image.digest)
         self.trace("image-stored")
-        return Solved(image, layers)
+        return Solved(image, layers, was_there)
 
-    def _operation(self, vertex: Vertex) -> Operation[Built]:
+    def _operation(self, vertex: Vertex) -> Operation[Result]:
         op = vertex.op
-        match op:
-            case ImageOp():
-                if isinstance(op.base, RegistryBase):
-                    return RegistryOperation(op.base, self.storage)
-                return ComposedOperation(op, op.base, self.storage, self.settings)
-            case GoBuildOp():
-                return GoBuildOperation(
-                    op,
-                    self.world,
-                    self.mtime,
-                    self.storage,
-                    self.settings,
-                    self.trace,
-                )
-            case _:
-                assert_never(op)
+        if isinstance(op, ImageOp):
+            match op.base:
+                case RegistryBase():
+                    return RegistryOperation(op, op.base, self.storage)
+                case ComposedBase.SCRATCH:
+                    return EmptyOperation(op)
+                case _:
+                    return ComposedOperation(op, op.base, self.storage, self.settings)
+        found = self.executors.operation(op)
+        if found is None:
+            raise InternalError(f"this build has no executor for {vertex.name}")
+        return found
 
     def _store(self, data: bytes, digest: Digest) -> None:
         if self.settings.reuse and self.storage.blobs.has(digest, len(data)):
@@ -97,9 +104,20 @@ class LocalEngine:
 def compose(output: ImageOutput, layers: tuple[Built, ...]) -> Image:
     """The image of these layers: config with the history of each, then the manifest."""
     history: list[HistoryEntry] = []
-    for line, built in zip(output.layers, layers, strict=True):
+    rest = iter(layers)
+    for line in output.layers:
         own = HistoryEntry(output.created, line.created_by, line.comment)
+        if line.vertex is None:
+            history.append(replace(own, empty=True))
+            continue
+        built = next(rest)
         history.extend(built.history or (own,) * len(built.layers))
     config = ImageConfig(output.platform, output.created, output.run, (), tuple(history))
     all_layers = tuple(layer for built in layers for layer in built.layers)
     return make_image(all_layers, config, output.annotations)
+
+
+def _layers(result: Result) -> Built:
+    if not isinstance(result, Built):
+        raise InternalError("a layer of the image is no layer")
+    return result

@@ -16,14 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wherry.engines.local.results import Binary, Built
+from wherry.engines.local.results import Binary, Built, Result
 from wherry.engines.local.storage import LayerSettings, Storage, WorkDirectory, store_next_layer
 from wherry.engines.local.survey import Question, Survey
 from wherry.errors import BuildError
 from wherry.fstree.tree import File, Unread, make_tree
 from wherry.golang.binary import BinaryFacts, read_binary
 from wherry.golang.build import BuildCall, build_binary
-from wherry.golang.clock import file_clock_ns, is_local
 from wherry.golang.closure import (
     Closure,
     Movement,
@@ -33,10 +32,11 @@ from wherry.golang.closure import (
 )
 from wherry.golang.signature import signature_of
 from wherry.graph.keys import CacheKey, encode
-from wherry.graph.ops import GoBuildOp
+from wherry.graph.ops import GoBuildOp, Op
 from wherry.oci.canonical import canonical_json
 from wherry.oci.digest import Digest, sha256
-from wherry.solver.model import Step
+from wherry.process.clock import file_clock_ns, is_local
+from wherry.solver.model import Operation, Step
 
 _ATTEMPTS = 2
 
@@ -47,6 +47,23 @@ class _Attempt(NamedTuple):
     output: str
     survey: Survey
     moved: Movement
+
+
+@dataclass(frozen=True, slots=True)
+class GoExecutors:
+    """The executors of a Go module's build; `mtime` stamps the binaries, in seconds."""
+
+    world: World
+    mtime: int
+    storage: Storage
+    settings: LayerSettings
+    trace: Callable[[str], None]
+
+    def operation(self, op: Op) -> Operation[Result] | None:
+        """The executor of a GoBuildOp."""
+        if not isinstance(op, GoBuildOp):
+            return None
+        return GoBuildOperation(op, self.world, self.mtime, self.storage, self.settings, self.trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +81,11 @@ class GoBuildOperation:
         """None: what a Go build reads is known by its closure only."""
         return None
 
-    def content(self, _inputs: tuple[Built, ...]) -> CacheKey | None:
+    def content(self, _inputs: tuple[Result, ...]) -> CacheKey | None:
         """None: the build record is looked up before there is a graph."""
         return None
 
-    def run(self, _inputs: tuple[Built, ...], step: Step) -> Built:
+    def run(self, _inputs: tuple[Result, ...], step: Step) -> Result:
         """Build until the sources held still, at most twice."""
         key = sha256(canonical_json([self.op.KIND, encode(self.op)])).hex
         with self.storage.work(key, step.cancel.check) as work:

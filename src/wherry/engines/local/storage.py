@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
-from wherry.engines.local.results import Built, decode_layer, encode_layer
+from wherry.engines.local.results import Built, Held, Result, decode_layer, encode_layer
 from wherry.fstree.layer import Compression, Writing, write_layer
 from wherry.fstree.pieces import EarlierPieces, Piece, decode_index, encode_index
 from wherry.fstree.tree import Tree
@@ -38,8 +38,17 @@ class Blobs(Protocol):
     def has(self, digest: Digest, size: int | None = None) -> bool:
         """Whether the blob is there, with that size."""
 
+    def known(self, digest: Digest, size: int | None = None) -> bool:
+        """Whether the blob is there, or a repository is known to have it."""
+
     def path(self, digest: Digest) -> str:
         """Where the blob is, if it is there."""
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """The blob for reading, not verified."""
+
+    def put(self, data: bytes) -> Digest:
+        """Store a small blob unless it is there."""
 
     def read(self, digest: Digest) -> bytes:
         """A small blob's bytes, verified."""
@@ -86,6 +95,9 @@ class Storage(Protocol):
     ) -> AbstractContextManager[WorkDirectory]:
         """The locked directory of one Go build; `check` is called while another one holds it."""
 
+    def scratch(self) -> str:
+        """A new directory of this process, which goes with it."""
+
 
 class LayerSettings(NamedTuple):
     """How layers are written: compression, threads, the name of the zlib in use.
@@ -97,6 +109,13 @@ class LayerSettings(NamedTuple):
     workers: int
     codec: str
     reuse: bool = True
+
+
+class Times(NamedTuple):
+    """The time of entries that have none of their own, and the latest that any may have."""
+
+    default: int
+    latest: int | None
 
 
 def store_layer(
@@ -136,6 +155,15 @@ def store_next_layer(
     return Built((layer,), tree.size)
 
 
+def store_change(
+    storage: Storage, tree: Tree, times: Times, settings: LayerSettings, cancel: CancelToken
+) -> Built:
+    """Write the layer of a step's change; what it changed is known by its cache key."""
+    writing = Writing(settings.compression, settings.workers, latest=times.latest)
+    layer = _write(storage, tree, times.default, writing, cancel)[0]
+    return Built((layer,), tree.size, layer.diff_id)
+
+
 def _write(
     storage: Storage, tree: Tree, mtime: int, writing: Writing, cancel: CancelToken
 ) -> tuple[Layer, tuple[Piece, ...]]:
@@ -172,9 +200,12 @@ def _codec(settings: LayerSettings) -> str:
 
 
 def is_whole(storage: Storage, built: Built) -> bool:
-    """Whether the result's layers are still in the store."""
-    descriptors = (layer.descriptor for layer in built.layers)
-    return all(storage.blobs.has(item.digest, item.size) for item in descriptors)
+    """Whether the result's layers are still in the store; those below may be in a registry."""
+    own = (layer.descriptor for layer in built.layers)
+    below = (layer.descriptor for layer in built.below)
+    return all(storage.blobs.has(item.digest, item.size) for item in own) and all(
+        storage.blobs.known(item.digest, item.size) for item in below
+    )
 
 
 class CacheRecords:
@@ -184,20 +215,22 @@ class CacheRecords:
         self._storage = storage
         self._settings = settings
 
-    def lookup(self, key: CacheKey) -> Built | None:
-        """The recorded result, if its layer is still there."""
+    def lookup(self, key: CacheKey) -> Result | None:
+        """The recorded result, if its layers are still there."""
         if not self._settings.reuse:
             return None
         data = self._storage.records.get("cache", self._key(key))
         built = decode_layer(data) if data is not None else None
         return built if built is not None and is_whole(self._storage, built) else None
 
-    def save(self, key: CacheKey, result: Built) -> None:
-        """Record a result."""
-        if result.tree is None or result.unpacked is None or len(result.layers) != 1:
+    def save(self, key: CacheKey, result: Result) -> None:
+        """Record a result that is one layer on known ones; others are quickly made again."""
+        if isinstance(result, Held) or len(result.layers) != 1:
             return
-        value = encode_layer(result.layers[0], result.tree, result.unpacked)
-        blobs = (result.layers[0].descriptor.digest,)
+        if result.tree is None or result.unpacked is None:
+            return
+        value = encode_layer(result.layers[0], result.tree, result.unpacked, result.below)
+        blobs = [layer.descriptor.digest for layer in result.stack]
         self._storage.records.put("cache", self._key(key), value, blobs)
 
     def _key(self, key: CacheKey) -> str:

@@ -90,6 +90,7 @@ def run_config(image: GoImage) -> RunConfig:
         labels=pairs(labels),
         stop_signal=own.stop_signal or base.stop_signal,
         on_build=(),
+        args_escaped=False,
     )
 
 

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build contexts: where the files that a Dockerfile copies come from, and the Dockerfile itself.
+
+The main context is a directory, a git tree, a URL or a tar on standard input; named contexts
+(`--build-context`) are directories, images, git trees or URLs. `.dockerignore` rules hold for
+directories only, as in BuildKit: what comes from elsewhere was chosen by whoever made it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import BinaryIO, Final, NamedTuple
+
+from wherry.api.fetching import Fetching
+from wherry.api.request import DOCKERFILES, BuildRequest
+from wherry.engines.local.results import Held
+from wherry.errors import MachineError, UsageError
+from wherry.fstree.archive_files import HEAD, ArchiveFiles, is_archive
+from wherry.fstree.contents import open_content
+from wherry.fstree.directory import DirectoryFiles
+from wherry.fstree.files import Files
+from wherry.fstree.ignore import IgnoreRules, read_rules
+from wherry.fstree.memo import FileMemo, NoMemo
+from wherry.fstree.resolve import resolve
+from wherry.fstree.tree import File
+from wherry.oci.digest import sha256
+from wherry.store.store import Store
+from wherry.vcs.git_url import parse_git_url
+
+STDIN: Final = "-"
+_IGNORE: Final = ".dockerignore"
+# BuildKit reads no more of a Dockerfile or ignore file; more is no Dockerfile.
+_LARGEST: Final = 16 << 20
+_MEMO: Final = "contextfiles/1"
+
+
+class Dockerfile(NamedTuple):
+    """A Dockerfile's bytes, what it is called in messages, and the rules that stand beside it."""
+
+    data: bytes
+    name: str
+    ignore: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The main context: `name` is what an image without a tag is called after.
+
+    `held` are its files; `unfiltered` those that `.dockerignore` hides as well, for messages.
+    """
+
+    name: str
+    place: str
+    held: Held
+    unfiltered: Files
+
+
+class Inputs(NamedTuple):
+    """What a Dockerfile build begins with."""
+
+    context: Context
+    dockerfile: Dockerfile
+
+
+class ContextReader:
+    """Reads the contexts of one build; what it opens is closed with `closing`."""
+
+    def __init__(
+        self, request: BuildRequest, store: Store, fetching: Fetching, closing: ExitStack
+    ) -> None:
+        self._closing = closing
+        self._request = request
+        self._store = store
+        self._fetching = fetching
+        self._cancel = fetching.cancel
+
+    def main(self) -> Inputs:
+        """The main context and the Dockerfile.
+
+        Raises `UsageError` where there is no Dockerfile or no such context, and what reading and
+        fetching raise.
+        """
+        request = self._request
+        if request.source == STDIN:
+            return self._from_stdin()
+        if parse_git_url(request.source) is not None or _is_url(request.source):
+            return self._from_url()
+        return self._from_directory()
+
+    def directory(self, place: str, ignore: tuple[str, ...]) -> Held:
+        """A directory's files, less those that the rules hide."""
+        memo = _Memo(self._store, place)
+        files = self._opened(place, IgnoreRules(ignore), memo)
+        return Held(files, files.signature)
+
+    def named_directory(self, name: str, place: str) -> tuple[Held, tuple[str, ...]]:
+        """A named context's files, and the rules of its own `.dockerignore`."""
+        if not os.path.isdir(place):
+            raise UsageError(f"--build-context {name}={place}: there is no such directory",
+                             hint="name a directory, docker-image://REF, oci-layout://DIR "
+                             "or a URL")  # fmt: skip
+        rules = _rules(_read_file(os.path.join(place, _IGNORE)))
+        return self.directory(place, rules), rules
+
+    def _opened(self, place: str, rules: IgnoreRules, memo: FileMemo) -> DirectoryFiles:
+        files = DirectoryFiles(place, rules, memo, self._cancel)
+        return self._closing.enter_context(files)
+
+    def _from_directory(self) -> Inputs:
+        request = self._request
+        place = os.path.normpath(os.path.join(request.cwd, request.source))
+        if not os.path.isdir(place):
+            what = "is no directory" if os.path.lexists(place) else "is not there"
+            raise UsageError(f"the build context {place} {what}",
+                             hint="SOURCE is a directory, a git URL, or - for stdin")  # fmt: skip
+        dockerfile = self._local_dockerfile(place)
+        own = _read_file(os.path.join(place, _IGNORE))
+        rules = dockerfile.ignore or _rules(own)
+        held = self.directory(place, rules)
+        unfiltered = self.directory(place, ()).files
+        context = Context(os.path.basename(place) or "image", place, held, unfiltered)
+        return Inputs(context, dockerfile._replace(ignore=rules))
+
+    def _local_dockerfile(self, place: str) -> Dockerfile:
+        request = self._request
+        if request.file == STDIN:
+            return Dockerfile(self._stdin_bytes(), "stdin", ())
+        if request.file and _is_url(request.file):
+            with open(self._fetching.downloaded(request.file), "rb") as stream:
+                data = _bounded(stream.read(_LARGEST + 1), "the Dockerfile")
+            return Dockerfile(data, "Dockerfile", ())
+        path = os.path.join(request.cwd, request.file) if request.file else _found(place)
+        text = _read_file(path)
+        if text is None:
+            raise _no_dockerfile(path, place, request.file)
+        beside = _read_file(f"{path}.dockerignore")
+        name = os.path.relpath(path, place) if _below(path, place) else path
+        return Dockerfile(text, name, _rules(beside))
+
+    def _from_stdin(self) -> Inputs:
+        if self._request.file == STDIN:
+            raise UsageError("SOURCE and --file are both -",
+                             why="stdin holds one of them only",
+                             hint="give the directory, or the Dockerfile, by its path")  # fmt: skip
+        stream = io.BufferedReader(_Unclosed(self._stdin()), HEAD)
+        head = stream.peek(HEAD)[:HEAD]
+        if is_archive(head):
+            return self._archived(stream, "stdin")
+        data = stream.read(_LARGEST + 1)
+        return self._alone(_bounded(data, "stdin"), "stdin")
+
+    def _from_url(self) -> Inputs:
+        request, fetching = self._request, self._fetching
+        source = parse_git_url(request.source)
+        if source is not None:
+            name = posixpath.basename(source.remote.rstrip("/")).removesuffix(".git")
+            return self._inside(fetching.checked_out(source), name)
+        with open(fetching.downloaded(request.source), "rb") as stream:
+            if is_archive(stream.read(HEAD)):
+                stream.seek(0)
+                return self._archived(stream, "image")
+            stream.seek(0)
+            return self._alone(_bounded(stream.read(_LARGEST + 1), "the Dockerfile"), "Dockerfile")
+
+    def _archived(self, stream: BinaryIO, name: str) -> Inputs:
+        limits = self._fetching.limits
+        files = ArchiveFiles(stream, self._store.scratch(), limits, self._cancel)
+        return self._inside(Held(files, lambda _paths: None), name)
+
+    def _alone(self, data: bytes, name: str) -> Inputs:
+        """A Dockerfile without a context."""
+        files = self._opened(self._store.scratch(), IgnoreRules(()), NoMemo())
+        context = Context("image", "", Held(files, lambda _paths: "empty"), files)
+        return Inputs(context, Dockerfile(data, name, ()))
+
+    def _inside(self, held: Held, name: str) -> Inputs:
+        """A context that brings its Dockerfile."""
+        wanted = self._request.file
+        if wanted == STDIN:
+            dockerfile = Dockerfile(self._stdin_bytes(), "stdin", ())
+        else:
+            names = (wanted,) if wanted else DOCKERFILES
+            dockerfile = _first_of(names, held.files)
+        context = Context(name, "", held, held.files)
+        return Inputs(context, dockerfile)
+
+    def _stdin(self) -> BinaryIO:
+        if self._request.stdin is None:
+            raise UsageError("nothing was given to read from stdin",
+                             hint="set BuildRequest.stdin")  # fmt: skip
+        return self._request.stdin
+
+    def _stdin_bytes(self) -> bytes:
+        return _bounded(self._stdin().read(_LARGEST + 1), "stdin")
+
+
+class _Memo:
+    """What is remembered of a directory's files between builds."""
+
+    def __init__(self, store: Store, place: str) -> None:
+        self._store = store
+        self._key = sha256(os.fsencode(place)).hex
+
+    def load(self) -> bytes | None:
+        return self._store.records.get(_MEMO, self._key)
+
+    def save(self, data: bytes) -> None:
+        self._store.records.put(_MEMO, self._key, data, ())
+
+
+class _Unclosed(io.RawIOBase):
+    """A stream that belongs to someone else."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # narrower than typeshed
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _rules(data: bytes | None) -> tuple[str, ...]:
+    return read_rules(data) if data else ()
+
+
+def _read_file(path: str) -> bytes | None:
+    """A file's bytes, None where there is none; raises `UsageError` for one that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return _bounded(file.read(_LARGEST + 1), path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except IsADirectoryError as error:
+        raise UsageError(f"{path} is a directory", hint="name a file") from error
+    except OSError as error:
+        raise MachineError(f"cannot read {path}", why=error.strerror or str(error),
+                           hint="check its mode and who owns it") from error  # fmt: skip
+
+
+def _bounded(data: bytes, name: str) -> bytes:
+    if len(data) > _LARGEST:
+        raise UsageError(f"{name} is too large for a Dockerfile",
+                         why=f"it has more than {_LARGEST >> 20} MiB")  # fmt: skip
+    return data
+
+
+def _found(place: str) -> str:
+    paths = [os.path.join(place, name) for name in DOCKERFILES]
+    return next((path for path in paths if os.path.isfile(path)), paths[0])
+
+
+def _no_dockerfile(path: str, place: str, named: str) -> UsageError:
+    inside = os.path.join(place, named)
+    if named and os.path.isfile(inside):
+        return UsageError(f"there is no Dockerfile {path}",
+                          why="--file is seen from the current directory",
+                          hint=f"name it as --file {os.path.normpath(inside)}")  # fmt: skip
+    hint = "name it with --file, or write one"
+    return UsageError(f"there is no Dockerfile {path}", hint=hint)
+
+
+def _first_of(names: tuple[str, ...], files: Files) -> Dockerfile:
+    for name in names:
+        path = resolve(files, name.strip("/"))
+        entry = files.entry(path)
+        if isinstance(entry, File):
+            with open_content(entry.content) as stream:
+                return Dockerfile(_bounded(stream.read(_LARGEST + 1), name), name, ())
+    raise UsageError(f"the build context has no {names[0]}",
+                     hint="name the Dockerfile in it with --file")  # fmt: skip
+
+
+def _below(path: str, place: str) -> bool:
+    return os.path.abspath(path).startswith(f"{place.rstrip('/')}/")
+
+
+def _is_url(text: str) -> bool:
+    return text.startswith(("https://", "http://"))

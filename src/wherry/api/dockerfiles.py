@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Building a Dockerfile: the composition root of its front end, the engine and the store.
+
+Parse, type, lower, solve; every error is told with the line that it belongs to. All steps are
+looked up by what they depend on, so that an unchanged build runs none and reads no file's content.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import Final, NamedTuple
+
+from wherry.api.bases import BasePolicy
+from wherry.api.contexts import ContextReader, Inputs
+from wherry.api.epoch import source_date_epoch
+from wherry.api.fetching import Fetching
+from wherry.api.lazy import fetch_missing
+from wherry.api.naming import cores, repository_name
+from wherry.api.recorded import Output, codec
+from wherry.api.registries import Registries
+from wherry.api.request import BuildRequest
+from wherry.api.resolving import Resolver
+from wherry.api.snippets import Snippets
+from wherry.engines.local.engine import LocalEngine, Solved
+from wherry.engines.local.files import FileExecutors, FileSteps
+from wherry.engines.local.results import Held
+from wherry.engines.local.roots import Roots
+from wherry.engines.local.storage import LayerSettings, Times
+from wherry.errors import BuildError, UsageError, WherryError
+from wherry.events import Level, Message
+from wherry.frontends.dockerfile.directives import require_syntax
+from wherry.frontends.dockerfile.lower import lower
+from wherry.frontends.dockerfile.parse import parse_leniently
+from wherry.frontends.dockerfile.request import Lowered, Request
+from wherry.frontends.dockerfile.source import Problem, Problems
+from wherry.frontends.dockerfile.typed import read_dockerfile, warnings_of
+from wherry.fstree.layer import Compression
+from wherry.fstree.limits import Limits
+from wherry.graph.ops import ExecOp, GitOp, HttpOp, LocalOp
+from wherry.oci.platform import host_platform, parse_platform
+from wherry.settings.lock import load_lock
+from wherry.solver.model import Step
+from wherry.store.store import Store
+
+_EPOCH_ARG: Final = "SOURCE_DATE_EPOCH"
+
+
+def make_image(request: BuildRequest, store: Store, registries: Registries) -> tuple[Output, str]:
+    """Build, and give what was made with why it was made: an empty text where nothing changed.
+
+    Raises `UsageError` or `SeveralErrors` for a Dockerfile that says nothing that can be done,
+    `BuildError` for one whose steps fail, and what bases and downloads raise.
+    """
+    with ExitStack() as closing:
+        building = _Building(request, store, registries, closing)
+        solved = building.solve()
+        return building.output(solved), "" if solved.was_there else "its steps ran"
+
+
+class _Building:
+    """One build of one Dockerfile."""
+
+    def __init__(
+        self, request: BuildRequest, store: Store, registries: Registries, closing: ExitStack
+    ) -> None:
+        self._request = request
+        self._store = store
+        self._registries = registries
+        self._around = registries.around
+        self._limits = Limits.up_to(request.unpack_limit) if request.unpack_limit else Limits()
+        self._fetching = Fetching(store, registries, self._limits, closing)
+        self._contexts = ContextReader(request, store, self._fetching, closing)
+        self._inputs: Inputs = self._contexts.main()
+        dockerfile = self._inputs.dockerfile
+        self._snippets = Snippets(dockerfile.name, dockerfile.data)
+        self._arguments = self._build_arguments()
+        self._epoch = self._source_date_epoch()
+
+    def solve(self) -> Solved:
+        """Lower the Dockerfile and run its graph."""
+        resolver = Resolver(
+            self._request, self._store, self._registries, self._policy(), self._contexts
+        )
+        lowered = self._lowered(resolver)
+        self._warn(lowered.warnings)
+        for name in resolver.unused():
+            self._say(Level.WARNING, f"--build-context {name}: no instruction asks for it")
+        self._refuse_exec(lowered)
+        self._request.trace("lowered")
+        engine = self._engine(resolver)
+        try:
+            return engine.solve(lowered.graph)
+        except WherryError as error:
+            raise self._explained(error, lowered) from error
+
+    def output(self, solved: Solved) -> Output:
+        """What delivery wants to know."""
+        image = solved.image
+        descriptors = (image.descriptor, image.manifest.config, *image.manifest.layers)
+        sizes = [layer.unpacked for layer in solved.layers]
+        name = repository_name(self._inputs.context.name)
+        return Output(
+            name=name,
+            tags=(),
+            default_tag=f"{name}:latest",
+            base=None,
+            manifest=str(image.digest),
+            manifest_size=len(image.manifest_bytes),
+            config=str(image.manifest.config.digest),
+            blobs=(),
+            lazy=(),
+            size=sum(item.size for item in descriptors),
+            unpacked=None if None in sizes else sum(filter(None, sizes)),
+            platform=str(image.config.platform),
+            binaries=(),
+            warnings=(),
+        )
+
+    def _lowered(self, resolver: Resolver) -> Lowered:
+        inputs, request = self._inputs, self._request
+        try:
+            parsed, problems = parse_leniently(inputs.dockerfile.data)
+            require_syntax(parsed)
+            dockerfile = read_dockerfile(parsed, problems)
+            self._warn((*parsed.warnings, *warnings_of(dockerfile, parsed)))
+            platform = parse_platform(request.platform) if request.platform else host_platform()
+            asked = Request(
+                dockerfile=dockerfile,
+                resolver=resolver,
+                target=request.target,
+                build_args=self._arguments,
+                labels=request.labels,
+                annotations=request.annotations,
+                platform=platform,
+                platform_given=bool(request.platform),
+                build_platform=host_platform(),
+                ignore=inputs.dockerfile.ignore,
+                context_place=inputs.context.place,
+                no_cache_filter=request.no_cache_filter,
+                created=self._created(),
+                file=inputs.dockerfile.name,
+            )
+            return lower(asked)
+        except Problems as problems:
+            raise self._snippets.error(problems.problems) from problems
+
+    def _engine(self, resolver: Resolver) -> LocalEngine:
+        request, store, around = self._request, self._store, self._around
+        jobs = request.jobs or cores()
+        settings = LayerSettings(Compression(), jobs, codec(), not request.no_cache)
+        roots = Roots(
+            store,
+            lambda layers: fetch_missing(store, layers, self._registries),
+            self._limits,
+            around.cancel,
+        )
+        times = Times(self._epoch or 0, self._epoch)
+        shared = FileSteps(store, roots, settings, times, self._limits, around.cancel)
+        sources = _Sources(self._inputs.context.held, resolver, self._fetching)
+        return LocalEngine(
+            storage=store,
+            settings=settings,
+            executors=FileExecutors(shared, sources),
+            jobs=jobs,
+            sink=around.sink,
+            cancel=around.cancel,
+            trace=request.trace,
+        )
+
+    def _refuse_exec(self, lowered: Lowered) -> None:
+        """RUN comes with the next release: said before anything is fetched or copied."""
+        for vertex in lowered.graph.vertices:
+            if isinstance(vertex.op, ExecOp):
+                error = UsageError(
+                    "RUN is not in this release",
+                    hint="build a stage that needs none (--target), or the Go module itself "
+                    "(--frontend gomodule)",
+                )
+                raise self._snippets.placed(error, vertex.lines)
+
+    def _explained(self, error: WherryError, lowered: Lowered) -> WherryError:
+        """The error with the lines of the step that failed."""
+        if error.step is None:
+            return error
+        return self._snippets.placed(error, lowered.graph.vertices[error.step].lines)
+
+    def _policy(self) -> BasePolicy:
+        lock = load_lock(self._inputs.context.place) if self._inputs.context.place else None
+        if lock is None and self._request.locked:
+            raise BuildError("there is no wherry.lock beside the Dockerfile",
+                             why="--locked takes every base from it",
+                             hint="write one: wherry lock")  # fmt: skip
+        return BasePolicy(lock, self._request.locked, self._request.pull)
+
+    def _build_arguments(self) -> dict[str, str]:
+        """`--build-arg`, and the environment's value for a name without one."""
+        env = self._around.env
+        found: dict[str, str] = {}
+        for name, value in self._request.build_args:
+            if value is not None:
+                found[name] = value
+            elif name in env:
+                found[name] = env[name]
+        return found
+
+    def _source_date_epoch(self) -> int | None:
+        text = self._arguments.get(_EPOCH_ARG) or self._around.env.get(_EPOCH_ARG, "")
+        return source_date_epoch({_EPOCH_ARG: text})
+
+    def _created(self) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._epoch or 0))
+
+    def _warn(self, problems: tuple[Problem, ...]) -> None:
+        for problem in problems:
+            hint = f" ({problem.hint})" if problem.hint else ""
+            place = self._snippets.place(problem.range.start.line)
+            self._say(Level.WARNING, f"{place}: {problem.message}{hint}")
+
+    def _say(self, level: Level, text: str) -> None:
+        self._around.sink(Message(level, text))
+
+
+class _Sources(NamedTuple):
+    """The engine's sources: contexts and downloads of this build."""
+
+    main: Held
+    resolver: Resolver
+    fetching: Fetching
+
+    def local(self, op: LocalOp) -> Held:
+        """The main context, or a named one."""
+        return self.main if op.name == "context" else self.resolver.held[op.name]
+
+    def http(self, op: HttpOp, step: Step) -> Held:
+        """A download."""
+        return self.fetching.http(op, step)
+
+    def git(self, op: GitOp, step: Step) -> Held:
+        """A git tree."""
+        return self.fetching.git_tree(op, step)

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executors of FileOp, MergeOp and of sources: what COPY, ADD and WORKDIR do, on values.
+
+A step is keyed by the identity of the root that it changes and by the digests of just what it
+selects. What a selection's digest was is remembered under a signature of the files' states, so that
+a context that nobody touched costs one look at each file and no reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, assert_never
+
+from wherry.engines.local.results import Built, Held, Result
+from wherry.engines.local.roots import Roots
+from wherry.engines.local.storage import LayerSettings, Storage, Times, store_change
+from wherry.fstree.archive_files import HEAD, ArchiveFiles, is_archive
+from wherry.fstree.contents import open_content
+from wherry.fstree.copying import CopySpec, Target
+from wherry.fstree.files import Files
+from wherry.fstree.layer_index import index_of_tree
+from wherry.fstree.limits import Limits
+from wherry.fstree.selection import selection_digest
+from wherry.fstree.tree import Entry, File, make_tree
+from wherry.fstree.view import View
+from wherry.fstree.wildcard import has_wildcard
+from wherry.graph.keys import CacheKey, content_key, definition_key, encode
+from wherry.graph.ops import (
+    Copy,
+    FileOp,
+    GitOp,
+    HttpOp,
+    LocalOp,
+    MakeDirectory,
+    MergeOp,
+    Op,
+    WriteFile,
+)
+from wherry.oci.canonical import canonical_json
+from wherry.oci.digest import Digest, parse_digest, sha256
+from wherry.process.cancel import CancelToken
+from wherry.solver.model import Operation, Step
+
+_KIND: Final = "selection/1"
+
+
+@dataclass(frozen=True, slots=True)
+class FileSteps:
+    """What all file steps of a build share."""
+
+    storage: Storage
+    roots: Roots
+    settings: LayerSettings
+    times: Times
+    limits: Limits
+    cancel: CancelToken
+
+
+class Sources(Protocol):
+    """Where the files of a build's contexts, downloads and git trees come from."""
+
+    def local(self, op: LocalOp) -> Held:
+        """A build context."""
+
+    def http(self, op: HttpOp, step: Step) -> Held:
+        """A downloaded file; raises `NetworkError`, or `BuildError` for a wrong checksum."""
+
+    def git(self, op: GitOp, step: Step) -> Held:
+        """A checked-out tree; as `http`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileExecutors:
+    """The executors of a Dockerfile's ops, as far as they need no process in the image."""
+
+    shared: FileSteps
+    sources: Sources
+
+    def operation(self, op: Op) -> Operation[Result] | None:
+        """The executor of `op`, None for one of a Go module's."""
+        match op:
+            case FileOp():
+                return FileOperation(op, self.shared)
+            case MergeOp():
+                return MergeOperation(op)
+            case LocalOp():
+                return SourceOperation(lambda _step: self.sources.local(op))
+            case HttpOp():
+                return SourceOperation(lambda step: self.sources.http(op, step))
+            case GitOp():
+                return SourceOperation(lambda step: self.sources.git(op, step))
+            case _:
+                return None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOperation:
+    """Gives files to copy from: a build context, a download, a git tree."""
+
+    held: Callable[[Step], Held]
+
+    def definition(self, _inputs: tuple[Digest, ...]) -> CacheKey | None:
+        """None: contents count, and they are not known yet."""
+        return None
+
+    def content(self, _inputs: tuple[Result, ...]) -> CacheKey | None:
+        """None: what reads from it is keyed by what it selects."""
+        return None
+
+    def run(self, _inputs: tuple[Result, ...], step: Step) -> Result:
+        """The files."""
+        return self.held(step)
+
+
+@dataclass(frozen=True, slots=True)
+class MergeOperation:
+    """Puts a layer that was made alone on top of a root."""
+
+    op: MergeOp
+
+    def definition(self, inputs: tuple[Digest, ...]) -> CacheKey | None:
+        """The op and the keys of its inputs."""
+        return definition_key(self.op, inputs)
+
+    def content(self, _inputs: tuple[Result, ...]) -> CacheKey | None:
+        """None: there is no work to spare."""
+        return None
+
+    def run(self, inputs: tuple[Result, ...], _step: Step) -> Result:
+        """The layers of input 1 on those of input 0."""
+        below, link = built(inputs[0]), built(inputs[1])
+        return replace(link, below=below.stack)
+
+
+@dataclass(frozen=True, slots=True)
+class FileOperation:
+    """Changes a root by copying, writing and making directories; its result is one layer."""
+
+    op: FileOp
+    shared: FileSteps
+
+    def definition(self, inputs: tuple[Digest, ...]) -> CacheKey | None:
+        """The op and the keys of its inputs, where they have any."""
+        return definition_key(self.op, inputs)
+
+    def content(self, inputs: tuple[Result, ...]) -> CacheKey | None:
+        """The op, the root that it changes, and what each action selects.
+
+        Raises `BuildError` where a source is not there.
+        """
+        below = self._below(inputs)
+        digests = [] if self.op.alone else [below.root_digest]
+        copies = (action for action in self.op.actions if isinstance(action, Copy))
+        digests += [self._selected(action, self._source(action, inputs)) for action in copies]
+        return content_key(self.op, digests)
+
+    def run(self, inputs: tuple[Result, ...], step: Step) -> Result:
+        """Work out the change, and write it as a layer."""
+        shared, below = self.shared, self._below(inputs)
+        has_root = bool(below.stack)
+        target = Target(shared.roots.view(below.stack), shared.roots.read, has_root=has_root)
+        for action in self.op.actions:
+            step.cancel.check()
+            match action:
+                case Copy():
+                    files = self._files(self._source(action, inputs))
+                    target.copy(files, _spec(action), self._unpack)
+                case WriteFile():
+                    target.write_file(
+                        action.name,
+                        action.data,
+                        action.destination,
+                        owner=action.owner,
+                        mode=action.mode,
+                    )
+                case MakeDirectory():
+                    target.make_directory(action.path, action.mode, action.owner)
+                case _:
+                    assert_never(action)
+        whiteouts = target.whiteouts()
+        tree = make_tree(shared.roots.extracted(target.changes()), whiteouts)
+        result = store_change(shared.storage, tree, shared.times, shared.settings, step.cancel)
+        layer = result.layers[0]
+        if not whiteouts:
+            times = shared.times
+            index = index_of_tree(tree, layer.descriptor, times.default, times.latest)
+            shared.roots.remember(layer, index)
+        step.remark(f"{len(tree.entries)} files, {tree.size / 1e6:.1f} MB")
+        return replace(result, below=below.stack)
+
+    def _below(self, inputs: tuple[Result, ...]) -> Built:
+        return Built((), 0) if self.op.alone else built(inputs[0])
+
+    def _source(self, action: Copy, inputs: tuple[Result, ...]) -> Result:
+        return inputs[action.source - 1 if self.op.alone else action.source]
+
+    def _files(self, source: Result) -> Files:
+        if isinstance(source, Held):
+            return source.files
+        return self.shared.roots.view(source.stack)
+
+    def _selected(self, action: Copy, source: Result) -> Digest:
+        """The digest of what `action` reads; remembered under the state of what was looked at."""
+        key = self._memo_key(action, source)
+        records = self.shared.storage.records
+        if key is not None and (known := records.get(_KIND, key)) is not None:
+            return parse_digest(known.decode())
+        found = selection_digest(
+            self._files(source),
+            action.path,
+            parents=action.parents,
+            excludes=action.excludes,
+            literal=action.literal,
+            unpack=action.unpack,
+        )
+        # Wildcards that match nothing select nothing, and that is a selection too.
+        found = found or sha256(b"")
+        # Looked at again: what changed meanwhile is remembered under neither state.
+        if key is not None and key == self._memo_key(action, source):
+            records.put(_KIND, key, str(found).encode(), ())
+        return found
+
+    def _memo_key(self, action: Copy, source: Result) -> str | None:
+        if isinstance(source, Held):
+            state = source.signature((_fixed_part(action),))
+        else:
+            state = str(source.root_digest)
+        if state is None:
+            return None
+        return sha256(canonical_json([encode(action), state])).hex
+
+    def _unpack(self, file: File, files: Files) -> Iterable[Entry] | None:
+        """The entries of a file that is an archive, None for one that is not."""
+        content = file.content
+        if isinstance(files, View):
+            (extracted,) = self.shared.roots.extracted((file,))
+            assert isinstance(extracted, File)  # noqa: S101 - it was one
+            content = extracted.content
+        with open_content(content) as stream:
+            if not is_archive(stream.read(HEAD)):
+                return None
+        with open_content(content) as stream:
+            spool = self.shared.storage.scratch()
+            return ArchiveFiles(stream, spool, self.shared.limits, self.shared.cancel).entries
+
+
+def built(result: Result) -> Built:
+    """A root or layer; the front end lets nothing else stand where one is needed."""
+    assert isinstance(result, Built)  # noqa: S101 - see above
+    return result
+
+
+def _spec(action: Copy) -> CopySpec:
+    return CopySpec(
+        path=action.path,
+        destination=action.destination,
+        owner=action.owner,
+        mode=action.mode,
+        parents=action.parents,
+        excludes=action.excludes,
+        unpack=action.unpack,
+        literal=action.literal,
+    )
+
+
+def _fixed_part(action: Copy) -> str:
+    """The deepest path that a pattern certainly stays below: what its selection depends on."""
+    parts = [part for part in action.path.split("/") if part not in ("", ".")]
+    for number, part in enumerate(parts):
+        if part == ".." or (has_wildcard(part) and not action.literal):
+            return "/".join(parts[:number])
+    return "/".join(parts)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a layer's tar holds, read once: entries, whiteouts and where each content lies.
+
+With the indexes of an image's layers its tree can be known without unpacking anything
+(`wherry.fstree.view`). A layer is hostile input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import BinaryIO, Final
+
+from wherry.errors import UsageError
+from wherry.fstree.layer_changes import LayerIndex, Removal
+from wherry.fstree.layer_columns import decode_index, encode_index
+from wherry.fstree.limits import Bounded, Limits
+from wherry.fstree.members import Member, Members
+from wherry.fstree.tar import content_places
+from wherry.fstree.tar_entries import read_entries
+from wherry.fstree.tree import WHITEOUT, Content, Entry, File, HardLink, InLayer, Inline, Tree
+from wherry.oci.digest import Digest
+from wherry.oci.image import Descriptor
+
+__all__ = [
+    "LayerIndex",
+    "Removal",
+    "decode_index",
+    "encode_index",
+    "index_of_tree",
+    "read_index",
+]
+
+_OPAQUE: Final = ".wh..wh..opq"
+# Names with two marks, the opaque one apart, are bookkeeping of the old AUFS driver.
+_AUFS: Final = WHITEOUT * 2
+_BUFFER: Final = 1 << 18
+# Read for almost every --chown and USER by name: not worth another pass over the layer.
+_KEPT: Final = frozenset(("etc/passwd", "etc/group"))
+_KEPT_SIZE: Final = 1 << 16
+
+
+def read_index(stream: BinaryIO, blob: Descriptor, limits: Limits) -> LayerIndex:
+    """Read the uncompressed tar in `stream`, which the layer `blob` holds, up to its end marker.
+
+    Contents are hashed and become `InLayer`; empty files and the password files are kept. Raises
+    `UsageError` for damage, names that lead out, or more than `limits` allow, and whatever `stream`
+    raises. What follows the end marker is the caller's to read (`VerifiedDiff.finish`).
+    """
+    bounded = io.BufferedReader(Bounded(stream, limits, lambda: blob.size), _BUFFER)
+    entries: list[Entry] = []
+    removals: list[tuple[int, Removal]] = []
+    contents = _Contents(blob)
+    with _explained(blob):
+        for entry in read_entries(Members(bounded), limits, contents.store):
+            change = _change(entry)
+            if isinstance(change, Removal):
+                removals.append((len(entries) + len(removals), change))
+            elif change is not None:
+                entries.append(change)
+    whiteouts = [(at, item.path) for at, item in removals if not item.only_below]
+    opaque = [(at, item.path) for at, item in removals if item.only_below]
+    return LayerIndex(
+        tuple(entries),
+        tuple(path for _, path in whiteouts),
+        tuple(path for _, path in opaque),
+        tuple(at for at, _ in (*whiteouts, *opaque)),
+    )
+
+
+def index_of_tree(
+    tree: Tree, blob: Descriptor, mtime: int | None = None, latest: int | None = None
+) -> LayerIndex:
+    """The index of the layer `blob` that `write_tar` made of `tree` with the same times.
+
+    As `read_index` would read it, without doing so. Without `mtime`, entries that say no time have
+    none in the index either.
+    """
+    entries: list[Entry] = []
+    for entry, time, offset in content_places(tree, mtime or 0, latest):
+        if isinstance(entry, HardLink):
+            entries.append(entry)
+            continue
+        seen = time if mtime is not None or entry.mtime is not None else None
+        if isinstance(entry, File) and entry.content.size:
+            content = entry.content
+            place = InLayer(blob.digest, blob.media_type, offset, content.size, content.digest)
+            entries.append(replace(entry, content=place, mtime=seen, inode=0))
+        else:
+            entries.append(entry if seen == entry.mtime else replace(entry, mtime=seen))
+    return LayerIndex(tuple(entries))
+
+
+class _Contents:
+    """Hashes contents of the layer `blob` and says where they lie."""
+
+    def __init__(self, blob: Descriptor) -> None:
+        self._blob = blob
+
+    def store(self, member: Member, pieces: Iterable[bytes]) -> Content:
+        """For `read_entries`."""
+        if member.size <= _KEPT_SIZE and (not member.size or member.name in _KEPT):
+            return Inline(b"".join(pieces))
+        hasher = hashlib.sha256()
+        for piece in pieces:
+            hasher.update(piece)
+        digest = Digest("sha256", hasher.hexdigest())
+        blob = self._blob
+        return InLayer(blob.digest, blob.media_type, member.offset, member.size, digest)
+
+
+def _change(entry: Entry) -> Entry | Removal | None:
+    """The entry, or what it stands for by its name; None for AUFS's own."""
+    if WHITEOUT not in entry.path:
+        return entry
+    parts = entry.path.split("/")
+    if any(part.startswith(_AUFS) and part != _OPAQUE for part in parts):
+        return None
+    if not parts[-1].startswith(WHITEOUT):
+        return entry
+    parent = entry.path.rpartition("/")[0]
+    if parts[-1] == _OPAQUE:
+        return Removal(parent, only_below=True)
+    name = parts[-1].removeprefix(WHITEOUT)
+    if name in ("", ".", ".."):
+        raise UsageError(f"/{entry.path} removes nothing that has a name")
+    return Removal(f"{parent}/{name}" if parent else name)
+
+
+@contextmanager
+def _explained(blob: Descriptor) -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(
+            f"cannot read the layer {blob.digest.short}",
+            why=f"{error.what}\n{error.why}" if error.why else error.what,
+            hint=error.hint or "get the image again: it is damaged, or made to do harm",
+        ) from error
