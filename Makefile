@@ -14,7 +14,7 @@ export PYTHON VENV
 # What the tests start beside wherry, as PACKAGE=PROGRAM or PACKAGE=FILE: a package is wanted where
 # its program or file is missing. An empty list goes on without; the tests then skip by name.
 TEST_PACKAGES ?= \
-	skopeo=skopeo umoci=umoci runc=runc crun=crun uidmap=newuidmap util-linux=unshare git=git \
+	skopeo=skopeo umoci=umoci busybox-static=busybox xz-utils=xz runc=runc crun=crun uidmap=newuidmap util-linux=unshare git=git \
 	ca-certificates=/etc/ssl/certs/ca-certificates.crt gcc=gcc libc6-dev=/usr/include/stdio.h \
 	iproute2=ip pigz=pigz docker-registry=docker-registry apache2-utils=htpasswd openssl=openssl
 export TEST_PACKAGES

@@ -8,10 +8,12 @@ of its own, so that one of the machine's is neither used nor disturbed.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -74,15 +76,26 @@ def install(go: GoCommand) -> Path:
 
 
 def _build(go: GoCommand, directory: Path) -> None:
-    env = {**os.environ, **dict(go.env), "GOBIN": str(directory), "GOFLAGS": "", "CGO_ENABLED": "0"}
-    packages = [_MODULE.replace("@", f"/cmd/{name}@") for name in _PROGRAMS]
+    """Build in the module cache: `go install` takes no module whose go.mod excludes versions."""
+    env = {**os.environ, **dict(go.env), "GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}
+    found = json.loads(_go(go, env, directory, "mod", "download", "-json", _MODULE))
+    with tempfile.TemporaryDirectory(dir=directory) as staged:
+        packages = [f"./cmd/{name}" for name in _PROGRAMS]
+        words = ["build", "-trimpath", "-ldflags=-s -w", "-o", f"{staged}/", *packages]
+        _go(go, env, found["Dir"], *words)
+        for name in _PROGRAMS:
+            Path(staged, name).rename(directory / name)
+
+
+def _go(go: GoCommand, env: Mapping[str, str], place: str | Path, *words: str) -> str:
     done = subprocess.run(
-        [go.path, "install", "-trimpath", "-ldflags=-s -w", *packages], env=env, cwd=directory,
-        capture_output=True, text=True, check=False, timeout=1500,
+        [go.path, *words], env=env, cwd=place, capture_output=True, text=True, check=False,
+        timeout=1500,
     )  # fmt: skip
-    if done.returncode != 0 and _UNREACHABLE.search(done.stderr):
-        raise NoBuildKit(f"BuildKit cannot be had: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
+    if done.returncode != 0 and _UNREACHABLE.search(done.stderr + done.stdout):
+        raise NoBuildKit(f"BuildKit cannot be had: {(done.stderr or done.stdout).strip()[-300:]}")
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
 
 
 @contextmanager

@@ -39,11 +39,16 @@ class Base(NamedTuple):
 
 
 class BasePolicy(NamedTuple):
-    """Where digests come from: the lock file (None without one), `--locked`, `--pull`."""
+    """Where digests come from: the lock file (None without one), `--locked`, `--pull`.
+
+    `any_platform`: an image that is for one platform alone is taken for another one too, with a
+    warning, as Docker's tools do.
+    """
 
     lock: LockFile | None
     locked: bool
     pull: bool
+    any_platform: bool = False
 
 
 def find_base(
@@ -54,7 +59,7 @@ def find_base(
     Raises `NetworkError` where the registry cannot say, `UsageError` where the image is not for
     the platform, `BuildError` where `--locked` finds it in no lock file.
     """
-    finder = _Finder(store, registries, registries.reference(text), platform)
+    finder = _Finder(store, registries, registries.reference(text), platform, policy.any_platform)
     reference = finder.reference
     pinned = _pinned(reference, policy)
     _tell_of_lock(reference, policy, registries.around.sink)
@@ -105,12 +110,18 @@ class _Finder:
     """Finds the image of one name for one platform."""
 
     def __init__(
-        self, store: Store, registries: Registries, reference: Reference, platform: Platform
+        self,
+        store: Store,
+        registries: Registries,
+        reference: Reference,
+        platform: Platform,
+        any_platform: bool,
     ) -> None:
         self.reference = reference
         self._store = store
         self._registries = registries
         self._platform = platform
+        self._any_platform = any_platform
 
     def tagged(self, digest: str) -> Image | None:
         """The store's own image of that name, None where it is for another platform."""
@@ -119,7 +130,7 @@ class _Finder:
         except UsageError:
             # An index without this platform.
             return None
-        return image if self._fits(image) else None
+        return image if self._any_platform or self._fits(image) else None
 
     def fetched(self, digest: str, *, pinned: bool = False) -> tuple[Image, str]:
         """The registry's image, by digest or by its tag where that is empty; the root's digest.
@@ -137,6 +148,10 @@ class _Finder:
             remember(store, held, pulled.root, blobs)
         if not self._fits(image):
             found, wanted = image.config.platform, self._platform
+            if self._any_platform:
+                text = f"the base {reference.familiar} is an image for {found}, not for {wanted}"
+                self._registries.around.sink(Message(Level.WARNING, text))
+                return image, str(pulled.root.digest)
             raise UsageError(
                 f"the base {reference.familiar} is not for {wanted}",
                 why=f"it is an image for {found}",

@@ -19,7 +19,6 @@ from wherry.api.fetching import Fetching
 from wherry.api.request import DOCKERFILES, BuildRequest
 from wherry.engines.local.results import Held
 from wherry.errors import MachineError, UsageError
-from wherry.fstree.archive_files import HEAD, ArchiveFiles, is_archive
 from wherry.fstree.contents import open_content
 from wherry.fstree.directory import DirectoryFiles
 from wherry.fstree.files import Files
@@ -29,7 +28,6 @@ from wherry.fstree.resolve import resolve
 from wherry.fstree.tree import File
 from wherry.oci.digest import sha256
 from wherry.store.store import Store
-from wherry.vcs.git_url import parse_git_url
 
 STDIN: Final = "-"
 _IGNORE: Final = ".dockerignore"
@@ -87,7 +85,7 @@ class ContextReader:
         request = self._request
         if request.source == STDIN:
             return self._from_stdin()
-        if parse_git_url(request.source) is not None or _is_url(request.source):
+        if is_remote(request.source):
             return self._from_url()
         return self._from_directory()
 
@@ -103,7 +101,7 @@ class ContextReader:
             raise UsageError(f"--build-context {name}={place}: there is no such directory",
                              hint="name a directory, docker-image://REF, oci-layout://DIR "
                              "or a URL")  # fmt: skip
-        rules = _rules(_read_file(os.path.join(place, _IGNORE)))
+        rules = _rules(_ignore_file(os.path.join(place, _IGNORE)))
         return self.directory(place, rules), rules
 
     def _opened(self, place: str, rules: IgnoreRules, memo: FileMemo) -> DirectoryFiles:
@@ -118,7 +116,7 @@ class ContextReader:
             raise UsageError(f"the build context {place} {what}",
                              hint="SOURCE is a directory, a git URL, or - for stdin")  # fmt: skip
         dockerfile = self._local_dockerfile(place)
-        own = _read_file(os.path.join(place, _IGNORE))
+        own = _ignore_file(os.path.join(place, _IGNORE))
         rules = dockerfile.ignore or _rules(own)
         held = self.directory(place, rules)
         unfiltered = self.directory(place, ()).files
@@ -137,7 +135,7 @@ class ContextReader:
         text = _read_file(path)
         if text is None:
             raise _no_dockerfile(path, place, request.file)
-        beside = _read_file(f"{path}.dockerignore")
+        beside = _ignore_file(f"{path}.dockerignore")
         name = os.path.relpath(path, place) if _below(path, place) else path
         return Dockerfile(text, name, _rules(beside))
 
@@ -146,6 +144,8 @@ class ContextReader:
             raise UsageError("SOURCE and --file are both -",
                              why="stdin holds one of them only",
                              hint="give the directory, or the Dockerfile, by its path")  # fmt: skip
+        from wherry.fstree.archive_files import HEAD, is_archive  # noqa: PLC0415 - few builds
+
         stream = io.BufferedReader(_Unclosed(self._stdin()), HEAD)
         head = stream.peek(HEAD)[:HEAD]
         if is_archive(head):
@@ -154,6 +154,9 @@ class ContextReader:
         return self._alone(_bounded(data, "stdin"), "stdin")
 
     def _from_url(self) -> Inputs:
+        from wherry.fstree.archive_files import HEAD, is_archive  # noqa: PLC0415 - few builds
+        from wherry.vcs.git_url import parse_git_url  # noqa: PLC0415 - as above
+
         request, fetching = self._request, self._fetching
         source = parse_git_url(request.source)
         if source is not None:
@@ -167,6 +170,8 @@ class ContextReader:
             return self._alone(_bounded(stream.read(_LARGEST + 1), "the Dockerfile"), "Dockerfile")
 
     def _archived(self, stream: BinaryIO, name: str) -> Inputs:
+        from wherry.fstree.archive_files import ArchiveFiles  # noqa: PLC0415 - few builds
+
         limits = self._fetching.limits
         files = ArchiveFiles(stream, self._store.scratch(), limits, self._cancel)
         return self._inside(Held(files, lambda _paths: None), name)
@@ -227,6 +232,11 @@ class _Unclosed(io.RawIOBase):
         return len(data)
 
 
+def _ignore_file(path: str) -> bytes | None:
+    """A `.dockerignore`'s bytes; a directory of that name is none."""
+    return None if os.path.isdir(path) else _read_file(path)
+
+
 def _rules(data: bytes | None) -> tuple[str, ...]:
     return read_rules(data) if data else ()
 
@@ -280,6 +290,13 @@ def _first_of(names: tuple[str, ...], files: Files) -> Dockerfile:
 
 def _below(path: str, place: str) -> bool:
     return os.path.abspath(path).startswith(f"{place.rstrip('/')}/")
+
+
+def is_remote(source: str) -> bool:
+    """Whether SOURCE is a URL or git's short form of one, and no path."""
+    if "://" in source or source.startswith("github.com/"):
+        return True
+    return ":" in source and "@" in source.partition(":")[0]
 
 
 def _is_url(text: str) -> bool:

@@ -7,6 +7,7 @@ looked up by what they depend on, so that an unchanged build runs none and reads
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from typing import Final, NamedTuple
@@ -25,7 +26,6 @@ from wherry.api.snippets import Snippets
 from wherry.engines.local.engine import LocalEngine, Solved
 from wherry.engines.local.files import FileExecutors, FileSteps
 from wherry.engines.local.results import Held
-from wherry.engines.local.roots import Roots
 from wherry.engines.local.storage import LayerSettings, Times
 from wherry.errors import BuildError, UsageError, WherryError
 from wherry.events import Level, Message
@@ -35,11 +35,10 @@ from wherry.frontends.dockerfile.parse import parse_leniently
 from wherry.frontends.dockerfile.request import Lowered, Request
 from wherry.frontends.dockerfile.source import Problem, Problems
 from wherry.frontends.dockerfile.typed import read_dockerfile, warnings_of
-from wherry.fstree.layer import Compression
+from wherry.fstree.compression import Compression
 from wherry.fstree.limits import Limits
 from wherry.graph.ops import ExecOp, GitOp, HttpOp, LocalOp
 from wherry.oci.platform import host_platform, parse_platform
-from wherry.settings.lock import load_lock
 from wherry.solver.model import Step
 from wherry.store.store import Store
 
@@ -149,14 +148,14 @@ class _Building:
         request, store, around = self._request, self._store, self._around
         jobs = request.jobs or cores()
         settings = LayerSettings(Compression(), jobs, codec(), not request.no_cache)
-        roots = Roots(
+        shared = FileSteps(
             store,
             lambda layers: fetch_missing(store, layers, self._registries),
+            settings,
+            Times(self._epoch or 0, self._epoch),
             self._limits,
             around.cancel,
         )
-        times = Times(self._epoch or 0, self._epoch)
-        shared = FileSteps(store, roots, settings, times, self._limits, around.cancel)
         sources = _Sources(self._inputs.context.held, resolver, self._fetching)
         return LocalEngine(
             storage=store,
@@ -186,12 +185,16 @@ class _Building:
         return self._snippets.placed(error, lowered.graph.vertices[error.step].lines)
 
     def _policy(self) -> BasePolicy:
-        lock = load_lock(self._inputs.context.place) if self._inputs.context.place else None
+        place, lock = self._inputs.context.place, None
+        if place and os.path.lexists(os.path.join(place, "wherry.lock")):
+            from wherry.settings.lock import load_lock  # noqa: PLC0415 - few have one
+
+            lock = load_lock(place)
         if lock is None and self._request.locked:
             raise BuildError("there is no wherry.lock beside the Dockerfile",
                              why="--locked takes every base from it",
                              hint="write one: wherry lock")  # fmt: skip
-        return BasePolicy(lock, self._request.locked, self._request.pull)
+        return BasePolicy(lock, self._request.locked, self._request.pull, any_platform=True)
 
     def _build_arguments(self) -> dict[str, str]:
         """`--build-arg`, and the environment's value for a name without one."""

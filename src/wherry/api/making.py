@@ -42,7 +42,7 @@ from wherry.engines.local.storage import LayerSettings
 from wherry.errors import WherryError
 from wherry.events import Level, Message, Sink
 from wherry.frontends.gomodule.lower import GoImage, lower
-from wherry.fstree.layer import Compression
+from wherry.fstree.compression import Compression
 from wherry.golang.closure import World, touched_since
 from wherry.golang.flags import STAMP_FULL, split_goflags
 from wherry.golang.mains import MainPackage, Place, locate

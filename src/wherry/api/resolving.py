@@ -22,7 +22,6 @@ from wherry.frontends.dockerfile.request import (
 from wherry.oci.image import Image
 from wherry.oci.platform import Platform
 from wherry.store.store import Store
-from wherry.vcs.git_url import parse_git_url
 
 _KINDS = ("docker-image://", "oci-layout://", "https://", "http://", "git://", "target:")
 
@@ -67,6 +66,8 @@ class Resolver:
             return NamedImage(None if reference == "scratch" else self.image(reference, platform))
         if place.startswith("oci-layout://"):
             return NamedImage(self._in_layout(name, place.removeprefix("oci-layout://"), platform))
+        from wherry.vcs.git_url import parse_git_url  # noqa: PLC0415 - few builds ask git
+
         source = parse_git_url(place)
         if source is not None:
             return NamedGit(

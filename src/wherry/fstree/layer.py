@@ -10,48 +10,17 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from wherry.errors import UsageError
+from wherry.fstree.compression import Compression, CompressionKind
 from wherry.fstree.gzipped import BlockGzip
 from wherry.fstree.pieces import EarlierPieces, Piece
 from wherry.fstree.tar import write_tar
 from wherry.fstree.tree import Tree
 from wherry.oci.digest import Digest
-from wherry.oci.image import LAYER_GZIP, LAYER_TAR
 from wherry.process.cancel import CancelToken
 
 _BLOCK = 1 << 20
-
-
-class CompressionKind(StrEnum):
-    """How a layer blob is compressed; the names are those of buildx's `compression=`."""
-
-    GZIP = "gzip"
-    UNCOMPRESSED = "uncompressed"
-
-
-@dataclass(frozen=True, slots=True)
-class Compression:
-    """Kind and level; `level` counts for gzip only, 0 to 9. Raises `UsageError`."""
-
-    kind: CompressionKind = CompressionKind.GZIP
-    level: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.level <= 9:
-            raise UsageError(f"no gzip level: {self.level}", hint="use 0 to 9; 1 is the default")
-
-    @property
-    def media_type(self) -> str:
-        """The layer media type of blobs compressed this way."""
-        match self.kind:
-            case CompressionKind.GZIP:
-                return LAYER_GZIP
-            case CompressionKind.UNCOMPRESSED:
-                return LAYER_TAR
 
 
 class WrittenLayer(NamedTuple):

@@ -85,9 +85,11 @@ def index_of_tree(
             entries.append(entry)
             continue
         seen = time if mtime is not None or entry.mtime is not None else None
-        if isinstance(entry, File) and entry.content.size:
+        if isinstance(entry, File):
             content = entry.content
-            place = InLayer(blob.digest, blob.media_type, offset, content.size, content.digest)
+            place: Content = Inline(b"")
+            if content.size:
+                place = InLayer(blob.digest, blob.media_type, offset, content.size, content.digest)
             entries.append(replace(entry, content=place, mtime=seen, inode=0))
         else:
             entries.append(entry if seen == entry.mtime else replace(entry, mtime=seen))

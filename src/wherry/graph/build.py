@@ -8,7 +8,6 @@ its history that made no layer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from wherry.errors import InternalError
@@ -27,8 +26,7 @@ class Lines(NamedTuple):
 _NOWHERE: Final = Lines()
 
 
-@dataclass(frozen=True, slots=True)
-class Vertex:
+class Vertex(NamedTuple):
     """An op, the vertices it takes as inputs, and the step name that the user reads.
 
     With `fresh` its result is made anew, whatever earlier builds left. Neither that nor `lines` is
@@ -42,8 +40,7 @@ class Vertex:
     fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LayerOutput:
+class LayerOutput(NamedTuple):
     """A line of the image's history, and the vertex whose change is the layer that it made.
 
     `vertex` is None for a line without a layer, such as that of an ENV. A base has a line too: its
@@ -55,8 +52,7 @@ class LayerOutput:
     comment: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageOutput:
+class ImageOutput(NamedTuple):
     """What one image is made of, apart from the layers' bytes."""
 
     platform: Platform
@@ -67,8 +63,7 @@ class ImageOutput:
     author: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BuildGraph:
+class BuildGraph(NamedTuple):
     """All vertices in topological order (inputs before users) and the image they make."""
 
     vertices: tuple[Vertex, ...]

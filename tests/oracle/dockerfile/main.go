@@ -318,7 +318,35 @@ func ignore(request *Request) Answer {
 		}
 		excluded = append(excluded, hit)
 	}
-	return Answer{"rules": texts(rules), "excluded": excluded}
+	walked, err := walk(matcher, request.Paths)
+	if err != nil {
+		answer := failed(err)
+		answer["rules"] = texts(rules)
+		return answer
+	}
+	return Answer{"rules": texts(rules), "excluded": excluded, "walked": walked}
+}
+
+// walk asks as BuildKit's transfer of a context does: from the top down to each path, handing on
+// what was found for the directory above.
+func walk(matcher *patternmatcher.PatternMatcher, paths []Text) ([]bool, error) {
+	hidden := []bool{}
+	for _, path := range paths {
+		var hit bool
+		var info patternmatcher.MatchInfo
+		var err error
+		for i, character := range string(path) + "/" {
+			if character != '/' {
+				continue
+			}
+			hit, info, err = matcher.MatchesUsingParentResults(string(path)[:i], info)
+			if err != nil {
+				return nil, err
+			}
+		}
+		hidden = append(hidden, hit)
+	}
+	return hidden, nil
 }
 
 func match(request *Request) Answer {

@@ -112,7 +112,9 @@ def compose(output: ImageOutput, layers: tuple[Built, ...]) -> Image:
             continue
         built = next(rest)
         history.extend(built.history or (own,) * len(built.layers))
-    config = ImageConfig(output.platform, output.created, output.run, (), tuple(history))
+    config = ImageConfig(
+        output.platform, output.created, output.run, (), tuple(history), output.author
+    )
     all_layers = tuple(layer for built in layers for layer in built.layers)
     return make_image(all_layers, config, output.annotations)
 

@@ -8,22 +8,15 @@ a context that nobody touched costs one look at each file and no reading.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, assert_never
+from typing import TYPE_CHECKING, Final, Protocol
 
 from wherry.engines.local.results import Built, Held, Result
-from wherry.engines.local.roots import Roots
-from wherry.engines.local.storage import LayerSettings, Storage, Times, store_change
-from wherry.fstree.archive_files import HEAD, ArchiveFiles, is_archive
-from wherry.fstree.contents import open_content
-from wherry.fstree.copying import CopySpec, Target
+from wherry.engines.local.storage import Fetch, LayerSettings, Storage, Times
 from wherry.fstree.files import Files
-from wherry.fstree.layer_index import index_of_tree
 from wherry.fstree.limits import Limits
-from wherry.fstree.selection import selection_digest
-from wherry.fstree.tree import Entry, File, make_tree
-from wherry.fstree.view import View
 from wherry.fstree.wildcard import has_wildcard
 from wherry.graph.keys import CacheKey, content_key, definition_key, encode
 from wherry.graph.ops import (
@@ -32,29 +25,50 @@ from wherry.graph.ops import (
     GitOp,
     HttpOp,
     LocalOp,
-    MakeDirectory,
     MergeOp,
     Op,
-    WriteFile,
 )
 from wherry.oci.canonical import canonical_json
 from wherry.oci.digest import Digest, parse_digest, sha256
 from wherry.process.cancel import CancelToken
 from wherry.solver.model import Operation, Step
 
+if TYPE_CHECKING:
+    from wherry.engines.local.roots import Roots
+
 _KIND: Final = "selection/1"
 
 
-@dataclass(frozen=True, slots=True)
 class FileSteps:
-    """What all file steps of a build share."""
+    """What all file steps of a build share; safe for threads."""
 
-    storage: Storage
-    roots: Roots
-    settings: LayerSettings
-    times: Times
-    limits: Limits
-    cancel: CancelToken
+    def __init__(
+        self,
+        storage: Storage,
+        fetch: Fetch,
+        settings: LayerSettings,
+        times: Times,
+        limits: Limits,
+        cancel: CancelToken,
+    ) -> None:
+        self.storage = storage
+        self.settings = settings
+        self.times = times
+        self.limits = limits
+        self.cancel = cancel
+        self._fetch = fetch
+        self._lock = threading.Lock()
+        self._roots: Roots | None = None
+
+    @property
+    def roots(self) -> Roots:
+        """The roots as values, made when a step first has to look into one."""
+        with self._lock:
+            if self._roots is None:
+                from wherry.engines.local.roots import Roots  # noqa: PLC0415 - not if unchanged
+
+                self._roots = Roots(self.storage, self._fetch, self.limits, self.cancel)
+            return self._roots
 
 
 class Sources(Protocol):
@@ -152,50 +166,25 @@ class FileOperation:
         below = self._below(inputs)
         digests = [] if self.op.alone else [below.root_digest]
         copies = (action for action in self.op.actions if isinstance(action, Copy))
-        digests += [self._selected(action, self._source(action, inputs)) for action in copies]
+        digests += [self._selected(action, self.source_of(action, inputs)) for action in copies]
         return content_key(self.op, digests)
 
     def run(self, inputs: tuple[Result, ...], step: Step) -> Result:
         """Work out the change, and write it as a layer."""
-        shared, below = self.shared, self._below(inputs)
-        has_root = bool(below.stack)
-        target = Target(shared.roots.view(below.stack), shared.roots.read, has_root=has_root)
-        for action in self.op.actions:
-            step.cancel.check()
-            match action:
-                case Copy():
-                    files = self._files(self._source(action, inputs))
-                    target.copy(files, _spec(action), self._unpack)
-                case WriteFile():
-                    target.write_file(
-                        action.name,
-                        action.data,
-                        action.destination,
-                        owner=action.owner,
-                        mode=action.mode,
-                    )
-                case MakeDirectory():
-                    target.make_directory(action.path, action.mode, action.owner)
-                case _:
-                    assert_never(action)
-        whiteouts = target.whiteouts()
-        tree = make_tree(shared.roots.extracted(target.changes()), whiteouts)
-        result = store_change(shared.storage, tree, shared.times, shared.settings, step.cancel)
-        layer = result.layers[0]
-        if not whiteouts:
-            times = shared.times
-            index = index_of_tree(tree, layer.descriptor, times.default, times.latest)
-            shared.roots.remember(layer, index)
-        step.remark(f"{len(tree.entries)} files, {tree.size / 1e6:.1f} MB")
-        return replace(result, below=below.stack)
+        from wherry.engines.local.changing import change  # noqa: PLC0415 - not if unchanged
+
+        below = self._below(inputs)
+        return replace(change(self, below, inputs, step), below=below.stack)
 
     def _below(self, inputs: tuple[Result, ...]) -> Built:
         return Built((), 0) if self.op.alone else built(inputs[0])
 
-    def _source(self, action: Copy, inputs: tuple[Result, ...]) -> Result:
+    def source_of(self, action: Copy, inputs: tuple[Result, ...]) -> Result:
+        """What an action copies from."""
         return inputs[action.source - 1 if self.op.alone else action.source]
 
-    def _files(self, source: Result) -> Files:
+    def files_of(self, source: Result) -> Files:
+        """An input as files to copy from."""
         if isinstance(source, Held):
             return source.files
         return self.shared.roots.view(source.stack)
@@ -206,8 +195,10 @@ class FileOperation:
         records = self.shared.storage.records
         if key is not None and (known := records.get(_KIND, key)) is not None:
             return parse_digest(known.decode())
+        from wherry.fstree.selection import selection_digest  # noqa: PLC0415 - not if unchanged
+
         found = selection_digest(
-            self._files(source),
+            self.files_of(source),
             action.path,
             parents=action.parents,
             excludes=action.excludes,
@@ -230,38 +221,11 @@ class FileOperation:
             return None
         return sha256(canonical_json([encode(action), state])).hex
 
-    def _unpack(self, file: File, files: Files) -> Iterable[Entry] | None:
-        """The entries of a file that is an archive, None for one that is not."""
-        content = file.content
-        if isinstance(files, View):
-            (extracted,) = self.shared.roots.extracted((file,))
-            assert isinstance(extracted, File)  # noqa: S101 - it was one
-            content = extracted.content
-        with open_content(content) as stream:
-            if not is_archive(stream.read(HEAD)):
-                return None
-        with open_content(content) as stream:
-            spool = self.shared.storage.scratch()
-            return ArchiveFiles(stream, spool, self.shared.limits, self.shared.cancel).entries
-
 
 def built(result: Result) -> Built:
     """A root or layer; the front end lets nothing else stand where one is needed."""
     assert isinstance(result, Built)  # noqa: S101 - see above
     return result
-
-
-def _spec(action: Copy) -> CopySpec:
-    return CopySpec(
-        path=action.path,
-        destination=action.destination,
-        owner=action.owner,
-        mode=action.mode,
-        parents=action.parents,
-        excludes=action.excludes,
-        unpack=action.unpack,
-        literal=action.literal,
-    )
 
 
 def _fixed_part(action: Copy) -> str:

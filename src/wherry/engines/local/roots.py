@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import BinaryIO, Final
 
 from wherry.engines.local.results import root_digest
-from wherry.engines.local.storage import Storage
+from wherry.engines.local.storage import Fetch, Storage
 from wherry.errors import UsageError
 from wherry.fstree.contents import open_content
 from wherry.fstree.decompress import VerifiedDiff, decompressed
@@ -32,8 +32,6 @@ _KIND: Final = "layerindex/1"
 _BUFFER: Final = 1 << 18
 # What a lookup of names reads: /etc/passwd and /etc/group are never larger in earnest.
 _SMALL: Final = 16 << 20
-
-Fetch = Callable[[tuple[Layer, ...]], object]
 
 
 class Roots:

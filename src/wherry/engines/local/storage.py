@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from wherry.engines.local.results import Built, Held, Result, decode_layer, encode_layer
-from wherry.fstree.layer import Compression, Writing, write_layer
-from wherry.fstree.pieces import EarlierPieces, Piece, decode_index, encode_index
-from wherry.fstree.tree import Tree
+from wherry.fstree.compression import Compression
 from wherry.graph.keys import CacheKey
 from wherry.oci.canonical import canonical_json
 from wherry.oci.digest import Digest, parse_digest, sha256
 from wherry.oci.image import Descriptor, Layer
 from wherry.process.cancel import CancelToken
+
+if TYPE_CHECKING:
+    from wherry.fstree.layer import Writing
+    from wherry.fstree.pieces import EarlierPieces, Piece
+    from wherry.fstree.tree import Tree
 
 
 class BlobWriter(Protocol):
@@ -99,6 +102,10 @@ class Storage(Protocol):
         """A new directory of this process, which goes with it."""
 
 
+Fetch = Callable[[tuple[Layer, ...]], object]
+"""Brings the bytes of lazy layers into the store; raises `NetworkError`."""
+
+
 class LayerSettings(NamedTuple):
     """How layers are written: compression, threads, the name of the zlib in use.
 
@@ -128,6 +135,8 @@ def store_layer(
     built = decode_layer(known) if known is not None else None
     if built is not None and is_whole(storage, built):
         return built
+    from wherry.fstree.layer import Writing  # noqa: PLC0415 - not where nothing changed
+
     layer = _write(storage, tree, mtime, Writing(settings.compression, settings.workers), cancel)[0]
     value = encode_layer(layer, digest, tree.size)
     storage.records.put("layer", key, value, (layer.descriptor.digest,))
@@ -147,6 +156,9 @@ def store_next_layer(
     `index` is a file that this call alone uses: it remembers the pieces of the layer that was
     written last, so that this one is compressed only where it differs.
     """
+    from wherry.fstree.layer import Writing  # noqa: PLC0415 - not where nothing changed
+    from wherry.fstree.pieces import encode_index  # noqa: PLC0415 - as above
+
     with _earlier(storage, settings, index) as earlier:
         writing = Writing(settings.compression, settings.workers, earlier)
         layer, pieces = _write(storage, tree, mtime, writing, cancel)
@@ -159,6 +171,8 @@ def store_change(
     storage: Storage, tree: Tree, times: Times, settings: LayerSettings, cancel: CancelToken
 ) -> Built:
     """Write the layer of a step's change; what it changed is known by its cache key."""
+    from wherry.fstree.layer import Writing  # noqa: PLC0415 - not where nothing changed
+
     writing = Writing(settings.compression, settings.workers, latest=times.latest)
     layer = _write(storage, tree, times.default, writing, cancel)[0]
     return Built((layer,), tree.size, layer.diff_id)
@@ -167,6 +181,8 @@ def store_change(
 def _write(
     storage: Storage, tree: Tree, mtime: int, writing: Writing, cancel: CancelToken
 ) -> tuple[Layer, tuple[Piece, ...]]:
+    from wherry.fstree.layer import write_layer  # noqa: PLC0415 - not where nothing changed
+
     with storage.blobs.writer() as writer:
         written = write_layer(tree, writer, mtime, writing, cancel)
         writer.commit(written.digest, written.size)
@@ -175,6 +191,8 @@ def _write(
 
 
 def _earlier(storage: Storage, settings: LayerSettings, index: str) -> EarlierPieces:
+    from wherry.fstree.pieces import EarlierPieces, decode_index  # noqa: PLC0415 - as above
+
     if not settings.reuse:
         return EarlierPieces((), "")
     try:

@@ -10,6 +10,7 @@ from typing import Final
 
 from wherry.frontends.dockerfile.configure import DEFAULT_PATH, Config
 from wherry.frontends.dockerfile.paths import working_directory
+from wherry.frontends.dockerfile.quick import quick
 from wherry.frontends.dockerfile.scope import Scope, is_plain
 from wherry.frontends.dockerfile.source import Range
 from wherry.frontends.dockerfile.words import WordError, expand
@@ -37,9 +38,9 @@ class Vertices:
     def add(self, vertex: Vertex) -> int:
         """The number of this vertex, or of one that does the same."""
         key = (vertex.op, vertex.inputs, vertex.fresh)
-        found = self._numbers.get(key)
-        if found is None:
-            found = self._numbers[key] = len(self._vertices)
+        new = len(self._vertices)
+        found = self._numbers.setdefault(key, new)
+        if found == new:
             self._vertices.append(vertex)
         return found
 
@@ -144,7 +145,10 @@ class Building:
         if not is_plain(text):
             with suppress(WordError):
                 escape = self.scope.escape
-                text = expand(text, variables, escape, raw_quotes=raw, keep_unset=raw).text
+                found = quick(text, variables, keep_unset=raw) or expand(
+                    text, variables, escape, raw_quotes=raw, keep_unset=raw
+                )
+                text = found.text
         if "://" in text:
             text = _QUERY_OF_URL.sub(rf"\1?{_MASK}", _USER_OF_URL.sub(f"{_MASK}@", text))
         return text

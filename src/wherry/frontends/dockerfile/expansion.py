@@ -207,7 +207,7 @@ class Expansion:
         else:
             # Others with a colon are wrong only if the variable's value is asked for.
             if operator in (":#", ":%") or operator[0] != ":":
-                check_operator(name, operator)
+                check_operator(operator)
             self._operand("}", operator in "#%", partial(self._operand_read, name, operator))
 
     def _operator(self) -> str:

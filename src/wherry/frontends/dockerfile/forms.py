@@ -60,12 +60,12 @@ def name_end(text: str, start: int) -> int:
 _SPECIAL_NAMES: Final = frozenset("@*#?-$!")
 
 
-def check_operator(name: str, operator: str) -> None:
+def check_operator(operator: str) -> None:
     """Raise `FormError` for anything that is not in `OPERATORS`."""
     if operator in (":#", ":%"):
         raise FormError(f"'{operator}' is no operator; write '{operator[1]}'")
     if operator not in OPERATORS:
-        raise FormError(f"'{operator}' is no operator in ${{{name}{operator}...}}")
+        raise FormError(f"{operator!r} is no operator for a variable's value")
 
 
 def evaluated(name: str, operator: str, value: str | None, operand: Piece) -> Piece:
@@ -73,7 +73,7 @@ def evaluated(name: str, operator: str, value: str | None, operand: Piece) -> Pi
 
     Raises `FormError`, also where `?` finds no value.
     """
-    check_operator(name, operator)
+    check_operator(operator)
     missing = value is None or (operator[0] == ":" and not value)
     match operator[-1]:
         case "-":

@@ -7,7 +7,6 @@ them. Everything else (numbers, durations, words of a closed set) is checked alr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from wherry.frontends.dockerfile.nodes import Heredoc
@@ -28,8 +27,7 @@ class Source(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class From:
+class From(NamedTuple):
     """`FROM [--platform=PLATFORM] BASE [AS NAME]`; `name` in lower case, empty without one."""
 
     source: Source
@@ -39,8 +37,7 @@ class From:
     comment: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Arg:
+class Arg(NamedTuple):
     """`ARG NAME[=DEFAULT] ...`: a default of None means none was given."""
 
     source: Source
@@ -48,8 +45,7 @@ class Arg:
     comment: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Env:
+class Env(NamedTuple):
     """`ENV NAME=VALUE ...`, or the old form `ENV NAME VALUE` (`old_form`)."""
 
     source: Source
@@ -57,8 +53,7 @@ class Env:
     old_form: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """`LABEL NAME=VALUE ...`, or the old form `LABEL NAME VALUE`."""
 
     source: Source
@@ -66,8 +61,7 @@ class Label:
     old_form: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A command line: shell form is one word that a shell reads; exec form its words.
 
     `heredocs` belong to shell forms only.
@@ -78,8 +72,7 @@ class Command:
     heredocs: tuple[Heredoc, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """`RUN --mount=...`: all options, unexpanded where the language expands them.
 
     `type` is one of bind, cache, tmpfs, secret, ssh. `source`, `from_`, `target`, `id` and the
@@ -110,8 +103,7 @@ class Device(NamedTuple):
     required: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """`RUN [OPTIONS] COMMAND`; `network` and `security` are empty where not given.
 
     Where a mount holds a variable (or a quote or escape), `mounts` is empty and `mount_texts` has
@@ -128,8 +120,7 @@ class Run:
     devices: tuple[Device, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """`COPY` and `ADD`: sources and destination unexpanded.
 
     `heredocs` are files given in place, in the order in which `sources` name their markers: a
@@ -154,64 +145,56 @@ class Copy:
     unpack: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Workdir:
+class Workdir(NamedTuple):
     """`WORKDIR PATH`."""
 
     source: Source
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """`USER NAME[:GROUP]`."""
 
     source: Source
     user: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cmd:
+class Cmd(NamedTuple):
     """`CMD`: an empty command resets it."""
 
     source: Source
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
-class Entrypoint:
+class Entrypoint(NamedTuple):
     """`ENTRYPOINT`: an empty command resets it."""
 
     source: Source
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
-class Expose:
+class Expose(NamedTuple):
     """`EXPOSE PORT[/PROTOCOL] ...`, ranges too; unexpanded."""
 
     source: Source
     ports: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(NamedTuple):
     """`VOLUME PATH ...`."""
 
     source: Source
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StopSignal:
+class StopSignal(NamedTuple):
     """`STOPSIGNAL SIGNAL`."""
 
     source: Source
     signal: str
 
 
-@dataclass(frozen=True, slots=True)
-class Healthcheck:
+class Healthcheck(NamedTuple):
     """`HEALTHCHECK [OPTIONS] CMD COMMAND` or `HEALTHCHECK NONE` (`command` None).
 
     Durations are in nanoseconds, 0 where not given, as the image config has them.
@@ -226,24 +209,21 @@ class Healthcheck:
     retries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Shell:
+class Shell(NamedTuple):
     """`SHELL ["program", "argument"]`."""
 
     source: Source
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Onbuild:
+class Onbuild(NamedTuple):
     """`ONBUILD INSTRUCTION`: `expression` is its text, heredoc bodies included."""
 
     source: Source
     expression: str
 
 
-@dataclass(frozen=True, slots=True)
-class Maintainer:
+class Maintainer(NamedTuple):
     """`MAINTAINER NAME` (deprecated): the image's author."""
 
     source: Source
@@ -256,17 +236,15 @@ Instruction = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A FROM and the instructions after it; `index` counts from 0."""
+class Stage(NamedTuple):
+    """A FROM and the instructions after it; `number` counts from 0."""
 
-    index: int
+    number: int
     base: From
     instructions: tuple[Instruction, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Dockerfile:
+class Dockerfile(NamedTuple):
     """All stages, the ARGs before the first FROM, and what the user may want to hear."""
 
     arguments: tuple[Arg, ...]

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.errors import UsageError
 from wherry.frontends.dockerfile.building import Building
@@ -21,7 +20,6 @@ from wherry.frontends.dockerfile.paths import (
     working_directory,
 )
 from wherry.frontends.dockerfile.refusals import BadValue
-from wherry.fstree.modes import parse_mode
 from wherry.graph.build import Lines, Vertex
 from wherry.graph.ops import (
     Copy,
@@ -34,7 +32,9 @@ from wherry.graph.ops import (
     WriteFile,
 )
 from wherry.oci.digest import parse_digest
-from wherry.vcs.git_url import GitSource, parse_git_url
+
+if TYPE_CHECKING:
+    from wherry.vcs.git_url import GitSource
 
 _LEADING_TABS: Final = re.compile(r"^\t+", re.MULTILINE)
 _WEB: Final = ("http://", "https://")
@@ -140,11 +140,7 @@ class _Copying:
         """What the op does, in order: paths, then files written in place."""
         words = self._words
         if words.mode:
-            try:
-                parse_mode(words.mode)
-            except UsageError as error:
-                message = f"{error.what}: {error.why}" if error.why else error.what
-                raise BadValue(message, error.hint or "write it as 0755 or u=rwX,go=rX") from None
+            _check_mode(words.mode)
         sources = [(path, _git_source(path)) for path in words.paths]
         if words.checksum:
             self._check_checksum(sources)
@@ -232,6 +228,11 @@ class _Copying:
         )
 
     def _write(self, heredoc: Heredoc) -> WriteFile:
+        if "/" in heredoc.name:
+            raise BadValue(
+                f"the file of <<{heredoc.name} cannot have a name with a slash",
+                "take another end marker, and say the path as the destination",
+            )
         content = heredoc.content
         if heredoc.chomp:
             content = _LEADING_TABS.sub("", content)
@@ -246,10 +247,22 @@ class _Copying:
         )
 
 
+def _check_mode(mode: str) -> None:
+    from wherry.fstree.modes import parse_mode  # noqa: PLC0415 - few files change modes
+
+    try:
+        parse_mode(mode)
+    except UsageError as error:
+        message = f"{error.what}: {error.why}" if error.why else error.what
+        raise BadValue(message, error.hint or "write it as 0755 or u=rwX,go=rX") from None
+
+
 def _git_source(path: str) -> GitSource | None:
     """The repository that a source names; what could be a path is one."""
     if "://" not in path and "@" not in path:
         return None
+    from wherry.vcs.git_url import parse_git_url  # noqa: PLC0415 - few files ask git
+
     try:
         found = parse_git_url(path)
     except UsageError as error:
@@ -260,6 +273,8 @@ def _git_source(path: str) -> GitSource | None:
 
 def _file_name(url: str) -> str:
     """The last part of a URL's path."""
+    from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - few files download anything
+
     try:
         path = unquote(urlsplit(url).path, errors="surrogateescape")
     except ValueError:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from wherry.frontends.dockerfile.building import Building
-from wherry.frontends.dockerfile.heredoc import parse_marker
 from wherry.frontends.dockerfile.instructions import Command, Mount, Run
 from wherry.frontends.dockerfile.mounts import parse_mount
 from wherry.frontends.dockerfile.paths import clean, join, source
@@ -82,6 +81,8 @@ class _Commanded(NamedTuple):
 def _command(command: Command) -> _Commanded:
     if not command.heredocs or not command.words:
         return _Commanded(command.words)
+    from wherry.frontends.dockerfile.heredoc import parse_marker  # noqa: PLC0415 - few need it
+
     line = command.words[0]
     first = command.heredocs[0]
     if parse_marker(line) is None:

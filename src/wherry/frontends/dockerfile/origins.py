@@ -53,13 +53,16 @@ class Origins:
         self._stages = stages
         self._vertices = vertices
         self._notes = notes
+        self._context: int | None = None
         self._images: dict[tuple[str, Platform], Origin] = {}
         self._contexts: dict[tuple[str, Platform], NamedContext | None] = {}
 
     def context(self) -> int:
         """The main build context."""
-        op = LocalOp("context", self._request.ignore, self._request.context_place)
-        return self._vertices.add(Vertex(op, (), "load build context"))
+        if self._context is None:
+            op = LocalOp("context", self._request.ignore, self._request.context_place)
+            self._context = self._vertices.add(Vertex(op, (), "load build context"))
+        return self._context
 
     def vertex(self, origin: Origin, platform: Platform, place: Range) -> int:
         """The vertex of files that are copied or mounted, without a step of a stage."""

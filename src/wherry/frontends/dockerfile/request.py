@@ -8,7 +8,6 @@ The world is a `Resolver`: it knows what base images hold and which further cont
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from wherry.frontends.dockerfile.checks import Checks
@@ -85,8 +84,7 @@ class Resolver(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(NamedTuple):
     """One build of a Dockerfile, all but its bases known.
 
     `file` is what messages call the Dockerfile. `target` is a stage's name, empty for the last
@@ -101,8 +99,8 @@ class Request:
     resolver: Resolver
     platform: Platform
     build_platform: Platform
-    target: str = ""
     build_args: Mapping[str, str]
+    target: str = ""
     labels: Pairs = ()
     annotations: Pairs = ()
     platform_given: bool = True

@@ -16,6 +16,7 @@ from wherry.errors import near
 from wherry.frontends.dockerfile.advice import is_secret
 from wherry.frontends.dockerfile.instructions import Arg, Dockerfile
 from wherry.frontends.dockerfile.notes import Notes
+from wherry.frontends.dockerfile.quick import quick
 from wherry.frontends.dockerfile.refusals import BadValue
 from wherry.frontends.dockerfile.request import Request
 from wherry.frontends.dockerfile.source import Range
@@ -79,7 +80,7 @@ class Scope:
         if is_plain(word):
             return word
         try:
-            expanded = expand(word, self.variables, self.escape)
+            expanded = quick(word, self.variables) or expand(word, self.variables, self.escape)
         except WordError as error:
             raise BadValue(str(error)) from None
         if expanded.unmatched:

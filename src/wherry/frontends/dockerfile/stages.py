@@ -9,7 +9,7 @@ in those that the target does not need.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from wherry.errors import UsageError, near
@@ -56,7 +56,7 @@ class Stages:
         for stage in request.dockerfile.stages:
             self.plans.append(self._plan(stage, scope, build))
             if stage.base.name:
-                self._named[stage.base.name] = stage.index
+                self._named[stage.base.name] = stage.number
         # What is no stage counts as one in BuildKit, which then tells stages apart by names.
         others = self._find_sources()
         if len(self.plans) == 1 and not others:
@@ -116,7 +116,7 @@ class Stages:
 
     def _known(self, name: str, found: int | None) -> int | None:
         if found is None and name != SCRATCH:
-            _check_reference(name, self.names)
+            _check_reference(name, self.near)
         return found
 
     def _choices(self, name: str) -> str:
@@ -132,11 +132,11 @@ class Stages:
             if base is None and image != SCRATCH:
                 self._check_image(stage, image)
             if stage.base.name:
-                _check_reference(stage.base.name, ())
+                _check_reference(stage.base.name)
         except BadValue as wrong:
             self._notes.fail(wrong.at(source.range))
             image, base, platform = SCRATCH, None, None
-        return Plan(stage, stage.base.name or f"stage-{stage.index}", base, image, platform)
+        return Plan(stage, stage.base.name or f"stage-{stage.number}", base, image, platform)
 
     @staticmethod
     def _image(stage: Stage, scope: Scope) -> str:
@@ -148,7 +148,7 @@ class Stages:
 
     def _check_image(self, stage: Stage, image: str) -> None:
         try:
-            _check_reference(image, self.names)
+            _check_reference(image, self.near)
         except BadValue as wrong:
             written = stage.base.base
             if written == image:
@@ -193,16 +193,28 @@ class Stages:
     def _find_cycles(self) -> None:
         """Tell of every circle of stages that copy from one another.
 
-        All stages that no circle holds are taken away, from the ends of the chains inwards.
+        Stages are taken away from the ends of the chains inwards; where none is left to take, there
+        is a circle.
         """
-        left = {index: set(plan.sources) for index, plan in enumerate(self.plans) if plan.sources}
-        while left:
-            ends = [index for index, sources in left.items() if not sources & left.keys()]
+        wanted = {index: set(plan.sources) for index, plan in enumerate(self.plans) if plan.sources}
+        users: dict[int, list[int]] = {}
+        for index, sources in wanted.items():
+            for source in sources:
+                users.setdefault(source, []).append(index)
+        ends = [index for index in users if index not in wanted]
+        while ends or wanted:
             if not ends:
-                ends = _circle(left)
+                ends = _circle(wanted)
                 self._tell_circle(ends)
-            for index in ends:
-                del left[index]
+                for index in ends:
+                    del wanted[index]
+            end = ends.pop()
+            for user in users.get(end, ()):
+                if user in wanted:
+                    wanted[user].discard(end)
+                    if not wanted[user]:
+                        del wanted[user]
+                        ends.append(user)
 
     def _tell_circle(self, circle: list[int]) -> None:
         names = [self.described(index) for index in circle]
@@ -235,12 +247,13 @@ def familiar_name(image: str) -> str:
     return str(parse_reference(image)).removesuffix(":latest")
 
 
-def _check_reference(image: str, names: tuple[str, ...]) -> None:
+def _check_reference(image: str, near_stage: Callable[[str], str] | None = None) -> None:
     try:
         parse_reference(image)
     except UsageError as error:
         value = _as_value(error)
-        raise BadValue(value.message, near(image, names) or value.hint) from None
+        hint = near_stage(image) if near_stage else ""
+        raise BadValue(value.message, hint or value.hint) from None
 
 
 def _as_value(error: UsageError) -> BadValue:
@@ -264,10 +277,11 @@ def _from_field(text: str) -> str:
 
 
 def _circle(edges: dict[int, set[int]]) -> list[int]:
-    """A circle, following one edge from each; there is one if each has an edge."""
-    path: list[int] = []
+    """A circle, following one edge from each; there is one if each has an edge to another."""
+    path: dict[int, None] = {}
     at = min(edges)
     while at not in path:
-        path.append(at)
-        at = min(edges[at] & edges.keys())
-    return path[path.index(at) :]
+        path[at] = None
+        at = min(edges[at])
+    circle = list(path)
+    return circle[circle.index(at) :]

@@ -8,7 +8,6 @@ backslash as escape, whatever the file says.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from wherry.frontends.dockerfile.instructions import Instruction, Onbuild, Source, Stage
 from wherry.frontends.dockerfile.notes import Notes
@@ -39,7 +38,7 @@ def read_triggers(
                 message = f"the base's ONBUILD {_first_line(text)}: {problem.message}"
                 notes.fail(Problem(message, place, problem.hint))
             continue
-        found.append(replace(instruction, source=Source(place, instruction.source.text)))
+        found.append(instruction._replace(source=Source(place, instruction.source.text)))
     return found
 
 

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a FileOp: its actions on the value of a root, the layer of what they changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, assert_never
+
+from wherry.engines.local.storage import store_change
+from wherry.fstree.archive_files import HEAD, ArchiveFiles, is_archive
+from wherry.fstree.contents import open_content
+from wherry.fstree.copying import CopySpec, Target
+from wherry.fstree.files import Files
+from wherry.fstree.layer_index import index_of_tree
+from wherry.fstree.tree import Entry, File, make_tree
+from wherry.fstree.view import View
+from wherry.graph.ops import Copy, FileAction, MakeDirectory, WriteFile
+
+if TYPE_CHECKING:
+    from wherry.engines.local.files import FileOperation, FileSteps
+    from wherry.engines.local.results import Built, Result
+    from wherry.solver.model import Step
+
+
+def change(operation: FileOperation, below: Built, inputs: tuple[Result, ...], step: Step) -> Built:
+    """Do what the operation says to the root `below`; the layer that comes of it.
+
+    Raises `UsageError` for what cannot be copied so, `BuildError` for files that change meanwhile.
+    """
+    shared = operation.shared
+    view = shared.roots.view(below.stack)
+    target = Target(view, shared.roots.read, has_root=bool(below.stack))
+    for action in operation.op.actions:
+        step.cancel.check()
+        files = None
+        if isinstance(action, Copy):
+            files = operation.files_of(operation.source_of(action, inputs))
+        _apply(action, target, files, shared)
+    whiteouts = target.whiteouts()
+    tree = make_tree(shared.roots.extracted(target.changes()), whiteouts)
+    result = store_change(shared.storage, tree, shared.times, shared.settings, step.cancel)
+    layer = result.layers[0]
+    if not whiteouts:
+        times = shared.times
+        index = index_of_tree(tree, layer.descriptor, times.default, times.latest)
+        shared.roots.remember(layer, index)
+    step.remark(f"{len(tree.entries)} files, {tree.size / 1e6:.1f} MB")
+    return result
+
+
+def _apply(action: FileAction, target: Target, files: Files | None, shared: FileSteps) -> None:
+    match action:
+        case Copy():
+            assert files is not None  # noqa: S101 - the caller has them for a Copy
+            target.copy(files, _spec(action), lambda file, tree: _opened(file, tree, shared))
+        case WriteFile():
+            target.write_file(
+                action.name,
+                action.data,
+                action.destination,
+                owner=action.owner,
+                mode=action.mode,
+            )
+        case MakeDirectory():
+            target.make_directory(action.path, action.mode, action.owner)
+        case _:
+            assert_never(action)
+
+
+def _opened(file: File, files: Files, shared: FileSteps) -> Iterable[Entry] | None:
+    """The entries of a file that is an archive, None for one that is not."""
+    content = file.content
+    if isinstance(files, View):
+        (extracted,) = shared.roots.extracted((file,))
+        assert isinstance(extracted, File)  # noqa: S101 - it was one
+        content = extracted.content
+    with open_content(content) as stream:
+        if not is_archive(stream.read(HEAD)):
+            return None
+    with open_content(content) as stream:
+        return ArchiveFiles(stream, shared.storage.scratch(), shared.limits, shared.cancel).entries
+
+
+def _spec(action: Copy) -> CopySpec:
+    return CopySpec(
+        path=action.path,
+        destination=action.destination,
+        owner=action.owner,
+        mode=action.mode,
+        parents=action.parents,
+        excludes=action.excludes,
+        unpack=action.unpack,
+        literal=action.literal,
+    )

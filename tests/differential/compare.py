@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In what two answers differ, fact by fact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from differential.answers import Answer, Facts
+
+
+def differences(expected: Answer, got: Answer) -> list[str]:
+    """Lines `where: BuildKit ... wherry ...`; none where the answers are equal.
+
+    Two refusals are equal: their words are each builder's own.
+    """
+    if bool(expected.refusal) != bool(got.refusal):
+        return [f"refusal: BuildKit {_outcome(expected)}, wherry {_outcome(got)}"]
+    if sorted(expected.images) != sorted(got.images):
+        return [_line("platforms", sorted(expected.images), sorted(got.images))]
+    found = []
+    for platform, image in expected.images.items():
+        where = f"{platform} " if len(expected.images) > 1 else ""
+        found += [where + line for line in _image(image, got.images[platform])]
+    return found
+
+
+def _outcome(answer: Answer) -> str:
+    return f"refuses ({answer.refusal})" if answer.refusal else "builds an image"
+
+
+def _image(expected: Facts, got: Facts) -> Iterator[str]:
+    for key in sorted(expected["config"].keys() | got["config"].keys()):
+        yield from _part(f"config {key}", expected["config"].get(key), got["config"].get(key))
+    if expected["layers"] != got["layers"]:
+        yield _line("number of layers", expected["layers"], got["layers"])
+    yield from _histories(expected["history"], got["history"])
+    for path in sorted(expected["tree"].keys() | got["tree"].keys()):
+        yield from _entry(path, expected["tree"].get(path), got["tree"].get(path))
+
+
+def _part(where: str, expected: object, got: object) -> Iterator[str]:
+    if isinstance(expected, dict) and isinstance(got, dict):
+        for key in sorted(expected.keys() | got.keys()):
+            yield from _part(f"{where} {key}", expected.get(key), got.get(key))
+    elif expected != got:
+        yield _line(where, expected, got)
+
+
+def _histories(expected: list[Facts], got: list[Facts]) -> Iterator[str]:
+    if len(expected) != len(got):
+        lines = [[line.get("created_by") for line in lines] for lines in (expected, got)]
+        yield _line("history lines", lines[0], lines[1])
+        return
+    for number, (one, other) in enumerate(zip(expected, got, strict=True), 1):
+        yield from _part(f"history line {number}", one, other)
+
+
+def _entry(path: str, expected: Facts | None, got: Facts | None) -> Iterator[str]:
+    if expected is None or got is None:
+        yield _line(path, expected or "has nothing", got or "has nothing")
+        return
+    for key in sorted(expected.keys() | got.keys()):
+        if expected.get(key) != got.get(key):
+            yield _line(f"{path} {key}", expected.get(key), got.get(key))
+
+
+def _line(where: str, expected: object, got: object) -> str:
+    return f"{where}: BuildKit {expected}, wherry {got}"
