@@ -19,11 +19,12 @@ from wherry.events import Level, Message, Sink
 from wherry.oci.image import Image, load_image
 from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference
-from wherry.settings.lock import LOCK_NAME, LockFile
+from wherry.settings.files import LOCK_NAME
 from wherry.store.store import Store
 
 if TYPE_CHECKING:
     from wherry.registry.pull import Pulled
+    from wherry.settings.lock import LockFile
 
 
 class Base(NamedTuple):

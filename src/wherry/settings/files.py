@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from wherry.errors import UsageError
+
+LOCK_NAME: Final = "wherry.lock"
 
 
 def read_text(path: str, shown: str) -> str | None:

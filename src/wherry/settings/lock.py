@@ -19,15 +19,16 @@ from wherry.oci.image import Pairs
 from wherry.oci.platform import Platform
 from wherry.oci.reference import Reference, parse_reference
 from wherry.settings.declaration import FilePlace, Kind, declared, key_of, setting
-from wherry.settings.files import read_text
+from wherry.settings.files import LOCK_NAME, read_text
 from wherry.settings.kinds import parse_entries, parse_text
 from wherry.settings.lines import KeyPath, name_of
 
 if TYPE_CHECKING:
     from wherry.settings.document import Document
 
-LOCK_NAME = "wherry.lock"
 VERSION = 1
+
+__all__ = ["LOCK_NAME", "LockFile", "LockedBase", "load_lock", "parse_lock", "render_lock"]
 
 _HEAD = "# Written by `wherry lock`; commit it, and change it with that command only."
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?:\s|$)", re.MULTILINE)
