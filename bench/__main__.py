@@ -14,7 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from bench import measure, options, peers, projects, pushes, report, servers, transfers
+from bench import (
+    buildkit,
+    dockerfiles,
+    measure,
+    options,
+    peers,
+    projects,
+    pushes,
+    report,
+    servers,
+    transfers,
+)
 from bench.failure import BenchError, read_output
 from bench.measure import Bench, Row
 from bench.running import Runner
@@ -76,8 +87,10 @@ def _run(asked: argparse.Namespace, environ: Mapping[str, str], stack: ExitStack
         DOCKER_REGISTRY: "an image of 500 MB, Debian's docker-registry",
         MEMORY_REGISTRY: "an image of 500 MB, go-containerregistry's registry, which keeps "
         "everything in memory",
+        dockerfiles.PROJECT: dockerfiles.TITLE,
     }
     rows = _transfers(ground, wherry)  # first: Runner.usage tells no less than this process has
+    rows += _dockerfiles(ground, wherry)
     measured = [*_builds(ground, wherry), *_pushes(ground, wherry)]
     for name in asked.projects if measured else ():
         project = (
@@ -186,6 +199,37 @@ def _transfers(ground: _Ground, wherry: Wherry | None) -> list[Row]:
         rows += found or []
     moving.forget()
     return rows
+
+
+def _dockerfiles(ground: _Ground, wherry: Wherry | None) -> list[Row]:
+    wanted = [name for name in ground.asked.only if name in dockerfiles.ROWS]
+    if not wanted or wherry is None:
+        return []
+    with ExitStack() as stack:
+        crane = _crane(ground).program
+
+        def start_daemon() -> buildkit.BuildKitSide:
+            daemon = buildkit.running(ground.go, ground.work, ground.env)
+            return stack.enter_context(daemon)
+
+        sides: list[dockerfiles.WherrySide | buildkit.BuildKitSide]
+        sides = [dockerfiles.WherrySide(wherry)]
+        if "buildkit" in ground.asked.sides and set(wanted) != {dockerfiles.PARSE}:
+            side = _optional("BuildKit", start_daemon)
+            sides += [side] if side else []
+        registry = partial(_small_base, ground, crane)
+        measured = dockerfiles.Dockerfiles(
+            sides, ground.runner, ground.work, ground.asked.rounds, registry
+        )
+        return measured.measure(wanted)
+
+
+@contextmanager
+def _small_base(ground: _Ground, crane: Path) -> Iterator[str]:
+    with servers.memory_registry(crane, ground.work, ground.env) as host:
+        size = dockerfiles.BASE_LAYER
+        pushes.push_base(crane, host, ground.platform, ground.runner, ground.work, size)
+        yield host
 
 
 # --- the sides ----------------------------------------------------------------------------------

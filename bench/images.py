@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from bench.failure import BenchError
 
@@ -24,6 +24,13 @@ class Weight:
     files: int
     transfer: int
     holds_binary: bool
+
+
+class Content(NamedTuple):
+    """What all layers of an image hold: the number of `files` and their bytes, hard links once."""
+
+    files: int
+    size: int
 
 
 class _Layout(Protocol):
@@ -64,6 +71,14 @@ def weigh(layout: Path, binary: Path) -> Weight:
                 if size == binary.stat().st_size:
                     found = found or hashlib.sha256(stream.read()).digest() == expected
     return Weight(files=files, transfer=transfer, holds_binary=found)
+
+
+def content(layout: Path) -> Content:
+    """Counts the files of the newest image in a layout."""
+    with _opened(layout) as blobs:
+        manifest, _ = _manifest(blobs)
+        sizes = [size for layer in manifest["layers"] for size, _ in _files(blobs, layer)]
+    return Content(len(sizes), sum(sizes))
 
 
 @contextmanager

@@ -76,10 +76,12 @@ class Pushes:
         return Command(argv, build.cwd, build.env)
 
 
-def push_base(crane: Path, host: str, platform: str, runner: Runner, work: Path) -> None:
-    """Puts the large base into a registry."""
+def push_base(
+    crane: Path, host: str, platform: str, runner: Runner, work: Path, size: int = BASE_LAYER
+) -> None:
+    """Puts a base with a layer of `size` bytes, `base:1`, into a registry."""
     layout = work / "large-base"
-    image = write_image(layout, (BASE_LAYER,), platform)
+    image = write_image(layout, (size,), platform)
     try:
         read_output((str(crane), "push", str(image.layout), f"{host}/base:1"), work, runner.env)
     finally:

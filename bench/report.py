@@ -85,6 +85,8 @@ def _verdict(verdict: Verdict) -> tuple[str, str]:
 def _figure(row: Row, value: float) -> str:
     if row.unit == "s":
         return f"{value:.3f} s"
+    if row.unit == "ms":
+        return f"{value:.2f} ms"
     if max(max(values) for values in row.samples.values()) < 1e5:
         return f"{value / 1e3:.2f} kB"
     return f"{value / 1e6:.2f} MB"

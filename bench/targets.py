@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from bench import dockerfiles
 from bench.measure import BEYOND, COLD, MEMORY, NO_CHANGE, ONE_LINE, Row
 from bench.pushes import LAZY_BASE, UNCHANGED_PUSH
 from bench.transfers import PULL, PULL_MEMORY, PUSH, PUSH_MEMORY
@@ -42,6 +43,7 @@ class Verdict:
 
 _ALL = ("movies", "caddy")
 _REGISTRIES = (DOCKER_REGISTRY, MEMORY_REGISTRY)
+_DOCKERFILES = (dockerfiles.PROJECT,)
 
 # Times have targets on the large module only: on the small one they are mostly process starts.
 TARGETS = (
@@ -57,6 +59,12 @@ TARGETS = (
     Target(PULL_MEMORY, "<= 150 MB at worst", 150e6, projects=_REGISTRIES, of=max),
     Target(UNCHANGED_PUSH, "<= 0.25 s", 0.25, projects=_ALL),
     Target(LAZY_BASE, "< 100 kB", 99_999, projects=_ALL),
+    Target(dockerfiles.PARSE, "<= 5 ms", 5.0, projects=_DOCKERFILES),
+    Target(dockerfiles.SMALL, "<= 0.12 s", 0.12, projects=_DOCKERFILES),
+    Target(dockerfiles.LARGE, "<= 0.3 s", 0.3, projects=_DOCKERFILES),
+    Target(dockerfiles.LARGE_MEMORY, "<= 150 MB at worst", 150e6, projects=_DOCKERFILES, of=max),
+    Target(dockerfiles.COPY, "<= 1.0 x BuildKit", 1.0, is_ratio=True, projects=_DOCKERFILES),
+    Target(dockerfiles.COPY_MEMORY, "<= 150 MB at worst", 150e6, projects=_DOCKERFILES, of=max),
 )
 
 
@@ -65,7 +73,7 @@ def reference(row: Row) -> float | None:
     if GO_BUILD in row.samples:
         return median(row.samples[GO_BUILD])
     peers = [median(values) for side, values in row.samples.items() if side != SUBJECT]
-    return min(peers, default=None) if row.project in _REGISTRIES else None
+    return min(peers, default=None) if row.project in (*_REGISTRIES, *_DOCKERFILES) else None
 
 
 def judge(row: Row) -> list[Verdict]:

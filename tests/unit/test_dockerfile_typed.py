@@ -53,7 +53,7 @@ def test_stages_hold_their_instructions_and_first_arguments_stand_apart() -> Non
         (("A", "1"),),
         (("B", None),),
     ]
-    assert [(s.index, s.base.base, s.base.name) for s in dockerfile.stages] == [
+    assert [(s.number, s.base.base, s.base.name) for s in dockerfile.stages] == [
         (0, "x", "one"),
         (1, "One", ""),
         (2, "y", ""),

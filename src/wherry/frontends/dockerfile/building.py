@@ -145,7 +145,7 @@ class Building:
         if not is_plain(text):
             with suppress(WordError):
                 escape = self.scope.escape
-                found = quick(text, variables, keep_unset=raw) or expand(
+                found = quick(text, variables, raw=raw) or expand(
                     text, variables, escape, raw_quotes=raw, keep_unset=raw
                 )
                 text = found.text

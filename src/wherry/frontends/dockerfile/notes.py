@@ -8,12 +8,16 @@ from wherry.frontends.dockerfile.source import Problem, Problems, Range
 
 
 class Notes:
-    """The problems and warnings of one Dockerfile; `checks` says which warnings are wanted."""
+    """The problems and warnings of one Dockerfile; `checks` says which warnings are wanted.
 
-    __slots__ = ("_checks", "_problems", "_warnings")
+    `hints` are near names for variables that nothing sets: looked for once each, as that is slow.
+    """
+
+    __slots__ = ("_checks", "_problems", "_warnings", "hints")
 
     def __init__(self, checks: Checks) -> None:
         self._checks = checks
+        self.hints: dict[str, str] = {}
         # Each is told once, though a stage's base may be asked for several times.
         self._problems: dict[Problem, None] = {}
         self._warnings: dict[Problem, None] = {}

@@ -31,6 +31,9 @@ _AUTOMATIC: Final = (
     "BUILDPLATFORM", "BUILDOS", "BUILDOSVERSION", "BUILDARCH", "BUILDVARIANT",
     "TARGETPLATFORM", "TARGETOS", "TARGETOSVERSION", "TARGETARCH", "TARGETVARIANT", "TARGETSTAGE",
 )  # fmt: skip
+_ONE_WORD: Final = re.compile(r"[0-9A-Za-z/:.-]+")
+# For how many names that nothing sets a near one is looked for.
+_HINTS: Final = 20
 _SPECIAL: Final = re.compile("[$'\"\\\\`\ufeff]")
 
 
@@ -93,6 +96,8 @@ class Scope:
 
     def expand_words(self, text: str) -> tuple[str, ...]:
         """The words that a text becomes, if it is split where a variable brought blanks."""
+        if _ONE_WORD.fullmatch(text):
+            return (text,)
         try:
             return expand_words(text, self.variables, self.escape)
         except WordError as error:
@@ -101,7 +106,9 @@ class Scope:
     def expand_content(self, text: str, place: Range) -> str:
         """A heredoc's content: variables only, quotes stay. The escape is always a backslash."""
         try:
-            expanded = expand_heredoc(text, self.variables)
+            # Without quotes a text is a word like any other.
+            easy = None if '"' in text or "'" in text else quick(text, self.variables)
+            expanded = easy or expand_heredoc(text, self.variables)
         except WordError as error:
             raise BadValue(str(error)) from None
         if expanded.unmatched:
@@ -111,8 +118,11 @@ class Scope:
     def _undefined(self, names: Iterable[str], place: Range) -> None:
         for name in sorted(names):
             if name not in self.arguments and name not in _NOT_VARIABLES:
-                hint = near(name, tuple(self.variables))
-                self._notes.warn(self._check, f"the variable {name} is not set", place, hint)
+                hints = self._notes.hints
+                if name not in hints and len(hints) < _HINTS:
+                    hints[name] = near(name, tuple(self.variables))
+                message = f"the variable {name} is not set"
+                self._notes.warn(self._check, message, place, hints.get(name, ""))
 
 
 def global_scope(request: Request, notes: Notes) -> Scope:

@@ -25,6 +25,10 @@ from wherry.oci.platform import Platform, parse_platform
 from wherry.oci.reference import parse_reference
 
 SCRATCH: Final = "scratch"
+# Names that are references, and their own familiar forms, without a closer look.
+_SHORT: Final = re.compile(r"[a-z0-9]{1,100}(?:-[a-z0-9]{1,100})?")
+# How many stages of a circle are named.
+_SHOWN: Final = 10
 _INDEX: Final = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
 
 
@@ -221,7 +225,8 @@ class Stages:
         if len(names) == 1:
             message = f"stage {names[0]} needs itself"
         else:
-            message = f"stages need each other: {' -> '.join([*names, names[0]])}"
+            shown = [*names, names[0]] if len(names) <= _SHOWN else [*names[:_SHOWN], "..."]
+            message = f"stages need each other: {' -> '.join(shown)}"
         place = self._places[circle[0], circle[1 % len(circle)]]
         self._notes.fail(Problem(message, place, "copy from a stage that stands before"))
 
@@ -244,10 +249,14 @@ def familiar_name(image: str) -> str:
 
     `docker.io/library/alpine:latest` -> `alpine`. Raises `UsageError` for what is no reference.
     """
+    if _SHORT.fullmatch(image):
+        return image
     return str(parse_reference(image)).removesuffix(":latest")
 
 
 def _check_reference(image: str, near_stage: Callable[[str], str] | None = None) -> None:
+    if _SHORT.fullmatch(image):
+        return
     try:
         parse_reference(image)
     except UsageError as error:
