@@ -36,9 +36,7 @@ def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Build
         open_store(request.store, sink=sink, hook=request.trace) as store,
     ):
         if frontend == "dockerfile":
-            from wherry.api.dockerfiles import make_image  # noqa: PLC0415 - not for Go modules
-
-            output, reason = make_image(request, store, registries)
+            output, reason = _dockerfile(request, store, registries)
         else:
             record, reason = _record(request, store, registries)
             output = record.output
@@ -49,6 +47,18 @@ def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Build
         if reason or delivered.fetched:
             store.enforce_limit()
     return _result(output, reason, time.monotonic() - began, delivered)
+
+
+def _dockerfile(request: BuildRequest, store: Store, registries: Registries) -> tuple[Output, str]:
+    """What the record of a Dockerfile's build says, or what building it gives, and why."""
+    from wherry.api.settled import find_settled  # noqa: PLC0415 - not for Go modules
+
+    settled = find_settled(request, store, registries.around.cancel)
+    if settled is not None:
+        return settled, ""
+    from wherry.api.dockerfiles import make_image  # noqa: PLC0415 - the engine is heavy
+
+    return make_image(request, store, registries)
 
 
 def check_request(request: BuildRequest) -> str:

@@ -18,7 +18,7 @@ from typing import BinaryIO, Final, NamedTuple
 from wherry.api.fetching import Fetching
 from wherry.api.request import DOCKERFILES, BuildRequest
 from wherry.engines.local.results import Held
-from wherry.errors import MachineError, UsageError
+from wherry.errors import MachineError, UsageError, near
 from wherry.fstree.contents import open_content
 from wherry.fstree.directory import DirectoryFiles
 from wherry.fstree.files import Files
@@ -27,6 +27,7 @@ from wherry.fstree.memo import FileMemo, NoMemo
 from wherry.fstree.resolve import resolve
 from wherry.fstree.tree import File
 from wherry.oci.digest import sha256
+from wherry.process.cancel import CancelToken
 from wherry.store.store import Store
 
 STDIN: Final = "-"
@@ -37,24 +38,24 @@ _MEMO: Final = "contextfiles/1"
 
 
 class Dockerfile(NamedTuple):
-    """A Dockerfile's bytes, what it is called in messages, and the rules that stand beside it."""
+    """A Dockerfile's bytes, what it is called in messages, and the rules that stand beside it.
+
+    `ignore_file` is what the file with the rules is called, where it is not the context's own.
+    """
 
     data: bytes
     name: str
     ignore: tuple[str, ...]
+    ignore_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The main context: `name` is what an image without a tag is called after.
-
-    `held` are its files; `unfiltered` those that `.dockerignore` hides as well, for messages.
-    """
+    """The main context: `name` is what an image without a tag is called after, `held` its files."""
 
     name: str
     place: str
     held: Held
-    unfiltered: Files
 
 
 class Inputs(NamedTuple):
@@ -89,11 +90,12 @@ class ContextReader:
             return self._from_url()
         return self._from_directory()
 
-    def directory(self, place: str, ignore: tuple[str, ...]) -> Held:
-        """A directory's files, less those that the rules hide."""
-        memo = _Memo(self._store, place)
-        files = self._opened(place, IgnoreRules(ignore), memo)
-        return Held(files, files.signature)
+    def directory(self, place: str, ignore: tuple[str, ...], ignore_file: str) -> Held:
+        """A directory's files, less those that the rules of `ignore_file` hide."""
+        rules = IgnoreRules(ignore)
+        files = self._opened(place, rules, _Memo(self._store, place))
+        hidden_by = _Hiding(place, rules, ignore_file, self._cancel)
+        return Held(files, files.signature, hidden_by)
 
     def named_directory(self, name: str, place: str) -> tuple[Held, tuple[str, ...]]:
         """A named context's files, and the rules of its own `.dockerignore`."""
@@ -101,8 +103,9 @@ class ContextReader:
             raise UsageError(f"--build-context {name}={place}: there is no such directory",
                              hint="name a directory, docker-image://REF, oci-layout://DIR "
                              "or a URL")  # fmt: skip
-        rules = _rules(_ignore_file(os.path.join(place, _IGNORE)))
-        return self.directory(place, rules), rules
+        ignore_file = os.path.join(place, _IGNORE)
+        rules = _rules(_ignore_file(ignore_file))
+        return self.directory(place, rules, ignore_file), rules
 
     def _opened(self, place: str, rules: IgnoreRules, memo: FileMemo) -> DirectoryFiles:
         files = DirectoryFiles(place, rules, memo, self._cancel)
@@ -118,9 +121,8 @@ class ContextReader:
         dockerfile = self._local_dockerfile(place)
         own = _ignore_file(os.path.join(place, _IGNORE))
         rules = dockerfile.ignore or _rules(own)
-        held = self.directory(place, rules)
-        unfiltered = self.directory(place, ()).files
-        context = Context(os.path.basename(place) or "image", place, held, unfiltered)
+        held = self.directory(place, rules, dockerfile.ignore_file or _IGNORE)
+        context = Context(os.path.basename(place) or "image", place, held)
         return Inputs(context, dockerfile._replace(ignore=rules))
 
     def _local_dockerfile(self, place: str) -> Dockerfile:
@@ -137,7 +139,8 @@ class ContextReader:
             raise _no_dockerfile(path, place, request.file)
         beside = _ignore_file(f"{path}.dockerignore")
         name = os.path.relpath(path, place) if _below(path, place) else path
-        return Dockerfile(text, name, _rules(beside))
+        rules = _rules(beside)
+        return Dockerfile(text, name, rules, f"{name}{_IGNORE}" if rules else "")
 
     def _from_stdin(self) -> Inputs:
         if self._request.file == STDIN:
@@ -179,7 +182,7 @@ class ContextReader:
     def _alone(self, data: bytes, name: str) -> Inputs:
         """A Dockerfile without a context."""
         files = self._opened(self._store.scratch(), IgnoreRules(()), NoMemo())
-        context = Context("image", "", Held(files, lambda _paths: "empty"), files)
+        context = Context("image", "", Held(files, lambda _paths: "empty"))
         return Inputs(context, Dockerfile(data, name, ()))
 
     def _inside(self, held: Held, name: str) -> Inputs:
@@ -190,7 +193,7 @@ class ContextReader:
         else:
             names = (wanted,) if wanted else DOCKERFILES
             dockerfile = _first_of(names, held.files)
-        context = Context(name, "", held, held.files)
+        context = Context(name, "", held)
         return Inputs(context, dockerfile)
 
     def _stdin(self) -> BinaryIO:
@@ -215,6 +218,27 @@ class _Memo:
 
     def save(self, data: bytes) -> None:
         self._store.records.put(_MEMO, self._key, data, ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Hiding:
+    """Which rule of an ignore file hides a path of a directory that is there; see `Held`."""
+
+    place: str
+    rules: IgnoreRules
+    file: str
+    cancel: CancelToken
+
+    def __call__(self, path: str) -> tuple[str, str] | None:
+        with DirectoryFiles(self.place, IgnoreRules(()), NoMemo(), self.cancel) as everything:
+            try:
+                there = resolve(everything, path)
+            except UsageError:
+                return None
+            if everything.entry(there) is None:
+                return None
+        rule = self.rules.deciding_rule(there)
+        return (rule, self.file) if rule else None
 
 
 class _Unclosed(io.RawIOBase):
@@ -274,7 +298,16 @@ def _no_dockerfile(path: str, place: str, named: str) -> UsageError:
                           why="--file is seen from the current directory",
                           hint=f"name it as --file {os.path.normpath(inside)}")  # fmt: skip
     hint = "name it with --file, or write one"
+    if named:
+        hint = near(os.path.basename(path), _names_in(os.path.dirname(path))) or hint
     return UsageError(f"there is no Dockerfile {path}", hint=hint)
+
+
+def _names_in(place: str) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(os.listdir(place)))
+    except OSError:
+        return ()
 
 
 def _first_of(names: tuple[str, ...], files: Files) -> Dockerfile:

@@ -23,21 +23,24 @@ from wherry.api.registries import Registries
 from wherry.api.request import BuildRequest
 from wherry.api.resolving import Resolver
 from wherry.api.snippets import Snippets
+from wherry.api.watching import Watch
 from wherry.engines.local.engine import LocalEngine, Solved
 from wherry.engines.local.files import FileExecutors, FileSteps
 from wherry.engines.local.results import Held
 from wherry.engines.local.storage import LayerSettings, Times
-from wherry.errors import BuildError, UsageError, WherryError
+from wherry.errors import BuildError, UsageError, WherryError, near
 from wherry.events import Level, Message
 from wherry.frontends.dockerfile.directives import require_syntax
+from wherry.frontends.dockerfile.instructions import Dockerfile as Instructions
 from wherry.frontends.dockerfile.lower import lower
 from wherry.frontends.dockerfile.parse import parse_leniently
 from wherry.frontends.dockerfile.request import Lowered, Request
 from wherry.frontends.dockerfile.source import Problem, Problems
-from wherry.frontends.dockerfile.typed import read_dockerfile, warnings_of
+from wherry.frontends.dockerfile.typed import checks_of, read_dockerfile, warnings_of
 from wherry.fstree.compression import Compression
 from wherry.fstree.limits import Limits
 from wherry.graph.ops import ExecOp, GitOp, HttpOp, LocalOp
+from wherry.oci.image import Descriptor
 from wherry.oci.platform import host_platform, parse_platform
 from wherry.solver.model import Step
 from wherry.store.store import Store
@@ -52,9 +55,12 @@ def make_image(request: BuildRequest, store: Store, registries: Registries) -> t
     `BuildError` for one whose steps fail, and what bases and downloads raise.
     """
     with ExitStack() as closing:
+        watch = Watch(request)
         building = _Building(request, store, registries, closing)
-        solved = building.solve()
-        return building.output(solved), "" if solved.was_there else "its steps ran"
+        solved = building.solve(watch)
+        output = building.output(solved)
+        watch.record(store, output._replace(warnings=tuple(building.warnings)))
+        return output, "" if solved.was_there else "its steps ran"
 
 
 class _Building:
@@ -75,8 +81,9 @@ class _Building:
         self._snippets = Snippets(dockerfile.name, dockerfile.data)
         self._arguments = self._build_arguments()
         self._epoch = self._source_date_epoch()
+        self.warnings: list[str] = []
 
-    def solve(self) -> Solved:
+    def solve(self, watch: Watch) -> Solved:
         """Lower the Dockerfile and run its graph."""
         resolver = Resolver(
             self._request, self._store, self._registries, self._policy(), self._contexts
@@ -84,9 +91,10 @@ class _Building:
         lowered = self._lowered(resolver)
         self._warn(lowered.warnings)
         for name in resolver.unused():
-            self._say(Level.WARNING, f"--build-context {name}: no instruction asks for it")
+            self._say(f"--build-context {name}: no instruction asks for it")
         self._refuse_exec(lowered)
         self._request.trace("lowered")
+        watch.look(lowered.graph, resolver, self._inputs.context)
         engine = self._engine(resolver)
         try:
             return engine.solve(lowered.graph)
@@ -107,8 +115,8 @@ class _Building:
             manifest=str(image.digest),
             manifest_size=len(image.manifest_bytes),
             config=str(image.manifest.config.digest),
-            blobs=(),
-            lazy=(),
+            blobs=_sizes((*descriptors[:2], *_layers(solved, made=True))),
+            lazy=_sizes(_layers(solved, made=False)),
             size=sum(item.size for item in descriptors),
             unpacked=None if None in sizes else sum(filter(None, sizes)),
             platform=str(image.config.platform),
@@ -123,6 +131,7 @@ class _Building:
             require_syntax(parsed)
             dockerfile = read_dockerfile(parsed, problems)
             self._warn((*parsed.warnings, *warnings_of(dockerfile, parsed)))
+            self._warn_of_filter(dockerfile)
             platform = parse_platform(request.platform) if request.platform else host_platform()
             asked = Request(
                 dockerfile=dockerfile,
@@ -137,17 +146,23 @@ class _Building:
                 ignore=inputs.dockerfile.ignore,
                 context_place=inputs.context.place,
                 no_cache_filter=request.no_cache_filter,
+                checks=checks_of(parsed),
                 created=self._created(),
                 file=inputs.dockerfile.name,
             )
             return lower(asked)
         except Problems as problems:
             raise self._snippets.error(problems.problems) from problems
+        except WherryError as error:
+            # Of a base or context that an instruction asks for.
+            raise self._snippets.quoted(error) from error.__cause__
 
     def _engine(self, resolver: Resolver) -> LocalEngine:
         request, store, around = self._request, self._store, self._around
         jobs = request.jobs or cores()
-        settings = LayerSettings(Compression(), jobs, codec(), not request.no_cache)
+        settings = LayerSettings(
+            Compression(), jobs, codec(), not request.no_cache, latest=self._epoch
+        )
         shared = FileSteps(
             store,
             lambda layers: fetch_missing(store, layers, self._registries),
@@ -182,7 +197,11 @@ class _Building:
         """The error with the lines of the step that failed."""
         if error.step is None:
             return error
-        return self._snippets.placed(error, lowered.graph.vertices[error.step].lines)
+        lines = lowered.graph.vertices[error.step].lines
+        if isinstance(error, UsageError):
+            # Dockerfile and command line can be read: what a step meets is the build's failure.
+            error = BuildError(error.what, why=error.why, hint=error.hint, where=error.where)
+        return self._snippets.placed(error, lines)
 
     def _policy(self) -> BasePolicy:
         place, lock = self._inputs.context.place, None
@@ -218,10 +237,35 @@ class _Building:
         for problem in problems:
             hint = f" ({problem.hint})" if problem.hint else ""
             place = self._snippets.place(problem.range.start.line)
-            self._say(Level.WARNING, f"{place}: {problem.message}{hint}")
+            self._say(f"{place}: {problem.message}{hint}")
 
-    def _say(self, level: Level, text: str) -> None:
-        self._around.sink(Message(level, text))
+    def _warn_of_filter(self, dockerfile: Instructions) -> None:
+        """A stage that is misspelt would be taken from the cache without a word."""
+        names = tuple(stage.base.name for stage in dockerfile.stages if stage.base.name)
+        known = {name.lower() for name in names}
+        for name in self._request.no_cache_filter:
+            if name.lower() not in known:
+                hint = near(name, names)
+                text = f"--no-cache-filter {name}: there is no such stage"
+                self._say(f"{text}; {hint}" if hint else text)
+
+    def _say(self, text: str) -> None:
+        self.warnings.append(text)
+        self._around.sink(Message(Level.WARNING, text))
+
+
+def _layers(solved: Solved, *, made: bool) -> tuple[Descriptor, ...]:
+    """The layers that this build, or one before it, made; or those of images, which may be lazy."""
+    return tuple(
+        layer.descriptor
+        for built in solved.layers
+        if (built.tree is not None) is made
+        for layer in built.layers
+    )
+
+
+def _sizes(blobs: tuple[Descriptor, ...]) -> tuple[tuple[str, int], ...]:
+    return tuple((str(item.digest), item.size) for item in blobs)
 
 
 class _Sources(NamedTuple):

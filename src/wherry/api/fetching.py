@@ -101,6 +101,7 @@ class Fetching:
             op.checksum,
             keep_git_dir=op.keep_git_dir,
             submodules=op.submodules,
+            fetch_by_commit=op.fetch_by_commit,
         )
         step.remark(source.shown)
         return self.checked_out(source)

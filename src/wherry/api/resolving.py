@@ -9,6 +9,7 @@ from wherry.api.bases import Base, BasePolicy, find_base
 from wherry.api.contexts import ContextReader
 from wherry.api.registries import Registries
 from wherry.api.request import BuildRequest
+from wherry.api.settled import WatchedBase
 from wherry.engines.local.results import Held
 from wherry.errors import UsageError, near
 from wherry.frontends.dockerfile.request import (
@@ -44,6 +45,7 @@ class Resolver:
         self._contexts = contexts
         self._found: dict[tuple[str, Platform], BaseImage] = {}
         self._named = dict(request.build_contexts)
+        self._watched: dict[str, WatchedBase] = {}
         self.held: dict[str, Held] = {}
         self.asked: set[str] = set()
 
@@ -53,6 +55,9 @@ class Resolver:
         if key not in self._found:
             base = find_base(self._store, self._registries, self._policy, reference, platform)
             self._found[key] = _of_base(base)
+            if base.watched is not None:
+                name = base.reference.full
+                self._watched[name] = WatchedBase(name, *base.watched)
         return self._found[key]
 
     def named(self, name: str, platform: Platform) -> NamedContext | None:
@@ -88,6 +93,10 @@ class Resolver:
         path = os.path.normpath(os.path.join(self._request.cwd, place))
         self.held[name], rules = self._contexts.named_directory(name, path)
         return NamedDirectory(name, rules, path)
+
+    def watched(self) -> tuple[WatchedBase, ...]:
+        """What the names of bases meant, where a name is what was asked for."""
+        return tuple(self._watched.values())
 
     def unused(self) -> tuple[str, ...]:
         """Named contexts that no instruction asked for."""

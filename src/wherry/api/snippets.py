@@ -40,6 +40,16 @@ class Snippets:
             error.why = f"{lines}\n{error.why}" if error.why else lines
         return error
 
+    def quoted(self, error: WherryError) -> WherryError:
+        """An error that says where it belongs to, with that line."""
+        name, _, line = error.where.rpartition(":")
+        if name == self._name and line.isdecimal():
+            number = int(line)
+            quoted = "\n".join(self._numbered(Lines(number, number)))
+            if quoted not in error.why:
+                error.why = f"{quoted}\n{error.why}" if error.why else quoted
+        return error
+
     def place(self, line: int) -> str:
         """`FILE:LINE`."""
         return f"{self._name}:{line}"

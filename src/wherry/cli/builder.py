@@ -69,7 +69,8 @@ def _request(flags: BuildFlags) -> BuildRequest:
             name for text in flags.no_cache_filter for name in text.split(",") if name
         ),
         unpack_limit=_size(flags.unpack_limit),
-        stdin=sys.stdin.buffer,
+        # None where it was closed.
+        stdin=sys.stdin.buffer if sys.stdin else None,
         stdout=sys.stdout.buffer,
     )
 

@@ -11,7 +11,7 @@ from wherry._version import __version__
 from wherry.errors import UsageError, near
 
 _VERBS = {
-    "build": "build a Go module into a small image",
+    "build": "build a Go module or a Dockerfile into an image",
     "run": "run a built image, unprivileged",
     "images": "list the images of the local store",
     "tag": "give an image another name",

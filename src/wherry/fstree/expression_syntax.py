@@ -12,9 +12,8 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from wherry.fstree.wildcard import Ranges, negated
 
@@ -22,34 +21,29 @@ WITHIN_LINE: Final = negated(((10, 10),))
 """What `.` matches."""
 
 
-@dataclass(frozen=True, slots=True)
-class One:
+class One(NamedTuple):
     """One character of these."""
 
     ranges: Ranges
 
 
-@dataclass(frozen=True, slots=True)
-class Many:
+class Many(NamedTuple):
     """Any number of characters of these."""
 
     ranges: Ranges
 
 
-@dataclass(frozen=True, slots=True)
-class Directories:
+class Directories(NamedTuple):
     """Nothing, or anything within a line that ends with a slash."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """No character, but this place."""
 
     name: Literal["begin", "end", "word edge", "no word edge"]
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(NamedTuple):
     """A part between `least` and `most` times; None: without limit."""
 
     part: Part

@@ -6,18 +6,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, assert_never
 
+from wherry.engines.local.files import FileOperation, FileSteps, told
 from wherry.engines.local.storage import store_change
 from wherry.fstree.archive_files import HEAD, ArchiveFiles, is_archive
 from wherry.fstree.contents import open_content
 from wherry.fstree.copying import CopySpec, Target
 from wherry.fstree.files import Files
 from wherry.fstree.layer_index import index_of_tree
+from wherry.fstree.missing import NotFound
 from wherry.fstree.tree import Entry, File, make_tree
 from wherry.fstree.view import View
-from wherry.graph.ops import Copy, FileAction, MakeDirectory, WriteFile
+from wherry.graph.ops import Copy, MakeDirectory, WriteFile
 
 if TYPE_CHECKING:
-    from wherry.engines.local.files import FileOperation, FileSteps
     from wherry.engines.local.results import Built, Result
     from wherry.solver.model import Step
 
@@ -32,10 +33,14 @@ def change(operation: FileOperation, below: Built, inputs: tuple[Result, ...], s
     target = Target(view, shared.roots.read, has_root=bool(below.stack))
     for action in operation.op.actions:
         step.cancel.check()
-        files = None
-        if isinstance(action, Copy):
-            files = operation.files_of(operation.source_of(action, inputs))
-        _apply(action, target, files, shared)
+        if not isinstance(action, Copy):
+            _make(action, target)
+            continue
+        source = operation.source_of(action, inputs)
+        try:
+            _copy(action, target, operation.files_of(source), shared)
+        except NotFound as error:
+            raise told(error, source) from None
     whiteouts = target.whiteouts()
     tree = make_tree(shared.roots.extracted(target.changes()), whiteouts)
     result = store_change(shared.storage, tree, shared.times, shared.settings, step.cancel)
@@ -48,11 +53,12 @@ def change(operation: FileOperation, below: Built, inputs: tuple[Result, ...], s
     return result
 
 
-def _apply(action: FileAction, target: Target, files: Files | None, shared: FileSteps) -> None:
+def _copy(action: Copy, target: Target, files: Files, shared: FileSteps) -> None:
+    target.copy(files, _spec(action), lambda file, tree: _opened(file, tree, shared))
+
+
+def _make(action: WriteFile | MakeDirectory, target: Target) -> None:
     match action:
-        case Copy():
-            assert files is not None  # noqa: S101 - the caller has them for a Copy
-            target.copy(files, _spec(action), lambda file, tree: _opened(file, tree, shared))
         case WriteFile():
             target.write_file(
                 action.name,

@@ -35,6 +35,7 @@ from wherry.solver.model import Operation, Step
 
 if TYPE_CHECKING:
     from wherry.engines.local.roots import Roots
+    from wherry.fstree.missing import NotFound
 
 _KIND: Final = "selection/1"
 
@@ -156,18 +157,23 @@ class FileOperation:
 
     def definition(self, inputs: tuple[Digest, ...]) -> CacheKey | None:
         """The op and the keys of its inputs, where they have any."""
-        return definition_key(self.op, inputs)
+        return definition_key(self.op, (*inputs, *self._latest()))
 
     def content(self, inputs: tuple[Result, ...]) -> CacheKey | None:
         """The op, the root that it changes, and what each action selects.
 
-        Raises `BuildError` where a source is not there.
+        Raises `NotFound` where a source is not there.
         """
         below = self._below(inputs)
         digests = [] if self.op.alone else [below.root_digest]
         copies = (action for action in self.op.actions if isinstance(action, Copy))
         digests += [self._selected(action, self.source_of(action, inputs)) for action in copies]
-        return content_key(self.op, digests)
+        return content_key(self.op, (*digests, *self._latest()))
+
+    def _latest(self) -> tuple[Digest, ...]:
+        """What no time in the layer may be later than: other bytes come of another."""
+        latest = self.shared.times.latest
+        return () if latest is None else (sha256(f"latest {latest}".encode()),)
 
     def run(self, inputs: tuple[Result, ...], step: Step) -> Result:
         """Work out the change, and write it as a layer."""
@@ -195,16 +201,20 @@ class FileOperation:
         records = self.shared.storage.records
         if key is not None and (known := records.get(_KIND, key)) is not None:
             return parse_digest(known.decode())
-        from wherry.fstree.selection import selection_digest  # noqa: PLC0415 - not if unchanged
+        from wherry.fstree.missing import NotFound  # noqa: PLC0415 - not if unchanged
+        from wherry.fstree.selection import selection_digest  # noqa: PLC0415 - as above
 
-        found = selection_digest(
-            self.files_of(source),
-            action.path,
-            parents=action.parents,
-            excludes=action.excludes,
-            literal=action.literal,
-            unpack=action.unpack,
-        )
+        try:
+            found = selection_digest(
+                self.files_of(source),
+                action.path,
+                parents=action.parents,
+                excludes=action.excludes,
+                literal=action.literal,
+                unpack=action.unpack,
+            )
+        except NotFound as error:
+            raise told(error, source) from None
         # Wildcards that match nothing select nothing, and that is a selection too.
         found = found or sha256(b"")
         # Looked at again: what changed meanwhile is remembered under neither state.
@@ -214,7 +224,7 @@ class FileOperation:
 
     def _memo_key(self, action: Copy, source: Result) -> str | None:
         if isinstance(source, Held):
-            state = source.signature((_fixed_part(action),))
+            state = source.signature((fixed_part(action),))
         else:
             state = str(source.root_digest)
         if state is None:
@@ -228,7 +238,13 @@ def built(result: Result) -> Built:
     return result
 
 
-def _fixed_part(action: Copy) -> str:
+def told(error: NotFound, source: Result) -> NotFound:
+    """The error, with the ignore rule where one hides what was looked for."""
+    found = source.hidden_by(error.path) if isinstance(source, Held) else None
+    return error if found is None else error.hidden_by(*found)
+
+
+def fixed_part(action: Copy) -> str:
     """The deepest path that a pattern certainly stays below: what its selection depends on."""
     parts = [part for part in action.path.split("/") if part not in ("", ".")]
     for number, part in enumerate(parts):

@@ -67,11 +67,13 @@ class Held:
     """Files to copy from that are no root: a build context, a download.
 
     `signature` is a text that is the same only if what lies at or below some paths is, without a
-    look at contents; None where only they can tell.
+    look at contents; None where only they can tell. `hidden_by` gives the ignore rule that hides a
+    path which is there, and the file that holds the rule: for messages.
     """
 
     files: Files
     signature: Callable[[tuple[str, ...]], str | None]
+    hidden_by: Callable[[str], tuple[str, str] | None] = lambda _path: None
 
 
 Result = Built | Held
