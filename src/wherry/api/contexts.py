@@ -136,7 +136,7 @@ class ContextReader:
         path = os.path.join(request.cwd, request.file) if request.file else _found(place)
         text = _read_file(path)
         if text is None:
-            raise _no_dockerfile(path, place, request.file)
+            raise _no_dockerfile(path, place, request)
         beside = _ignore_file(f"{path}.dockerignore")
         name = os.path.relpath(path, place) if _below(path, place) else path
         rules = _rules(beside)
@@ -291,12 +291,15 @@ def _found(place: str) -> str:
     return next((path for path in paths if os.path.isfile(path)), paths[0])
 
 
-def _no_dockerfile(path: str, place: str, named: str) -> UsageError:
+def _no_dockerfile(path: str, place: str, request: BuildRequest) -> UsageError:
+    named = request.file
     inside = os.path.join(place, named)
     if named and os.path.isfile(inside):
+        near_by = _below(inside, request.cwd)
+        shown = os.path.relpath(inside, request.cwd) if near_by else inside
         return UsageError(f"there is no Dockerfile {path}",
                           why="--file is seen from the current directory",
-                          hint=f"name it as --file {os.path.normpath(inside)}")  # fmt: skip
+                          hint=f"name it as --file {shown}")  # fmt: skip
     hint = "name it with --file, or write one"
     if named:
         hint = near(os.path.basename(path), _names_in(os.path.dirname(path))) or hint

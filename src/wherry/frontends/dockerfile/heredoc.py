@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from wherry.frontends.dockerfile.lines import LineReader
 
 _MARKER: Final = re.compile(r"([0-9]*)<<(-?)[\t\n\f\r ]*+([^<]*)")
+# Nearly every marker: a name, quoted or not, which needs no reading of words.
+_PLAIN: Final = re.compile(
+    r"<<(-?)(?:([A-Za-z_][A-Za-z0-9_]*)|'([A-Za-z0-9_]+)'|\"([A-Za-z0-9_]+)\")"
+)
 _LARGEST_DESCRIPTOR: Final = 2**64 - 1
 
 
@@ -36,6 +40,10 @@ class Marker(NamedTuple):
 
 def parse_marker(word: str) -> Marker | None:
     """Read one word as a heredoc's marker; None where it is none. Raises `BadValue`."""
+    plainly = _PLAIN.fullmatch(word)
+    if plainly is not None:
+        chomp, bare, single, double = plainly.groups()
+        return Marker(bare or single or double, bare is not None, bool(chomp), 0)
     found = _MARKER.fullmatch(word)
     if found is None or not found[3]:
         return None

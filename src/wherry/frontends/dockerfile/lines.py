@@ -49,6 +49,9 @@ class Logical(NamedTuple):
 
     def range(self, start: int, end: int) -> Range:
         """The place in the file of the characters from `start` up to, not including, `end`."""
+        if len(self.pieces) == 1:
+            _, line, column = self.pieces[0]
+            return Range(Position(line, column + start), Position(line, column + max(start, end)))
         last = self._place(max(start, end - 1))
         return Range(self._place(start), Position(last.line, last.column + (end > start)))
 
