@@ -114,7 +114,7 @@ def test_a_source_that_is_none(
         (["--jobs", "0"], "'--jobs': 0"),
         (["--jobs", "many"], "'--jobs': 'many'"),
         (["--stamp", "yes"], "'off', 'labels', 'full'"),
-        (["--frontend", "dockerfile"], "--frontend gomodule"),
+        (["--frontend", "dockerfile"], "there is no Dockerfile"),
         (["--nope"], "--nope"),
         (["a", "b"], "extra argument"),
     ],
@@ -134,10 +134,13 @@ def test_a_dockerfile_decides_unless_a_settings_file_names_images(
     wherry: Wherry, module: Module, store: Path
 ) -> None:
     root = module({"main.go": MAIN, "Dockerfile": "FROM scratch\n"})
-    assert_refused(wherry("build", cwd=root), 2, "--frontend gomodule", "Dockerfile")
+    assert wherry("build", cwd=root).stdout.startswith("mod:latest@sha256:")
     (root / "wherry.toml").write_text("[build]\n")
-    assert_refused(wherry("build", cwd=root), 2, "--frontend gomodule")
-    assert_nothing_half_written(store)
+    assert wherry("build", cwd=root).stdout.startswith("mod:latest@sha256:")
+    assert_refused(
+        wherry("build", "--base", "scratch", cwd=root), 2, "Dockerfile", "--frontend gomodule"
+    )
+    assert_nothing_half_written(store, tags=["mod:latest"])
     (root / "wherry.toml").write_text('[image.api]\npackages = ["."]\n')
     assert wherry("build", cwd=root).stdout.startswith("api:latest@sha256:")
     (root / "wherry.toml").unlink()

@@ -35,6 +35,11 @@ POINTS = (
     ("blob-staged", 2), ("blob-synced", 1), ("blob-renamed", 3), ("record-before", 2),
     ("record-after", 1),
 )  # fmt: skip
+# The same of a build by Dockerfile, which passes fewer.
+DOCKERFILE_POINTS = (
+    ("lowered", 1), ("blob-staged", 1), ("blob-renamed", 2), ("record-after", 1),
+    ("image-stored", 1),
+)  # fmt: skip
 # The same again for `make soak`, with each signal.
 MORE = (*POINTS, ("blob-staged", 1), ("blob-staged", 3), ("blob-synced", 3), ("blob-synced", 4),
         ("blob-renamed", 1), ("blob-renamed", 2), ("record-before", 1), ("record-before", 3),
@@ -94,7 +99,8 @@ def test_every_point_of_a_build_is_among_those_that_are_killed(place: Place) -> 
                 found.add(rest.partition('"')[0])
     # Points of prune are killed in the store's own tests, those of a push in the registry's.
     elsewhere = {point for point in found if point.startswith("prune-")} | {"pushed"}
-    assert found - elsewhere | {"store-prepared"} == {point for point, _ in POINTS}
+    killed = {point for point, _ in (*POINTS, *DOCKERFILE_POINTS)}
+    assert found - elsewhere | {"store-prepared"} == killed
 
 
 @pytest.mark.parametrize(("point", "occurrence"), POINTS)
@@ -103,6 +109,19 @@ def test_killed_at_a_step_boundary(
 ) -> None:
     gently = (signal.SIGTERM, signal.SIGINT)[POINTS.index((point, occurrence)) % 2]
     kill_at(place, wherry, (point, occurrence), (signal.SIGKILL, gently))
+
+
+@pytest.mark.parametrize(("point", "occurrence"), DOCKERFILE_POINTS)
+def test_a_dockerfile_build_killed_at_a_step_boundary(
+    wherry: Wherry, module: Module, store: Path, go_env: Env, point: str, occurrence: int
+) -> None:
+    text = "FROM scratch AS one\nCOPY . /all/\nFROM scratch\nCOPY --from=one /all/main.go /\n"
+    root = module({"Dockerfile": text, "main.go": program("before")})
+    marker = uuid.uuid4().hex
+    env = {**go_env, "WHERRY_STORE": str(store), "TEST_MARKER": marker}
+    digest_of(wherry("build", cwd=root))
+    gently = (signal.SIGTERM, signal.SIGINT)[occurrence % 2]
+    kill_at(Place(root, store, env, marker), wherry, (point, occurrence), (signal.SIGKILL, gently))
 
 
 @pytest.mark.soak

@@ -223,8 +223,8 @@ def test_twenty_thousand_paths_take_a_moment(rules: tuple[str, ...]) -> None:
             hidden += verdict
         best = min(best, time.process_time() - start)
         assert hidden == (910 if "!dir1/sub1" in rules else 1011)
-    # About 0.03 s on a quiet machine.
-    assert best < 0.1
+    # About 0.03 s on a quiet machine: this is no measurement, but paths times rules would show.
+    assert best < 2
 
 
 @pytest.mark.parametrize(
@@ -238,3 +238,15 @@ def test_hostile_rules_do_not_blow_up(rule: str) -> None:
     for path in ("a" * 4000, "a/" * 2000 + "a", "é" * 1000, "a\n" * 1000):
         assert not rules.step(path)[0]
     assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("rule", "hidden", "kept"),
+    [("?*.env", "secrets.env", ".env"), ("a?*", "abc", "a"), ("**/?*.go", "d/main.go", "d/.go")],
+)
+def test_a_question_mark_before_a_star_is_a_character_of_its_own(
+    rule: str, hidden: str, kept: str
+) -> None:
+    rules = IgnoreRules((rule,))
+    assert rules.hides(hidden)
+    assert not rules.hides(kept)

@@ -14,7 +14,7 @@ from wherry.api.lazy import note_sources
 from wherry.api.registries import Registries
 from wherry.api.resolved import Meaning, meaning_of, remember
 from wherry.api.transfer import transfer
-from wherry.errors import BuildError, UsageError
+from wherry.errors import BuildError, NetworkError, UsageError
 from wherry.events import Level, Message, Sink
 from wherry.oci.image import Image, load_image
 from wherry.oci.platform import Platform
@@ -70,7 +70,14 @@ def find_base(
     own = finder.tagged(meaning.tagged) if meaning.tagged else None
     if own is not None and not policy.pull:
         return Base(reference, own, meaning)
-    image, resolved = finder.fetched("" if policy.pull else meaning.resolved)
+    try:
+        image, resolved = finder.fetched("" if policy.pull else meaning.resolved)
+    except NetworkError:
+        # An image that was only ever made here, for another platform.
+        misfit = finder.misfit(meaning.tagged) if meaning.tagged and own is None else None
+        if misfit is None:
+            raise
+        return Base(reference, misfit, meaning)
     # Not asked of the store again: another build may have asked the registry meanwhile.
     meaning = meaning._replace(resolved=resolved)
     if own is not None:
@@ -131,7 +138,18 @@ class _Finder:
         except UsageError:
             # An index without this platform.
             return None
-        return image if self._any_platform or self._fits(image) else None
+        return image if self._fits(image) else None
+
+    def misfit(self, digest: str) -> Image | None:
+        """The store's own image for another platform, where that will do, with a warning."""
+        if not self._any_platform:
+            return None
+        try:
+            image, _ = self._pulled(digest)
+        except UsageError:
+            return None
+        self._warn_of(image)
+        return image
 
     def fetched(self, digest: str, *, pinned: bool = False) -> tuple[Image, str]:
         """The registry's image, by digest or by its tag where that is empty; the root's digest.
@@ -150,8 +168,7 @@ class _Finder:
         if not self._fits(image):
             found, wanted = image.config.platform, self._platform
             if self._any_platform:
-                text = f"the base {reference.familiar} is an image for {found}, not for {wanted}"
-                self._registries.around.sink(Message(Level.WARNING, text))
+                self._warn_of(image)
                 return image, str(pulled.root.digest)
             raise UsageError(
                 f"the base {reference.familiar} is not for {wanted}",
@@ -159,6 +176,11 @@ class _Finder:
                 hint=f"name a base for {wanted}, or build with --platform {found}",
             )
         return image, str(pulled.root.digest)
+
+    def _warn_of(self, image: Image) -> None:
+        found, wanted = image.config.platform, self._platform
+        text = f"the base {self.reference.familiar} is an image for {found}, not for {wanted}"
+        self._registries.around.sink(Message(Level.WARNING, text))
 
     def _pulled(self, wanted: str) -> tuple[Image, Pulled]:
         from wherry.registry.pull import pull_manifests  # noqa: PLC0415 - only for such bases

@@ -13,7 +13,7 @@ import time
 from wherry.api.delivery import Delivered, deliver
 from wherry.api.recorded import BuildRecord, Output, directory_of
 from wherry.api.registries import Registries, RegistryAround, tag_named
-from wherry.api.request import DOCKERFILES, FRONTENDS, STAMPS, BuildRequest, BuildResult
+from wherry.api.request import DOCKERFILES, FRONTENDS, STAMPS, BuildRequest, BuildResult, is_remote
 from wherry.api.unchanged import Verdict, ask_records
 from wherry.errors import UsageError, near
 from wherry.events import Level, Message, Sink
@@ -115,13 +115,13 @@ def _frontend(request: BuildRequest) -> str:
     through a pipe or from git are a Dockerfile's context.
     """
     if request.frontend != "auto":
-        if request.frontend == "gomodule" and (_is_remote(request.source) or request.file):
+        if request.frontend == "gomodule" and (_is_elsewhere(request) or request.file):
             raise UsageError(
                 f"--frontend gomodule does not take {request.file or request.source}",
                 hint="name a directory or a Go package",
             )
         return request.frontend
-    if request.file or _is_remote(request.source):
+    if request.file or _is_elsewhere(request):
         return "dockerfile"
     directory, pattern = directory_of(request)
     if pattern != ".":
@@ -136,9 +136,9 @@ def _frontend(request: BuildRequest) -> str:
     return "dockerfile"
 
 
-def _is_remote(source: str) -> bool:
-    is_git = "://" in source or (":" in source and "@" in source.partition(":")[0])
-    return source == "-" or is_git
+def _is_elsewhere(request: BuildRequest) -> bool:
+    """Whether SOURCE is a pipe or a URL, which only a Dockerfile's context can be."""
+    return request.source == "-" or is_remote(request.source, request.cwd)
 
 
 _GO_ONLY = ("base", "stamp")

@@ -11,12 +11,14 @@ from __future__ import annotations
 import io
 import os
 import posixpath
-from contextlib import ExitStack
+import select
+import stat
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Final, NamedTuple
 
 from wherry.api.fetching import Fetching
-from wherry.api.request import DOCKERFILES, BuildRequest
+from wherry.api.request import DOCKERFILES, BuildRequest, is_remote
 from wherry.engines.local.results import Held
 from wherry.errors import MachineError, UsageError, near
 from wherry.fstree.contents import open_content
@@ -35,6 +37,9 @@ _IGNORE: Final = ".dockerignore"
 # BuildKit reads no more of a Dockerfile or ignore file; more is no Dockerfile.
 _LARGEST: Final = 16 << 20
 _MEMO: Final = "contextfiles/1"
+_PIECE: Final = 1 << 20
+# Milliseconds after which a wait looks whether the build was stopped.
+_GLANCE: Final = 100
 
 
 class Dockerfile(NamedTuple):
@@ -86,7 +91,7 @@ class ContextReader:
         request = self._request
         if request.source == STDIN:
             return self._from_stdin()
-        if is_remote(request.source):
+        if is_remote(request.source, request.cwd):
             return self._from_url()
         return self._from_directory()
 
@@ -120,7 +125,8 @@ class ContextReader:
                              hint="SOURCE is a directory, a git URL, or - for stdin")  # fmt: skip
         dockerfile = self._local_dockerfile(place)
         own = _ignore_file(os.path.join(place, _IGNORE))
-        rules = dockerfile.ignore or _rules(own)
+        # A file of its own counts even where it hides nothing.
+        rules = dockerfile.ignore if dockerfile.ignore_file else _rules(own)
         held = self.directory(place, rules, dockerfile.ignore_file or _IGNORE)
         context = Context(os.path.basename(place) or "image", place, held)
         return Inputs(context, dockerfile._replace(ignore=rules))
@@ -134,13 +140,13 @@ class ContextReader:
                 data = _bounded(stream.read(_LARGEST + 1), "the Dockerfile")
             return Dockerfile(data, "Dockerfile", ())
         path = os.path.join(request.cwd, request.file) if request.file else _found(place)
-        text = _read_file(path)
+        text = _read_file(path, may_be_pipe=bool(request.file))
         if text is None:
             raise _no_dockerfile(path, place, request)
         beside = _ignore_file(f"{path}.dockerignore")
         name = os.path.relpath(path, place) if _below(path, place) else path
-        rules = _rules(beside)
-        return Dockerfile(text, name, rules, f"{name}{_IGNORE}" if rules else "")
+        ignore_file = "" if beside is None else f"{name}{_IGNORE}"
+        return Dockerfile(text, name, _rules(beside), ignore_file)
 
     def _from_stdin(self) -> Inputs:
         if self._request.file == STDIN:
@@ -149,7 +155,7 @@ class ContextReader:
                              hint="give the directory, or the Dockerfile, by its path")  # fmt: skip
         from wherry.fstree.archive_files import HEAD, is_archive  # noqa: PLC0415 - few builds
 
-        stream = io.BufferedReader(_Unclosed(self._stdin()), HEAD)
+        stream = io.BufferedReader(self._stdin(), HEAD)
         head = stream.peek(HEAD)[:HEAD]
         if is_archive(head):
             return self._archived(stream, "stdin")
@@ -196,14 +202,15 @@ class ContextReader:
         context = Context(name, "", held)
         return Inputs(context, dockerfile)
 
-    def _stdin(self) -> BinaryIO:
+    def _stdin(self) -> _Stoppable:
         if self._request.stdin is None:
             raise UsageError("nothing was given to read from stdin",
                              hint="set BuildRequest.stdin")  # fmt: skip
-        return self._request.stdin
+        return _Stoppable(self._request.stdin, self._cancel)
 
     def _stdin_bytes(self) -> bytes:
-        return _bounded(self._stdin().read(_LARGEST + 1), "stdin")
+        stream = io.BufferedReader(self._stdin(), _LARGEST + 1)
+        return _bounded(stream.read(_LARGEST + 1), "stdin")
 
 
 class _Memo:
@@ -241,35 +248,52 @@ class _Hiding:
         return (rule, self.file) if rule else None
 
 
-class _Unclosed(io.RawIOBase):
-    """A stream that belongs to someone else."""
+class _Stoppable(io.RawIOBase):
+    """A stream that belongs to someone else; waiting for it ends with `Cancelled`, too."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: BinaryIO, cancel: CancelToken) -> None:
+        self._read = getattr(stream, "read1", stream.read)
+        self._cancel = cancel
+        self._waiting: select.poll | None = None
+        # What has no descriptor is in memory, and not waited for.
+        with suppress(AttributeError, OSError, ValueError):
+            descriptor = stream.fileno()
+            self._waiting = select.poll()
+            self._waiting.register(descriptor, select.POLLIN)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # narrower than typeshed
-        data = self._stream.read(len(buffer))
+        self._cancel.check()
+        while self._waiting is not None and not self._waiting.poll(_GLANCE):
+            self._cancel.check()
+        data = self._read(min(len(buffer), _PIECE))
         buffer[: len(data)] = data
         return len(data)
 
 
 def _ignore_file(path: str) -> bytes | None:
     """A `.dockerignore`'s bytes; a directory of that name is none."""
-    return None if os.path.isdir(path) else _read_file(path)
+    return None if os.path.isdir(path) else _read_file(path, may_be_pipe=False)
 
 
 def _rules(data: bytes | None) -> tuple[str, ...]:
     return read_rules(data) if data else ()
 
 
-def _read_file(path: str) -> bytes | None:
-    """A file's bytes, None where there is none; raises `UsageError` for one that cannot be read."""
+def _read_file(path: str, *, may_be_pipe: bool) -> bytes | None:
+    """A file's bytes, None where there is none; raises `UsageError` for one that cannot be read.
+
+    A pipe is waited for only where the user named it: one that just lies there has no writer.
+    """
+    flags = 0 if may_be_pipe else os.O_NONBLOCK | os.O_NOCTTY
     try:
-        with open(path, "rb") as file:
-            return _bounded(file.read(_LARGEST + 1), path)
+        with open(path, "rb", opener=lambda name, more: os.open(name, more | flags)) as file:
+            if not may_be_pipe and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+                raise UsageError(f"{path} is a pipe", hint="write a file in its place")
+            # A terminal has nothing at once.
+            return _bounded(file.read(_LARGEST + 1) or b"", path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except IsADirectoryError as error:
@@ -326,13 +350,6 @@ def _first_of(names: tuple[str, ...], files: Files) -> Dockerfile:
 
 def _below(path: str, place: str) -> bool:
     return os.path.abspath(path).startswith(f"{place.rstrip('/')}/")
-
-
-def is_remote(source: str) -> bool:
-    """Whether SOURCE is a URL or git's short form of one, and no path."""
-    if "://" in source or source.startswith("github.com/"):
-        return True
-    return ":" in source and "@" in source.partition(":")[0]
 
 
 def _is_url(text: str) -> bool:

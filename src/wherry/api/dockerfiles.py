@@ -160,9 +160,7 @@ class _Building:
     def _engine(self, resolver: Resolver) -> LocalEngine:
         request, store, around = self._request, self._store, self._around
         jobs = request.jobs or cores()
-        settings = LayerSettings(
-            Compression(), jobs, codec(), not request.no_cache, latest=self._epoch
-        )
+        settings = LayerSettings(Compression(), jobs, codec(), not request.no_cache)
         shared = FileSteps(
             store,
             lambda layers: fetch_missing(store, layers, self._registries),
@@ -224,6 +222,9 @@ class _Building:
                 found[name] = value
             elif name in env:
                 found[name] = env[name]
+        if env.get(_EPOCH_ARG):
+            # As buildx does.
+            found.setdefault(_EPOCH_ARG, env[_EPOCH_ARG])
         return found
 
     def _source_date_epoch(self) -> int | None:

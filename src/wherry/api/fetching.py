@@ -23,6 +23,7 @@ from wherry.fstree.memo import NoMemo
 from wherry.fstree.tree import Entry, File, OnDisk
 from wherry.graph.ops import GitOp, HttpOp
 from wherry.oci.digest import Digest
+from wherry.process.cancel import CancelToken
 from wherry.solver.model import Step
 from wherry.store.store import Store
 
@@ -50,7 +51,7 @@ class Fetching:
         """The path of a file with what `url` gives; raises `NetworkError`."""
         from wherry.engines.local.http import Wanted  # noqa: PLC0415 - few builds download
 
-        return self._store.blobs.path(self._fetched(Wanted(url)).digest)
+        return self._store.blobs.path(self._fetched(Wanted(url), self.cancel).digest)
 
     def http(self, op: HttpOp, step: Step) -> Held:
         """The file of `op`; raises `NetworkError`, or `BuildError` for another checksum."""
@@ -58,7 +59,7 @@ class Fetching:
         from wherry.fstree.layer_index import LayerIndex  # noqa: PLC0415 - as above
         from wherry.fstree.view import View  # noqa: PLC0415 - as above
 
-        fetched = self._fetched(Wanted(op.url, op.checksum, op.name))
+        fetched = self._fetched(Wanted(op.url, op.checksum, op.name), step.cancel)
         step.remark(f"{fetched.size / 1e6:.1f} MB")
         content = OnDisk(self._store.blobs.path(fetched.digest), fetched.digest, fetched.size)
         file = File(fetched.name, content, FILE_MODE, mtime=fetched.mtime)
@@ -66,7 +67,7 @@ class Fetching:
         state = f"{fetched.name} {fetched.digest}"
         return Held(files, lambda _paths: state)
 
-    def _fetched(self, wanted: Wanted) -> Fetched:
+    def _fetched(self, wanted: Wanted, cancel: CancelToken) -> Fetched:
         """The file that is wanted; its bytes are in the store."""
         from wherry.engines.local.http import HttpSource  # noqa: PLC0415 - few builds download
 
@@ -77,7 +78,7 @@ class Fetching:
             self._store.blobs.has,
             self.limits.bytes,
             OPTION,
-            self.cancel,
+            cancel,
             self._registries.around.sink,
         )
         fetched = source.fetch(wanted, self._store.scratch())
@@ -104,20 +105,21 @@ class Fetching:
             fetch_by_commit=op.fetch_by_commit,
         )
         step.remark(source.shown)
-        return self.checked_out(source)
+        return self.checked_out(source, step.cancel)
 
-    def checked_out(self, source: GitSource) -> Held:
+    def checked_out(self, source: GitSource, cancel: CancelToken | None = None) -> Held:
         """The tree of a git repository: its commit is known now, its files once they are read."""
         from wherry.vcs.fetch import fetch_tree, resolve_commit  # noqa: PLC0415 - as above
         from wherry.vcs.git_command import GitAccess  # noqa: PLC0415 - as above
 
-        access = GitAccess(self._registries.around.env, self.cancel)
+        cancel = cancel or self.cancel
+        access = GitAccess(self._registries.around.env, cancel)
         work = self._store.scratch()
         resolved = resolve_commit(source, work, access)
 
         def fetch() -> Files:
             checkout = fetch_tree(source, work, access, resolved)
-            files = DirectoryFiles(checkout.root, IgnoreRules(()), NoMemo(), self.cancel)
+            files = DirectoryFiles(checkout.root, IgnoreRules(()), NoMemo(), cancel)
             return self._closing.enter_context(files)
 
         # What `.git` holds depends on names, too.

@@ -23,7 +23,9 @@ from wherry.store.store import Store
 
 _PIECE: Final = 1 << 20
 _LARGEST: Final = 4 << 20
-_TAG: Final = re.compile(r"(?P<place>.*?)(?::(?P<tag>[\w][\w.-]{0,127}))?(?:@(?P<digest>.+))?")
+_TAG: Final = re.compile(
+    r"(?P<place>.*?)(?::(?P<tag>[\w][\w.-]{0,127}))?(?:@(?P<digest>.+))?", re.DOTALL
+)
 
 
 def find_in_layout(store: Store, cwd: str, text: str, platform: Platform) -> Image:
@@ -52,7 +54,7 @@ def find_in_layout(store: Store, cwd: str, text: str, platform: Platform) -> Ima
 def _chosen(place: str, tag: str, digest: str) -> Descriptor:
     path = os.path.join(place, "index.json")
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             index = parse_index(file.read(_LARGEST))
     except OSError as error:
         raise UsageError(
@@ -115,10 +117,15 @@ def _copy(store: Store, place: str, layer: Descriptor) -> None:
 def _opened(place: str, descriptor: Descriptor) -> BinaryIO:
     path = _path(place, descriptor.digest)
     try:
-        return open(path, "rb")
+        return open(path, "rb", opener=_at_once)
     except OSError as error:
         raise MachineError(f"the layout {place} lacks a blob", why=f"{path}: {error.strerror}",
                            hint="write the layout again") from error  # fmt: skip
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens a file; a pipe that lies in its place is empty, and not waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _check(place: str, descriptor: Descriptor, size: int, found: str) -> None:

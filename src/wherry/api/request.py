@@ -7,6 +7,7 @@ arguments or environment.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import BinaryIO, NamedTuple
 
@@ -22,6 +23,15 @@ DOCKERFILES = ("Dockerfile", "dockerfile")
 
 def no_trace(_point: str) -> None:
     """The hook of builds that nobody interrupts on purpose."""
+
+
+def is_remote(source: str, cwd: str) -> bool:
+    """Whether SOURCE is a URL or git's short form of one; a directory of that name is none."""
+    if os.path.isdir(os.path.join(cwd, source)):
+        return False
+    if "://" in source or source.startswith("github.com/"):
+        return True
+    return ":" in source and "@" in source.partition(":")[0]
 
 
 class BuildRequest(NamedTuple):

@@ -81,6 +81,8 @@ class Resolver:
                 source.directory,
                 bool(source.keep_git_dir),
                 source.checksum,
+                source.submodules is not False,
+                source.fetch_by_commit,
             )
         if place.startswith(("https://", "http://")):
             return NamedHttp(place)

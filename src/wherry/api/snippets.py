@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from wherry.errors import SeveralErrors, UsageError, WherryError
@@ -11,6 +12,8 @@ from wherry.graph.build import Lines
 
 # Long instructions are told by their first lines.
 _LINES: Final = 6
+_USER_OF_URL: Final = re.compile(r"(?<=://)[^\s/\"']*@")
+_QUERY_OF_URL: Final = re.compile(r"(https?://[^\s?\"']*)\?[^\s#\"']+", re.IGNORECASE)
 _WIDTH: Final = 160
 
 
@@ -59,7 +62,8 @@ class Snippets:
         (start, end), (first, last) = where, where.lines
         told = self._numbered(Lines(first, last))
         line = self._line(first)
-        if first == last and 0 < start.column < len(line):
+        # Where something is left out of it, the columns are others.
+        if first == last and 0 < start.column < len(line) and "****" not in line:
             length = max(1, min(end.column, len(line)) - start.column)
             told.append(f"{'':>{len(str(first))}} | {'':>{start.column}}{'^' * length}")
         return "\n".join(told)
@@ -74,6 +78,7 @@ class Snippets:
 
     def _line(self, number: int) -> str:
         text = self._lines[number - 1] if 0 < number <= len(self._lines) else ""
-        # Control characters would reach the terminal.
+        # Control characters would reach the terminal, credentials and signed queries a log.
         shown = "".join(char if char.isprintable() else " " for char in text)
+        shown = _QUERY_OF_URL.sub(r"\1?****", _USER_OF_URL.sub("****@", shown))
         return shown if len(shown) <= _WIDTH else f"{shown[: _WIDTH - 3]}..."

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from wherry.api.request import DOCKERFILES, BuildRequest
+from wherry.api.request import DOCKERFILES, BuildRequest, is_remote
 from wherry.api.settled import (
     Settled,
     WatchedBase,
@@ -21,7 +21,7 @@ from wherry.api.settled import (
     write_settled,
 )
 from wherry.engines.local.files import fixed_part
-from wherry.graph.ops import Copy, FileOp, GitOp, HttpOp, LocalOp
+from wherry.graph.ops import Copy, ExecOp, FileOp, GitOp, HttpOp, LocalOp
 
 if TYPE_CHECKING:
     from wherry.api.contexts import Context
@@ -46,7 +46,7 @@ class Watch:
         """Note the state of all that the graph selects of contexts, before a step runs."""
         if not self._possible:
             return
-        if any(isinstance(vertex.op, HttpOp | GitOp) for vertex in graph.vertices):
+        if any(isinstance(vertex.op, HttpOp | GitOp | ExecOp) for vertex in graph.vertices):
             self._possible = False
             return
         self._bases = resolver.watched()
@@ -87,11 +87,9 @@ class Watch:
 
 def _asks_elsewhere(request: BuildRequest) -> bool:
     """Whether something of the build comes from a place that cannot be looked at quickly."""
-    from wherry.api.contexts import is_remote  # noqa: PLC0415 - contexts imports much
-
     places = (request.source, request.file)
     named = (item for _, item in request.build_contexts if not item.startswith("docker-image://"))
-    return any(map(is_remote, places)) or any(map(is_remote, named))
+    return any(is_remote(item, request.cwd) for item in (*places, *named))
 
 
 def _selected(graph: BuildGraph) -> list[tuple[LocalOp, tuple[str, ...]]]:

@@ -15,8 +15,10 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from contextlib import suppress
 from typing import Final, Literal, Self
 
+from wherry.errors import WherryError
 from wherry.fstree.ignore import IgnoreRules
 from wherry.fstree.live import LiveContent, LiveContents
 from wherry.fstree.memo import FileMemo
@@ -61,9 +63,12 @@ class DirectoryFiles:
 
     def close(self) -> None:
         """Keep the digests that were found, and close the directory."""
-        with self._lock:
-            self._contents.save(self._scan.may_be_there)
-        self._root.close()
+        try:
+            with self._lock, suppress(WherryError):
+                # Only an aid to speed.
+                self._contents.save(self._scan.may_be_there)
+        finally:
+            self._root.close()
 
     def entry(self, path: str) -> Entry | None:
         """What lies at `path`; None for what is not there, or is hidden by the ignore rules."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from wherry.fstree.wildcard import Ranges, negated
 
@@ -21,29 +22,34 @@ WITHIN_LINE: Final = negated(((10, 10),))
 """What `.` matches."""
 
 
-class One(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class One:
     """One character of these."""
 
     ranges: Ranges
 
 
-class Many(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Many:
     """Any number of characters of these."""
 
     ranges: Ranges
 
 
-class Directories(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Directories:
     """Nothing, or anything within a line that ends with a slash."""
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """No character, but this place."""
 
     name: Literal["begin", "end", "word edge", "no word edge"]
 
 
-class Repeat(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Repeat:
     """A part between `least` and `most` times; None: without limit."""
 
     part: Part

@@ -21,7 +21,9 @@ _FILE: Final = struct.Struct("<QIqqqQQ")
 _OTHER: Final = struct.Struct("<QI")
 _KIND: Final = 0o170000
 # Links that lead to links: more than this many parts are unclear.
-_MOST: Final = 10_000
+_MOST: Final = 1_000
+# And so is a link that makes its own path ever longer.
+_DEEPEST: Final = 255
 
 
 def signature(scan: Scan, prefixes: Iterable[str], read_link: Callable[[str], str]) -> str | None:
@@ -33,6 +35,8 @@ def signature(scan: Scan, prefixes: Iterable[str], read_link: Callable[[str], st
     todo = [_normal(prefix.split("/")) for prefix in prefixes]
     while todo:
         part = todo.pop()
+        if part.count("/") > _DEEPEST:
+            return None
         if _is_covered(part, parts):
             continue
         found = _Part(scan, read_link).digest(part)
@@ -71,6 +75,9 @@ class _Part:
             if stat.S_ISLNK(status.st_mode):
                 self._follow(here, rest)
                 break
+            # A copy with --parents takes their modes.
+            if rest and not self._add(((here, status),)):
+                return None
         if not self._add((("", status),)):
             return None
         if stat.S_ISDIR(status.st_mode) and not self._below(here):

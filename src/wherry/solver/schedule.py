@@ -130,7 +130,7 @@ class _Solve(Generic[R]):
         self._outer = outer
         self._jobs = jobs
         self._nodes = [_Node(number, task) for number, task in enumerate(tasks)]
-        self._by_key: dict[Digest, _Node[R]] = {}
+        self._by_key: dict[tuple[Digest, bool], _Node[R]] = {}
         self._ready: deque[_Node[R]] = deque()
         self._ended: queue.SimpleQueue[_Ended[R]] = queue.SimpleQueue()
         self._running = 0
@@ -197,7 +197,9 @@ class _Solve(Generic[R]):
     def _shares(self, node: _Node[R]) -> bool:
         if node.definition is None:
             return False
-        leader = self._by_key.setdefault(node.definition.digest, node)
+        # A fresh one is not answered by one that may come from the cache.
+        key = (node.definition.digest, node.task.fresh)
+        leader = self._by_key.setdefault(key, node)
         if leader is node:
             return False
         node.leader = leader

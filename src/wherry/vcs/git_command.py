@@ -49,7 +49,7 @@ _SETTINGS: Final = (
     "init.defaultBranch=master", "advice.detachedHead=false", "protocol.file.allow=user",
     "http.lowSpeedLimit=100", "http.lowSpeedTime=60", "credential.helper=",
 )  # fmt: skip
-_CREDENTIALS: Final = re.compile(r"(https?://)([^/@]*)@(.*)", re.DOTALL)
+_CREDENTIALS: Final = re.compile(r"(https?://)([^/]*)@(.*)", re.DOTALL)
 _LINES: Final = 12
 
 

@@ -20,6 +20,7 @@ from wherry.graph.ops import Copy, MakeDirectory, WriteFile
 
 if TYPE_CHECKING:
     from wherry.engines.local.results import Built, Result
+    from wherry.process.cancel import CancelToken
     from wherry.solver.model import Step
 
 
@@ -38,7 +39,7 @@ def change(operation: FileOperation, below: Built, inputs: tuple[Result, ...], s
             continue
         source = operation.source_of(action, inputs)
         try:
-            _copy(action, target, operation.files_of(source), shared)
+            _copy(action, target, operation.files_of(source), operation.shared, step.cancel)
         except NotFound as error:
             raise told(error, source) from None
     whiteouts = target.whiteouts()
@@ -53,8 +54,10 @@ def change(operation: FileOperation, below: Built, inputs: tuple[Result, ...], s
     return result
 
 
-def _copy(action: Copy, target: Target, files: Files, shared: FileSteps) -> None:
-    target.copy(files, _spec(action), lambda file, tree: _opened(file, tree, shared))
+def _copy(
+    action: Copy, target: Target, files: Files, shared: FileSteps, cancel: CancelToken
+) -> None:
+    target.copy(files, _spec(action), lambda file, tree: _opened(file, tree, shared, cancel))
 
 
 def _make(action: WriteFile | MakeDirectory, target: Target) -> None:
@@ -73,7 +76,9 @@ def _make(action: WriteFile | MakeDirectory, target: Target) -> None:
             assert_never(action)
 
 
-def _opened(file: File, files: Files, shared: FileSteps) -> Iterable[Entry] | None:
+def _opened(
+    file: File, files: Files, shared: FileSteps, cancel: CancelToken
+) -> Iterable[Entry] | None:
     """The entries of a file that is an archive, None for one that is not."""
     content = file.content
     if isinstance(files, View):
@@ -84,7 +89,7 @@ def _opened(file: File, files: Files, shared: FileSteps) -> Iterable[Entry] | No
         if not is_archive(stream.read(HEAD)):
             return None
     with open_content(content) as stream:
-        return ArchiveFiles(stream, shared.storage.scratch(), shared.limits, shared.cancel).entries
+        return ArchiveFiles(stream, shared.storage.scratch(), shared.limits, cancel).entries
 
 
 def _spec(action: Copy) -> CopySpec:

@@ -199,7 +199,8 @@ class FileOperation:
         """The digest of what `action` reads; remembered under the state of what was looked at."""
         key = self._memo_key(action, source)
         records = self.shared.storage.records
-        if key is not None and (known := records.get(_KIND, key)) is not None:
+        reuse = self.shared.settings.reuse
+        if key is not None and reuse and (known := records.get(_KIND, key)) is not None:
             return parse_digest(known.decode())
         from wherry.fstree.missing import NotFound  # noqa: PLC0415 - not if unchanged
         from wherry.fstree.selection import selection_digest  # noqa: PLC0415 - as above

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 
 from wherry.engines.local.results import root_digest
 from wherry.engines.local.storage import Fetch, Storage
-from wherry.errors import UsageError
+from wherry.errors import MachineError, UsageError
 from wherry.fstree.contents import open_content
 from wherry.fstree.decompress import VerifiedDiff, decompressed
 from wherry.fstree.extract import extract
@@ -131,7 +131,11 @@ class Roots:
         digest = parse_digest(value.decode())
         if not self._storage.blobs.has(digest):
             return None
-        return decode_index(self._storage.blobs.read(digest), layer.descriptor)
+        try:
+            return decode_index(self._storage.blobs.read(digest), layer.descriptor)
+        except MachineError:
+            # Damaged: it can be made again.
+            return None
 
     def _keep(self, layer: Layer, index: LayerIndex) -> None:
         digest = self._storage.blobs.put(encode_index(index))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 from wherry.engines.local.results import Built, Held, Result, decode_layer, encode_layer
 from wherry.fstree.compression import Compression
 from wherry.graph.keys import CacheKey
-from wherry.oci.canonical import Json, canonical_json
+from wherry.oci.canonical import canonical_json
 from wherry.oci.digest import Digest, parse_digest, sha256
 from wherry.oci.image import Descriptor, Layer
 from wherry.process.cancel import CancelToken
@@ -109,15 +109,13 @@ Fetch = Callable[[tuple[Layer, ...]], object]
 class LayerSettings(NamedTuple):
     """How layers are written: compression, threads, the name of the zlib in use.
 
-    `reuse` is False for a build that uses nothing that an earlier one left in the store. `latest`
-    is what a Dockerfile's files are cut off at, in seconds since 1970.
+    `reuse` is False for a build that takes no result of an earlier one from the store.
     """
 
     compression: Compression
     workers: int
     codec: str
     reuse: bool = True
-    latest: int | None = None
 
 
 class Times(NamedTuple):
@@ -259,13 +257,8 @@ class CacheRecords:
 
 def _layer_key(digest: Digest, mtime: int, settings: LayerSettings) -> str:
     compression = settings.compression
-    parts: list[Json] = [
-        str(digest),
-        mtime,
-        str(compression.kind),
-        compression.level,
-        settings.codec,
-    ]
-    if settings.latest is not None:
-        parts.append(settings.latest)
-    return sha256(canonical_json(parts)).hex
+    return sha256(
+        canonical_json(
+            [str(digest), mtime, str(compression.kind), compression.level, settings.codec]
+        )
+    ).hex

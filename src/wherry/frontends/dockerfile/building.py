@@ -21,7 +21,7 @@ from wherry.oci.platform import Platform
 COMMENT: Final = "wherry.dockerfile"
 # What BuildKit puts after the lines of RUN, COPY and ADD, with our name.
 _MARK: Final = " # wherry"
-_USER_OF_URL: Final = re.compile(r"(?<=://)[^/@\s]+@")
+_USER_OF_URL: Final = re.compile(r"(?<=://)[^/\s]*@")
 _QUERY_OF_URL: Final = re.compile(r"(https?://[^\s?#]+)\?[^\s#]+")
 _MASK: Final = "****"
 

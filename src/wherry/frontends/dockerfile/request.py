@@ -58,6 +58,7 @@ class NamedGit(NamedTuple):
     keep_git_dir: bool = False
     checksum: str = ""
     submodules: bool = True
+    fetch_by_commit: bool = False
 
 
 class NamedHttp(NamedTuple):
