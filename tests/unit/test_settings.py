@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wherry.errors import SeveralErrors, UsageError, WherryError
+from wherry.settings.declaration import declared
 from wherry.settings.load import load_settings
 from wherry.settings.model import BuildSettings, ImageSettings, Settings
-from wherry.settings.declaration import declared
 from wherry.settings.reading import parse_settings, parse_user_settings
 from wherry.settings.reference import (
     render_example,

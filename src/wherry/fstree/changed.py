@@ -116,6 +116,7 @@ class ChangedRoot:
             raise UsageError(
                 f"cannot make the directory /{missing[0] if missing else path}",
                 why=f"/{path} is {described(found)}",
+                hint="name another destination, or one without a slash at its end",
             )
         for made in reversed(missing):
             self.put(_made(made, self.entry(made.rpartition("/")[0]), mode, owner, mtime))

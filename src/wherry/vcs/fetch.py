@@ -178,6 +178,8 @@ class _Fetch:
         self._place = {
             "GIT_DIR": os.path.join(self._tree, ".git"),
             "GIT_WORK_TREE": self._tree,
+            # Nothing of this machine's templates.
+            "GIT_TEMPLATE_DIR": "",
         }
         algorithm = os.path.basename(self._repository)
         self._ask("init", "--quiet", f"--object-format={algorithm}")

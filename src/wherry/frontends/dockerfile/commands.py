@@ -53,7 +53,8 @@ def read_shell(node: Node, source: Source, _escape: str) -> Shell:
     if not node.arguments:
         raise refuse(node.range, "SHELL has no program", 'write SHELL ["/bin/bash", "-c"]')
     if not node.json:
-        words = ", ".join(f'"{word}"' for word in node.rest.split())
+        meant = (word.strip('[]",') for word in node.rest.split())
+        words = ", ".join(f'"{word}"' for word in meant if word)
         raise refuse(node.range, "SHELL takes a JSON array of texts only", f"write SHELL [{words}]")
     return Shell(source, node.arguments)
 

@@ -21,6 +21,7 @@ from wherry.frontends.dockerfile.forms import (
     name_end,
     with_replaced,
 )
+from wherry.frontends.dockerfile.shell_pattern import LONGEST
 
 _SHOWN: Final = 80  # characters of a word in a message
 
@@ -72,6 +73,7 @@ class Expansion:
         self._words: list[str] = []
         self._word: list[str] = []  # what is read of the word that is not complete yet
         self._stack: list[_Open] = []
+        self._length = 0
 
     def text(self) -> str:
         """The whole text, expanded."""
@@ -136,6 +138,10 @@ class Expansion:
 
     def _give(self, piece: Piece, *, splits: bool) -> None:
         """Add to what is open; `splits` says that white space in it may end a word."""
+        if isinstance(piece, str):
+            self._length += len(piece)
+            if self._length > max(LONGEST, 2 * len(self._whole)):
+                raise FormError(f"it expands to more than {LONGEST >> 20} MiB")
         if len(self._stack) > 1 or not self._manner.splits:
             self._stack[-1].pieces.append(piece)
         elif not splits:

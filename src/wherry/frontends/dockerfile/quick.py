@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from wherry.frontends.dockerfile.shell_pattern import without_prefix, without_suffix
+from wherry.frontends.dockerfile.shell_pattern import LONGEST, without_prefix, without_suffix
 
 _NAME: Final = "[A-Za-z_][A-Za-z0-9_]*"
 _OPERAND: Final = r"(?:(?::?[-+]|[#%])[^$'\"\\`{}]*+)?"
@@ -21,6 +21,10 @@ _EASY: Final = re.compile(rf"(?:[^$'\"\\`]++|{_FORM})*+")
 # Where quotes stay, double ones in pairs change nothing.
 _EASY_RAW: Final = re.compile(rf"(?:[^$'\\`]++|{_FORM})*+")
 _VARIABLE: Final = re.compile(rf"\$(?:({_NAME})|\{{({_NAME})(?:(:?[-+]|[#%])([^}}]*))?\}})")
+
+
+class _TooLong(Exception):
+    """The word is for `words` to refuse."""
 
 
 class Quick(NamedTuple):
@@ -44,10 +48,15 @@ def quick(word: str, variables: Mapping[str, str], *, raw: bool = False) -> Quic
     if not easy or not word.isascii():
         return None
     unmatched: list[str] = []
+    length = 0
 
     def value(found: re.Match[str]) -> str:
+        nonlocal length
         name = found[1] or found[2]
         known = variables.get(name)
+        length += len(known or "")
+        if length > LONGEST:
+            raise _TooLong
         if known is None:
             unmatched.append(name)
             if raw:
@@ -55,7 +64,10 @@ def quick(word: str, variables: Mapping[str, str], *, raw: bool = False) -> Quic
         operator = found[3]
         return _applied(known, operator, found[4]) if operator else known or ""
 
-    return Quick(_VARIABLE.sub(value, word), tuple(unmatched))
+    try:
+        return Quick(_VARIABLE.sub(value, word), tuple(unmatched))
+    except _TooLong:
+        return None
 
 
 def _applied(value: str | None, operator: str, operand: str) -> str:

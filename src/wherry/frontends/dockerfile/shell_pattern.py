@@ -16,6 +16,10 @@ import re
 from functools import lru_cache
 from typing import Final
 
+# A variable that doubles itself line by line would take all memory; the kernel passes no longer one
+# to a program than 128 KiB.
+LONGEST: Final = 1 << 20
+
 
 class PatternError(ValueError):
     """A pattern with a backslash before a character that needs none."""
