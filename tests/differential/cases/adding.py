@@ -108,7 +108,7 @@ CASES = [
              refused=True),
     _archive("archive-hard-link-other-facts", ("f", regular("f", 0o600, 3, 4)),
              ("h", hard_link("f", 0o755)),
-             meant=Meant("the file's own header says its mode and owner", "^/to/[fh] (mode|owner)")),
+             meant=Meant("the file's own header says mode and owner", "^/to/[fh] (mode|owner)")),
     _archive("archive-devices", ("null", Member(tarfile.CHRTYPE, mode=0o666, device=(1, 3))),
              ("disk", Member(tarfile.BLKTYPE, mode=0o660, gid=6, device=(7, 1))),
              ("pipe", Member(tarfile.FIFOTYPE, mode=0o600))),
