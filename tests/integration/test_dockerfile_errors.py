@@ -332,7 +332,7 @@ def test_what_is_odd_is_warned_of(builds: Builds) -> None:
         (("--base", "debian:12"), "--base is for Go modules"),
         (("--stamp", "full"), "--stamp is for Go modules"),
         (("--unpack-limit", "many"), "many"),
-        (("--build-context", "x"), "KEY=VALUE"),
+        (("--build-context", "x"), "NAME=PLACE"),
         (("--locked",), "wherry.lock"),
     ],
 )
@@ -363,3 +363,29 @@ def test_an_archive_over_the_limit(builds: Builds) -> None:
     shutil.make_archive(str(builds.root / "big"), "tar", builds.root / "d")
     builds.refused(1, "Dockerfile:2", "--unpack-limit", args=("--unpack-limit", "100k"))
     builds.build("--unpack-limit", "1M")
+
+
+def test_run_is_refused_before_a_base_is_asked_for(builds: Builds) -> None:
+    builds.files(
+        Dockerfile="FROM nowhere.invalid/golang:1 AS build\nRUN go build\n"
+        "FROM scratch\nCOPY --from=build /a /a\n"
+    )
+    refused = builds.start()
+    assert refused.returncode == 2
+    assert "Dockerfile:2: RUN is not in this release" in refused.stderr
+    assert "nowhere.invalid" not in refused.stderr
+
+
+@pytest.mark.parametrize("line", [b"LABEL x=\xff", b"ENV X=\xff", b'CMD ["\xff"]'])
+def test_a_configuration_that_is_no_text_is_refused(builds: Builds, line: bytes) -> None:
+    builds.write("Dockerfile", b"FROM scratch\n" + line + b"\n")
+    refused = builds.start()
+    assert refused.returncode == 2
+    assert "Dockerfile:2: the image's configuration would not be UTF-8" in refused.stderr
+
+
+def test_a_name_that_is_no_text_leaves_the_history_readable(builds: Builds) -> None:
+    builds.write("f", "f")
+    builds.write("Dockerfile", b"FROM scratch\nCOPY f /\xff\n")
+    ran = builds.build()
+    assert "\ufffd" in builds.config(ran)["history"][0]["created_by"]

@@ -107,7 +107,9 @@ def _tell_of_lock(reference: Reference, policy: BasePolicy, sink: Sink) -> None:
     if policy.lock is None or reference.digest is not None:
         return
     if policy.lock.base(reference) is None:
-        text = f"{LOCK_NAME} does not hold the base {reference.familiar}; `wherry lock` adds it"
+        # The bases of Dockerfiles are not read by `wherry lock`.
+        remedy = "name it by digest to pin it" if policy.any_platform else "`wherry lock` adds it"
+        text = f"{LOCK_NAME} does not hold the base {reference.familiar}; {remedy}"
         sink(Message(Level.WARNING, text))
     elif policy.pull:
         text = f"--pull does not ask for {reference.familiar}: {LOCK_NAME} holds it"

@@ -39,7 +39,9 @@ from wherry.frontends.dockerfile.source import Problem, Problems
 from wherry.frontends.dockerfile.typed import checks_of, read_dockerfile, warnings_of
 from wherry.fstree.compression import Compression
 from wherry.fstree.limits import Limits
+from wherry.graph.build import Lines
 from wherry.graph.ops import ExecOp, GitOp, HttpOp, LocalOp
+from wherry.oci.canonical import canonical_json
 from wherry.oci.image import Descriptor
 from wherry.oci.platform import host_platform, parse_platform
 from wherry.solver.model import Step
@@ -147,15 +149,31 @@ class _Building:
                 context_place=inputs.context.place,
                 no_cache_filter=request.no_cache_filter,
                 checks=checks_of(parsed),
+                can_run=False,
                 created=self._created(),
                 file=inputs.dockerfile.name,
             )
-            return lower(asked)
+            lowered = lower(asked)
         except Problems as problems:
             raise self._snippets.error(problems.problems) from problems
         except WherryError as error:
             # Of a base or context that an instruction asks for.
             raise self._snippets.quoted(error) from error.__cause__
+        self._require_text(lowered)
+        return lowered
+
+    def _require_text(self, lowered: Lowered) -> None:
+        """An image's configuration is JSON, which holds text only."""
+        try:
+            canonical_json(lowered.run.as_json()).decode()
+        except UnicodeError as error:
+            lines = self._inputs.dockerfile.data.split(b"\n")
+            bad = next((number for number, line in enumerate(lines, 1) if not _is_text(line)), 0)
+            refused = UsageError(
+                "the image's configuration would not be UTF-8",
+                hint="write the Dockerfile and --build-arg in UTF-8",
+            )
+            raise self._snippets.placed(refused, Lines(bad, bad)) from error
 
     def _engine(self, resolver: Resolver) -> LocalEngine:
         request, store, around = self._request, self._store, self._around
@@ -208,9 +226,11 @@ class _Building:
 
             lock = load_lock(place)
         if lock is None and self._request.locked:
-            raise BuildError("there is no wherry.lock beside the Dockerfile",
-                             why="--locked takes every base from it",
-                             hint="write one: wherry lock")  # fmt: skip
+            raise BuildError(
+                "there is no wherry.lock beside the Dockerfile",
+                why="--locked takes every base from it",
+                hint="name the bases by digest and leave out --locked",
+            )
         return BasePolicy(lock, self._request.locked, self._request.pull, any_platform=True)
 
     def _build_arguments(self) -> dict[str, str]:
@@ -236,7 +256,7 @@ class _Building:
 
     def _warn(self, problems: tuple[Problem, ...]) -> None:
         for problem in problems:
-            hint = f" ({problem.hint})" if problem.hint else ""
+            hint = f"; {problem.hint}" if problem.hint else ""
             place = self._snippets.place(problem.range.start.line)
             self._say(f"{place}: {problem.message}{hint}")
 
@@ -253,6 +273,14 @@ class _Building:
     def _say(self, text: str) -> None:
         self.warnings.append(text)
         self._around.sink(Message(Level.WARNING, text))
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _layers(solved: Solved, *, made: bool) -> tuple[Descriptor, ...]:

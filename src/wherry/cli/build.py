@@ -8,7 +8,7 @@ import click
 from wherry.cli.builder import run_build
 from wherry.cli.flags import BUILD_FLAGS, BuildFlags, Flag
 
-_HELP = """Build SOURCE, a Go module or package or a directory with a Dockerfile, into an image.
+_HELP = """Build SOURCE, a Go module or package, or a Dockerfile's directory or URL, into an image.
 
 The image stays in the local store under its name, ready to run. stdout gets its reference,
 NAME:TAG@sha256:..., and nothing else.

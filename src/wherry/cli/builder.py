@@ -123,13 +123,18 @@ def _as_json(result: BuildResult) -> str:
     return json.dumps(value)
 
 
+_FORMS = {"--build-context": "NAME=PLACE"}
+_EXAMPLES = {"--build-context": "lib=../lib"}
+
+
 def _pairs(flag: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     found = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise UsageError(
-                f"{flag} {text!r} is not KEY=VALUE", hint=f"write it as {flag} team=shop"
+                f"{flag} {text!r} is not {_FORMS.get(flag, 'KEY=VALUE')}",
+                hint=f"write it as {flag} {_EXAMPLES.get(flag, 'team=shop')}",
             )
         found[key] = value
     return tuple(sorted(found.items()))

@@ -32,14 +32,15 @@ class Flag(NamedTuple):
 
 BUILD_FLAGS = (
     Flag("tag", "tags", "texts",
-         "Name the image; repeatable.  [default: the program's name, :latest]", "t", "NAME[:TAG]"),
+         "Name the image; repeatable.  [default: the program's or directory's name, :latest]",
+         "t", "NAME[:TAG]"),
     Flag("file", "file", "text",
          "Build this Dockerfile; - reads it from stdin.  [default: SOURCE/Dockerfile, if any]",
          "f", "FILE"),
     Flag("platform", "platform", "text",
          "What to build for.  [default: linux on this architecture]",
          metavar="OS/ARCH[/VARIANT]"),
-    Flag("base", "base", "text", "What the program stands on.  [default: static]",
+    Flag("base", "base", "text", "What a Go program stands on.  [default: static]",
          metavar="static|scratch|IMAGE"),
     Flag("target", "target", "text",
          "The stage of the Dockerfile, or the [image.NAME] of wherry.toml.", metavar="NAME"),

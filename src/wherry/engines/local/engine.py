@@ -106,7 +106,7 @@ def compose(output: ImageOutput, layers: tuple[Built, ...]) -> Image:
     history: list[HistoryEntry] = []
     rest = iter(layers)
     for line in output.layers:
-        own = HistoryEntry(output.created, line.created_by, line.comment)
+        own = HistoryEntry(output.created, _shown(line.created_by), line.comment)
         if line.vertex is None:
             history.append(replace(own, empty=True))
             continue
@@ -117,6 +117,11 @@ def compose(output: ImageOutput, layers: tuple[Built, ...]) -> Image:
     )
     all_layers = tuple(layer for built in layers for layer in built.layers)
     return make_image(all_layers, config, output.annotations)
+
+
+def _shown(text: str) -> str:
+    """A line for people, who may have written bytes that are no text."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _layers(result: Result) -> Built:

@@ -94,6 +94,7 @@ class Request(NamedTuple):
     `no_cache_filter` are stages made anew, `no_cache` stands for all. `created` is RFC 3339.
     `network` is the network of RUN where it names none (`default`, `none` or `host`), `hostname`
     the name of the machine that RUN sees. `checks` are the warnings that the file switches off.
+    Without `can_run` a RUN in a stage that is needed is a problem, told before a base is asked for.
     """
 
     dockerfile: Dockerfile
@@ -114,6 +115,7 @@ class Request(NamedTuple):
     hostname: str = ""
     file: str = "Dockerfile"
     checks: Checks = _NO_CHECKS
+    can_run: bool = True
 
 
 class Lowered(NamedTuple):
