@@ -270,3 +270,27 @@ def test_a_lock_whose_file_the_holder_deleted_is_taken_on_the_new_file(tmp_path)
     assert len(taken) == 1
     assert try_acquire(path) is None
     os.close(taken[0])
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%41b", "a b", "//twice", "ü"])
+def test_any_directory_name_holds_a_store(tmp_path, name):
+    with open_store(tmp_path / name.strip("/")) as store:
+        store.records.put("k", "a", b"v", [])
+    with open_store(f"{tmp_path}/{name}") as store:
+        assert store.records.get("k", "a") == b"v"
+
+
+def test_what_a_killed_creation_leaves_does_not_reach_the_new_state(tmp_path):
+    with open_store(tmp_path) as store:
+        store.records.put("k", "old", b"v", [])
+        # Copied while the log is open: what a killed process leaves.
+        log = (tmp_path / "state.db-wal").read_bytes()
+    (tmp_path / "state.db").unlink()
+    (tmp_path / "state.db-wal").write_bytes(log)
+    for leftover in ("state.db.new", "state.db.new-wal"):
+        (tmp_path / leftover).write_bytes(b"half")
+    with open_store(tmp_path) as store:
+        assert store.records.get("k", "old") is None
+        store.records.put("k", "new", b"w", [])
+    with open_store(tmp_path) as store:
+        assert store.records.get("k", "new") == b"w"

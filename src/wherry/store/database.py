@@ -58,7 +58,7 @@ class Database:
 
     def __init__(self, root: str, sink: Callable[[Event], None] | None) -> None:
         self._root = root
-        self._path = f"{root}/state.db"
+        self._path = f"{os.path.abspath(root)}/state.db"
         self._lock = threading.RLock()
         try:
             self._connection = self._open()
@@ -116,24 +116,25 @@ class Database:
             self._connection.close()
 
     def _open(self) -> sqlite3.Connection:
-        if not os.path.exists(self._path):
-            # SQLite gives its log files the mode of the database, which it would create 0644.
-            try:
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            except OSError as error:
-                raise machine_error(error, self._path) from error
+        # SQLite makes a missing database in several steps, and takes the log of one that it finds
+        # empty for an old one, to be deleted: so none is opened but whole.
+        if self._size() == 0:
+            self._create()
         # Asked before the file is read: what turns out to be damaged is this one or an older one.
         self._inode = self._file_inode()
-        connection = sqlite3.connect(
-            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        try:
+            connection = _connect(self._path)
+        except sqlite3.Error:
+            if self._size() > 0:
+                raise
+            # Another process is replacing it, and holds the lock meanwhile.
+            self._create()
+            connection = _connect(self._path)
         try:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._create(connection)
-            elif version < _SCHEMA_VERSION:
+            if version < _SCHEMA_VERSION:
                 for statement in _ADDITIONS:
                     connection.execute(statement)
         except BaseException:
@@ -141,22 +142,42 @@ class Database:
             raise
         return connection
 
-    def _create(self, connection: sqlite3.Connection) -> None:
-        # Turning the log on does not wait for other processes as statements do: hence the lock.
+    def _create(self) -> None:
         fd = self._creation_lock()
+        try:
+            if self._size() == 0:
+                self._put_new()
+        except OSError as error:
+            raise machine_error(error, self._path) from error
+        finally:
+            os.close(fd)
+
+    def _put_new(self) -> None:
+        """Make a database beside its place and rename it; the creation lock is held."""
+        staged = f"{self._path}.new"
+        for leftover in (staged, f"{staged}-wal", f"{staged}-shm", f"{staged}-journal"):
+            with suppress(FileNotFoundError):
+                os.unlink(leftover)
+        # SQLite gives its log files the mode of the database, which it would create 0644.
+        os.close(os.open(staged, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = _connect(staged)
         try:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in _SCHEMA:
-                    connection.execute(statement)
+            for statement in _SCHEMA:
+                connection.execute(statement)
             connection.execute("COMMIT")
         finally:
-            os.close(fd)
+            connection.close()
+        # The log of a database that is gone would be replayed into the new one.
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self._path}{suffix}")
+        os.replace(staged, self._path)
 
     def _begin_anew(self) -> None:
-        """Move the files aside, unless another process has replaced them already."""
+        """Replace the files, unless another process has done so already."""
         fd = self._creation_lock()
         try:
             if self._inode == self._file_inode():
@@ -164,6 +185,7 @@ class Database:
                 for suffix in ("", "-wal", "-shm"):
                     with suppress(FileNotFoundError):
                         os.replace(f"{self._path}{suffix}", f"{self._path}.damaged{suffix}")
+                self._put_new()
         except OSError as error:
             raise machine_error(error, self._path) from error
         finally:
@@ -175,6 +197,14 @@ class Database:
             return acquire(path)
         except OSError as error:
             raise machine_error(error, path) from error
+
+    def _size(self) -> int:
+        try:
+            return os.stat(self._path).st_size
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise machine_error(error, self._path) from error
 
     def _file_inode(self) -> int:
         try:
@@ -196,6 +226,18 @@ class Database:
             hint = "check the rights there, or name another store with --store"
         return MachineError(f"cannot use {self._path}", why=_REASONS.get(code, str(error)),
                             hint=hint)  # fmt: skip
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    """Open a file that is there: a name without one would be made an empty database."""
+    escaped = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return sqlite3.connect(
+        f"file://{escaped}?mode=rw",
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=True,
+    )
 
 
 def _code(error: sqlite3.Error) -> int:
