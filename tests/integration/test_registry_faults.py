@@ -688,11 +688,14 @@ mount -o remount,size=64m "$2"
 "$3" -c "$5" "$2/s"
 """
 LOOK = """
-import sys
+import shutil, sys, tempfile
 from pathlib import Path
 from store_samples import faults
 store = Path(sys.argv[1])
-found = faults(store) if (store / "state.db").stat().st_size else []
+with tempfile.TemporaryDirectory() as copy:
+    # On the full disk SQLite has no room to look.
+    shutil.copytree(store, copy, dirs_exist_ok=True)
+    found = faults(Path(copy)) if (store / "state.db").stat().st_size else []
 print(found, sorted(path.name for path in store.glob("tmp/*/*")))
 """
 

@@ -116,7 +116,13 @@ class Authorizer:
         if not again.header:
             raise again.failure or denied(scope, again.credential, answer)
         self._ways[scope.origin, scope.registry] = way
-        return self._let_through(self._sender.send(_carrying(request, again)), scope, again)
+        response = self._sender.send(_carrying(request, again))
+        if _token_ended(response, scope) and again.token:
+            # It ended between the server's giving it and its use: that is no refusal.
+            response.close()
+            again = self._prove(way, scope, again.token)
+            response = self._sender.send(_carrying(request, again))
+        return self._let_through(response, scope, again)
 
     def _let_through(self, response: Response, scope: Scope, proof: _Proof) -> Response:
         if response.status not in _REFUSALS:
@@ -250,6 +256,14 @@ def _insecure_hint(origin: Origin) -> str:
 
 def _is_from(response: Response, scope: Scope) -> bool:
     return parse_origin(response.url) == parse_origin(scope.origin)
+
+
+def _token_ended(response: Response, scope: Scope) -> bool:
+    """Whether the registry calls the token invalid, not insufficient (RFC 6750, section 3.1)."""
+    if response.status != HTTPStatus.UNAUTHORIZED or not _is_from(response, scope):
+        return False
+    challenges = parse_challenges(response.headers.get("www-authenticate", ""))
+    return any(challenge.parameter("error") == "invalid_token" for challenge in challenges)
 
 
 def _carrying(request: Request, proof: _Proof) -> Request:

@@ -7,6 +7,7 @@ aside and a new one begun: blobs stay, tags and records are lost, and the user i
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -25,6 +26,7 @@ Value = str | bytes | float | int | None
 Row = tuple[Value, ...]
 
 _BUSY_SECONDS = 60.0
+_LOG_INDEX = 32 * 1024
 _SCHEMA_VERSION = 2
 _SOURCES = (
     "CREATE TABLE IF NOT EXISTS sources (digest TEXT NOT NULL, repository TEXT NOT NULL,"
@@ -163,13 +165,16 @@ class Database:
         connection = _connect(staged)
         try:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
                 connection.execute(statement)
             connection.execute("COMMIT")
+            # Last: closing a database with a log says nothing of a log that found no room.
+            connection.execute("PRAGMA journal_mode = WAL")
         finally:
             connection.close()
+        if os.path.exists(f"{staged}-wal"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), staged)
         # The log of a database that is gone would be replayed into the new one.
         for suffix in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
@@ -224,8 +229,17 @@ class Database:
             hint = "end the process that holds it, or name another store with --store"
         elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             hint = "check the rights there, or name another store with --store"
-        return MachineError(f"cannot use {self._path}", why=_REASONS.get(code, str(error)),
-                            hint=hint)  # fmt: skip
+        why = _REASONS.get(code, str(error))
+        if code == sqlite3.SQLITE_IOERR and self._is_disk_full():
+            why = _REASONS[sqlite3.SQLITE_FULL]
+        return MachineError(f"cannot use {self._path}", why=why, hint=hint)
+
+    def _is_disk_full(self) -> bool:
+        # SQLite says "disk I/O error" where there is no room for the index of its log.
+        with suppress(OSError):
+            room = os.statvfs(self._root)
+            return room.f_bavail * room.f_frsize < _LOG_INDEX
+        return False
 
 
 def _connect(path: str) -> sqlite3.Connection:
