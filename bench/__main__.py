@@ -24,8 +24,10 @@ from bench import (
     pushes,
     report,
     servers,
+    steps,
     transfers,
 )
+from bench.bases import Bases
 from bench.failure import BenchError, read_output
 from bench.measure import Bench, Row
 from bench.running import Runner
@@ -88,9 +90,11 @@ def _run(asked: argparse.Namespace, environ: Mapping[str, str], stack: ExitStack
         MEMORY_REGISTRY: "an image of 500 MB, go-containerregistry's registry, which keeps "
         "everything in memory",
         dockerfiles.PROJECT: dockerfiles.TITLE,
+        steps.PROJECT: steps.TITLE,
     }
     rows = _transfers(ground, wherry)  # first: Runner.usage tells no less than this process has
     rows += _dockerfiles(ground, wherry)
+    rows += _steps(ground, wherry)
     measured = [*_builds(ground, wherry), *_pushes(ground, wherry)]
     for name in asked.projects if measured else ():
         project = (
@@ -222,6 +226,26 @@ def _dockerfiles(ground: _Ground, wherry: Wherry | None) -> list[Row]:
             sides, ground.runner, ground.work, ground.asked.rounds, registry
         )
         return measured.measure(wanted)
+
+
+def _steps(ground: _Ground, wherry: Wherry | None) -> list[Row]:
+    wanted = tuple(name for name in ground.asked.only if name in steps.ROWS)
+    if not wanted:
+        return []
+    with ExitStack() as stack:
+        sides: list[dockerfiles.WherrySide | buildkit.BuildKitSide] = []
+        if wherry is not None:
+            sides.append(dockerfiles.WherrySide(wherry))
+        if "buildkit" in ground.asked.sides:
+            daemon = buildkit.running(ground.go, ground.work, ground.env)
+            side = _optional("BuildKit", lambda: stack.enter_context(daemon))
+            sides += [side] if side else []
+        crane = _crane(ground).program
+        host = stack.enter_context(servers.memory_registry(crane, ground.work, ground.env))
+        bases = Bases(ground.asked.cache / "bases", ground.platform, ground.env)
+        place = steps.Ground(bases, host, crane, ground.go, ground.work, stack)
+        rounds = ground.asked.rounds, ground.asked.cold_rounds
+        return steps.Steps(sides, ground.runner, place, *rounds).measure(wanted)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ image behind, as wherry leaves one in its store; `type=oci` would move it to a f
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,7 +50,9 @@ class BuildKitSide:
         place = str(context.directory)
         inputs = ("--local", f"context={place}", "--local", f"dockerfile={place}")
         words = ("build", "--progress", "plain", "--frontend", "dockerfile.v0", *inputs)
-        return Command((*self._client(), *words, "--output", output), self.work)
+        pairs = (("--opt", f"build-arg:{name}={value}") for name, value in context.arguments)
+        arguments = itertools.chain.from_iterable(pairs)
+        return Command((*self._client(), *words, *arguments, "--output", output), self.work)
 
     def _client(self) -> tuple[str, ...]:
         return (self.daemon.client, "--addr", self.daemon.address)

@@ -63,12 +63,16 @@ COPY src /src
 
 @dataclass(frozen=True)
 class Context:
-    """A directory with a Dockerfile; `files` and `size` (bytes) are what its image has to hold."""
+    """A directory with a Dockerfile; `files` and `size` (bytes) are what its image has to hold.
+
+    `arguments` are names and values for its ARG instructions.
+    """
 
     name: str
     directory: Path
     files: int = 0
     size: int = 0
+    arguments: tuple[tuple[str, str], ...] = ()
 
 
 def small(directory: Path, base: str) -> Context:

@@ -6,6 +6,7 @@ No Dockerfile here has a RUN that is executed: what is measured is the builder's
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
@@ -58,7 +59,9 @@ class WherrySide:
         place = str(context.directory)
         inputs = ("-f", str(context.directory / "Dockerfile"), "-t", f"bench/{context.name}:1")
         options = ("--store", str(self._store), "--progress", "plain", "-q")
-        words = (*self.wherry.program, "build", *inputs, *options, place)
+        pairs = (("--build-arg", f"{name}={value}") for name, value in context.arguments)
+        arguments = itertools.chain.from_iterable(pairs)
+        words = (*self.wherry.program, "build", *inputs, *options, *arguments, place)
         return Command(words, self.wherry.work)
 
     def export(self, context: Context, target: Path) -> Command:

@@ -7,18 +7,19 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bench import dockerfiles, measure, pushes, transfers
+from bench import dockerfiles, measure, pushes, steps, transfers
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIDES = ("ko", "skopeo", "crane", "buildkit", "wherry")
 PROJECTS = ("movies", "caddy")
 
 _REGISTRY_ROWS = (*transfers.ROWS, *pushes.ROWS)
-ROWS = (*_REGISTRY_ROWS, *measure.ROWS, *dockerfiles.ROWS)
+ROWS = (*_REGISTRY_ROWS, *measure.ROWS, *dockerfiles.ROWS, *steps.ROWS)
 _GROUPS = {
     "registry": _REGISTRY_ROWS,
     "build": measure.ROWS,
     "dockerfile": dockerfiles.ROWS,
+    "run": steps.ROWS,
 }
 
 

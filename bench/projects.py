@@ -22,8 +22,8 @@ from bench.failure import BenchError, read_output
 CADDY = "github.com/caddyserver/caddy/v2@v2.11.9"
 
 
-def _values() -> Iterator[str]:
-    # Go's build cache outlives this run: a value must never have been compiled before.
+def values() -> Iterator[str]:
+    """Texts without end that no build has seen, not even one of an earlier run."""
     start = format(time.time_ns(), "016x")
     return (f"{start}-{number:06}" for number in itertools.count())
 
@@ -39,7 +39,7 @@ class Project:
     file: Path
     before: str
     after: str
-    values: Iterator[str] = field(default_factory=_values)
+    values: Iterator[str] = field(default_factory=values)
 
     def edit(self) -> None:
         """Changes one code line to a value that no build has seen."""

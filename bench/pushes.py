@@ -83,6 +83,6 @@ def push_base(
     layout = work / "large-base"
     image = write_image(layout, (size,), platform)
     try:
-        read_output((str(crane), "push", str(image.layout), f"{host}/base:1"), work, runner.env)
+        read_output((str(crane), "push", str(image.path), f"{host}/base:1"), work, runner.env)
     finally:
         shutil.rmtree(layout)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -48,6 +49,10 @@ class Runner:
     def peak(self, command: Command) -> float:
         """The most memory of the command's own process, without those that it starts."""
         return self._watch(command, _peak_bytes, {})
+
+    def peak_of_all(self, command: Command) -> float:
+        """The most memory of the command's process and of those below it that run its program."""
+        return self._watch(command, _peak_of_all, {})
 
     def usage(self, command: Command) -> Usage:
         """Wall time and memory at once, of a command that starts no others.
@@ -120,10 +125,48 @@ def _peak_bytes(start: _Start) -> float:
     return peak
 
 
+def _peak_of_all(start: _Start) -> float:
+    """By polling; a process counts from the second look on.
+
+    One that is about to become another program would else count with its parent's memory.
+    """
+    process, peak, seen = start(), 0, set[int]()
+    program = _program(process.pid)
+    while process.poll() is None:
+        found = {pid for pid in _family(process.pid) if _program(pid) == program}
+        peak = max(peak, sum(_high_water(pid) for pid in found & seen))
+        seen = found
+        time.sleep(4 * POLL_SECONDS)
+    return peak
+
+
+def _family(ancestor: int) -> set[int]:
+    """A process, what it has started, and so on."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                children.setdefault(int(parent), []).append(int(entry.name))
+    found, waiting = set[int](), [ancestor]
+    while waiting:
+        pid = waiting.pop()
+        found.add(pid)
+        waiting += children.get(pid, ())
+    return found
+
+
+def _program(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/exe").readlink())
+    except OSError:
+        return ""
+
+
 def _high_water(pid: int) -> int:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-    except ProcessLookupError:
+    except (ProcessLookupError, FileNotFoundError):
         return 0
     for line in status.splitlines():
         if line.startswith("VmHWM:"):

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Registries on loopback, each for the time of a block, on a port that it chooses itself."""
+"""Servers on loopback, each for the time of a block, on a port that it chooses itself."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,6 +50,15 @@ def docker_registry(work: Path, env: Mapping[str, str]) -> Iterator[str]:
             yield host
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def file_server(directory: Path, log: Path, env: Mapping[str, str]) -> Iterator[str]:
+    """The files below `directory` over HTTP for the time of the block; gives the URL."""
+    words = ("--protocol", "HTTP/1.1", "--bind", "127.0.0.1", "--directory", str(directory), "0")
+    argv = (sys.executable, "-u", "-m", "http.server", *words)
+    with _serving(argv, r"127\.0\.0\.1 port (\d+)", log, env) as host:
+        yield f"http://{host}"
 
 
 @contextmanager

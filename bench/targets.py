@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench import dockerfiles
+from bench import dockerfiles, steps
 from bench.measure import BEYOND, COLD, MEMORY, NO_CHANGE, ONE_LINE, Row
 from bench.pushes import LAZY_BASE, UNCHANGED_PUSH
 from bench.transfers import PULL, PULL_MEMORY, PUSH, PUSH_MEMORY
@@ -44,6 +44,8 @@ class Verdict:
 _ALL = ("movies", "caddy")
 _REGISTRIES = (DOCKER_REGISTRY, MEMORY_REGISTRY)
 _DOCKERFILES = (dockerfiles.PROJECT,)
+_STEPS = (steps.PROJECT,)
+_BESIDE_PEERS = (*_REGISTRIES, *_DOCKERFILES, *_STEPS)
 
 # Times have targets on the large module only: on the small one they are mostly process starts.
 TARGETS = (
@@ -65,6 +67,13 @@ TARGETS = (
     Target(dockerfiles.LARGE_MEMORY, "<= 150 MB at worst", 150e6, projects=_DOCKERFILES, of=max),
     Target(dockerfiles.COPY, "<= 1.0 x BuildKit", 1.0, is_ratio=True, projects=_DOCKERFILES),
     Target(dockerfiles.COPY_MEMORY, "<= 150 MB at worst", 150e6, projects=_DOCKERFILES, of=max),
+    Target(steps.UNCHANGED, "<= 0.15 s", 0.15, projects=_STEPS),
+    Target(steps.STAGES, "<= 2 s", 2.0, projects=_STEPS),
+    Target(steps.STEPS, "<= 1.0 x BuildKit", 1.0, is_ratio=True, projects=_STEPS),
+    Target(steps.APT, "<= 1.1 x BuildKit", 1.1, is_ratio=True, projects=_STEPS),
+    Target(steps.CADDY, "<= 1.0 x BuildKit", 1.0, is_ratio=True, projects=_STEPS),
+    Target(steps.MOVIES, "<= 1.0 x BuildKit", 1.0, is_ratio=True, projects=_STEPS),
+    Target(steps.MEMORY, "<= 150 MB at worst", 150e6, projects=_STEPS, of=max),
 )
 
 
@@ -73,7 +82,7 @@ def reference(row: Row) -> float | None:
     if GO_BUILD in row.samples:
         return median(row.samples[GO_BUILD])
     peers = [median(values) for side, values in row.samples.items() if side != SUBJECT]
-    return min(peers, default=None) if row.project in (*_REGISTRIES, *_DOCKERFILES) else None
+    return min(peers, default=None) if row.project in _BESIDE_PEERS else None
 
 
 def judge(row: Row) -> list[Verdict]:

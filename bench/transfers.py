@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.failure import BenchError
-from bench.large import LargeImage, write_image
+from bench.large import write_image
+from bench.layouts import Layout
 from bench.measure import Row
 from bench.running import Runner, Usage, say
 from bench.sides import Command
@@ -43,7 +44,7 @@ class Carrier(Protocol):
     def name(self) -> str:
         """What the table calls it."""
 
-    def own(self, image: LargeImage, reference: str) -> Command | None:
+    def own(self, image: Layout, reference: str) -> Command | None:
         """What has to run once before `push`; `reference` is where the image may be had."""
 
     def push(self, reference: str) -> Command:
@@ -61,8 +62,8 @@ class _PushesLayout:
         self._work = work
         self._layout = ""
 
-    def own(self, image: LargeImage, _reference: str) -> None:
-        self._layout = str(image.layout)
+    def own(self, image: Layout, _reference: str) -> None:
+        self._layout = str(image.path)
 
 
 class Skopeo(_PushesLayout):
@@ -105,7 +106,7 @@ class WherryCarrier:
         self._store = work / _STORE
         self._source = ""
 
-    def own(self, _image: LargeImage, reference: str) -> Command:
+    def own(self, _image: Layout, reference: str) -> Command:
         shutil.rmtree(self._store, ignore_errors=True)
         self._source = reference
         return self.pull(reference, self._store)
@@ -131,7 +132,7 @@ class Transfers:
     platform: str
     rounds: int
 
-    def prepare(self, crane: Crane, start: Starter) -> LargeImage:
+    def prepare(self, crane: Crane, start: Starter) -> Layout:
         """Makes the image and gives it to all tools."""
         image = write_image(self.work / _LAYOUT, LAYERS, self.platform)
         crane.own(image, "")
@@ -145,7 +146,7 @@ class Transfers:
         return image
 
     def measure(
-        self, registry: str, start: Starter, image: LargeImage, wanted: Sequence[str]
+        self, registry: str, start: Starter, image: Layout, wanted: Sequence[str]
     ) -> list[Row]:
         """The wanted rows, with registries as `start` gives them; the table says `registry`."""
         rows: list[Row] = []
@@ -176,13 +177,13 @@ class Transfers:
             say(f"{title}: {', '.join(latest)}")
         return found
 
-    def _pushed(self, carrier: Carrier, start: Starter, image: LargeImage) -> Usage:
+    def _pushed(self, carrier: Carrier, start: Starter, image: Layout) -> Usage:
         with start() as host:
             usage = self.runner.usage(carrier.push(f"{host}/large:1"))
             _check_pushed(carrier, host, image)
         return usage
 
-    def _pulled(self, carrier: Carrier, reference: str, image: LargeImage) -> Usage:
+    def _pulled(self, carrier: Carrier, reference: str, image: Layout) -> Usage:
         target = self.work / "pulled"
         try:
             usage = self.runner.usage(carrier.pull(reference, target))
@@ -194,7 +195,7 @@ class Transfers:
         return usage
 
 
-def _check_pushed(carrier: Carrier, host: str, image: LargeImage) -> None:
+def _check_pushed(carrier: Carrier, host: str, image: Layout) -> None:
     request = urllib.request.Request(
         f"http://{host}/v2/large/manifests/1",
         headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},

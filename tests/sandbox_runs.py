@@ -54,6 +54,7 @@ class Runner(NamedTuple):
     python: str
     packages: str
     home: Path
+    user: str = ""
 
     @property
     def store(self) -> Path:
@@ -171,6 +172,16 @@ def _tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
 @contextmanager
 def make_runner(kind: str, probe: bytes) -> Iterator[Runner]:
     """A user of this kind (root, ranges, one) with a filled store; skips where that cannot be."""
+    with make_user(kind) as runner:
+        fill_store(runner.store, probe)
+        if runner.user:
+            subprocess.run(["chown", "-R", f"{runner.user}:", runner.store], check=True)
+        yield runner
+
+
+@contextmanager
+def make_user(kind: str) -> Iterator[Runner]:
+    """A user of this kind (root, ranges, one) with a home; skips where that cannot be."""
     if os.geteuid() != 0:
         pytest.skip("only root can make users to run as")
     if kind == "ranges" and shutil.which("newuidmap") is None:
@@ -180,13 +191,10 @@ def make_runner(kind: str, probe: bytes) -> Iterator[Runner]:
     try:
         with _user(kind, home) as words:
             packages = _copy_packages(home)
-            python = _interpreter(words, packages)
-            runner = Runner(kind, words, python, packages, home)
-            fill_store(runner.store, probe)
-            if words:
-                owner = home.name.replace("wherry-run-", "w").lower()
-                subprocess.run(["chown", "-R", f"{owner}:", home], check=True)
-            yield runner
+            user = home.name.replace("wherry-run-", "w").lower() if words else ""
+            if user:
+                subprocess.run(["chown", "-R", f"{user}:", home], check=True)
+            yield Runner(kind, words, _interpreter(words, packages), packages, home, user)
     finally:
         shutil.rmtree(home)
 

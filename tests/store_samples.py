@@ -35,6 +35,14 @@ def put_image(store: Store, seed: str, layer_size: int = 5000) -> Image:
     return image
 
 
+def put_snapshot(store: Store, key: str, size: int = 5000) -> str:
+    """The snapshot `key`, made as a namespace worker would: fs/ with a file that names it."""
+    staged = store.snapshots.stage()
+    Path(staged, "fs").mkdir()
+    Path(staged, "fs", "name").write_text(key)
+    return store.snapshots.commit(key, staged, size)
+
+
 def stored(image: Image) -> Descriptor:
     """The image's descriptor as the store gives it: an index's words about it are not kept."""
     return replace(image.descriptor, platform=None)
@@ -55,7 +63,9 @@ def age(store: Store, seconds: float) -> None:
         if path.is_file():
             stamp = path.stat().st_mtime - seconds
             os.utime(path, (stamp, stamp))
-    for path in Path(store.path, "locks").glob("work-*"):
+    locks = Path(store.path, "locks")
+    snapshots = Path(store.path, "snapshots").glob("*")
+    for path in (*locks.glob("work-*"), *locks.glob("mount-*"), *snapshots):
         stamp = path.stat().st_mtime - seconds
         os.utime(path, (stamp, stamp))
     with sqlite3.connect(Path(store.path, "state.db")) as connection:

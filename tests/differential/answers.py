@@ -3,7 +3,7 @@
 
 The applier follows the layer part of the image specification to the letter and refuses what no
 builder should write: names that leave the root or run through a link, the same name twice in one
-layer, hard links to nothing, parents that are nowhere. Times are not read.
+layer, hard links to nothing, parents that are nowhere. Times are read in the layers of RUN only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _XATTR = "SCHILY.xattr."
 class Answer(NamedTuple):
     """What a builder made of a case: `images` by platform, or why it refused.
 
-    An image is {"config": ..., "history": [...], "layers": number, "tree": {path: facts}}.
+    An image is {"config": ..., "history": [...], "layers": number, "tree": {path: facts}, "runs":
+    [{"step": ..., "names": {name: time}}]}, the last with each layer that a RUN made.
     """
 
     images: dict[str, Facts]
@@ -84,22 +85,86 @@ def _platform(config: Facts) -> str:
 def _image(
     members: tarfile.TarFile, manifest: Facts, config: Facts, names: Mapping[str, str]
 ) -> Facts:
-    layers = [_uncompressed(_blob(members, layer)) for layer in manifest["layers"] or ()]
-    diff_ids = ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers]
-    if diff_ids != (config["rootfs"]["diff_ids"] or []):
+    layers = [_layer(_blob(members, layer)) for layer in manifest["layers"] or ()]
+    if [layer.diff_id for layer in layers] != (config["rootfs"]["diff_ids"] or []):
         raise BadImage("the layers are not what rootfs.diff_ids says")
     tree = Tree()
     for number, layer in enumerate(layers):
         try:
-            tree.apply(layer)
+            tree.lay(layer.entries)
         except BadImage as error:
             raise BadImage(f"layer {number + 1} of {len(layers)}: {error}") from None
+    history = [_history(line, names) for line in config.get("history") or ()]
     return {
         "config": _config(config, names),
-        "history": [_history(line, names) for line in config.get("history") or ()],
+        "history": history,
         "layers": len(layers),
+        "runs": list(_run_layers(history, layers)),
         "tree": tree.facts(),
     }
+
+
+class Entry(NamedTuple):
+    """One member of a layer; `node` is None for a hard link to `target`."""
+
+    name: str
+    node: Facts | None
+    target: str
+    time: int
+
+
+class _Layer(NamedTuple):
+    diff_id: str
+    entries: tuple[Entry, ...]
+
+
+_LARGE = 10 << 20
+_KNOWN: dict[bytes, _Layer] = {}  # large layers are those of bases: read once
+
+
+def _layer(data: bytes) -> _Layer:
+    if len(data) < _LARGE:
+        return _read_layer(data)
+    digest = hashlib.sha256(data).digest()
+    if digest not in _KNOWN:
+        _KNOWN[digest] = _read_layer(data)
+    return _KNOWN[digest]
+
+
+def _read_layer(data: bytes) -> _Layer:
+    tar = _uncompressed(data)
+    return _Layer("sha256:" + hashlib.sha256(tar).hexdigest(), read_entries(tar))
+
+
+def read_entries(tar: bytes) -> tuple[Entry, ...]:
+    """The members of an uncompressed layer, in order."""
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        return tuple(
+            Entry(
+                _clean(member.name),
+                None if member.islnk() else _node(archive, member),
+                _clean(member.linkname) if member.islnk() else "",
+                int(member.mtime),
+            )
+            for member in archive
+        )
+
+
+_RECENT = 1_700_000_000  # what is later is a time of this very build
+
+
+def _run_layers(history: list[Facts], layers: list[_Layer]) -> Iterator[Facts]:
+    """What each RUN's layer names; a line of history without `empty_layer` is a layer's."""
+    lines = [line for line in history if not line.get("empty_layer")]
+    if len(lines) != len(layers):
+        return
+    for line, layer in zip(lines, layers, strict=True):
+        if line.get("created_by", "").startswith("RUN "):
+            times = {entry.name: entry.time for entry in layer.entries}
+            names = {
+                "/" + name: "now" if time > _RECENT else time for name, time in times.items()
+            }
+            yield {"step": line["created_by"], "names": names}
 
 
 def _uncompressed(data: bytes) -> bytes:
@@ -161,18 +226,20 @@ class Tree:
 
     def apply(self, layer: bytes) -> None:
         """Lay one uncompressed layer on top."""
-        with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
-            members = [(_clean(member.name), member) for member in archive]
-            seen: set[str] = set()
-            for name, _ in members:
-                if name in seen:
-                    raise BadImage(f"{name} is there twice")
-                seen.add(name)
-            for name, _ in members:
-                self._whiteout(name)
-            for name, member in members:
-                if not name.rpartition("/")[2].startswith(".wh."):
-                    self._put(archive, name, member)
+        self.lay(read_entries(layer))
+
+    def lay(self, entries: tuple[Entry, ...]) -> None:
+        """Lay the members of a layer on top."""
+        seen: set[str] = set()
+        for entry in entries:
+            if entry.name in seen:
+                raise BadImage(f"{entry.name} is there twice")
+            seen.add(entry.name)
+        for entry in entries:
+            self._whiteout(entry.name)
+        for entry in entries:
+            if not entry.name.rpartition("/")[2].startswith(".wh."):
+                self._put(entry)
 
     def facts(self) -> dict[str, Facts]:
         """Path to facts, with the names of all hard links of a file."""
@@ -201,18 +268,19 @@ class Tree:
         if not keep:
             self._nodes.pop(path, None)
 
-    def _put(self, archive: tarfile.TarFile, name: str, member: tarfile.TarInfo) -> None:
+    def _put(self, entry: Entry) -> None:
+        name = entry.name
         parent = name.rpartition("/")[0]
         if name and self._nodes.get(parent, {}).get("type") != "dir":
             raise BadImage(f"{name} has no directory above it")
         old = self._nodes.get(name)
-        if member.islnk():
-            target = self._nodes.get(_clean(member.linkname))
+        if entry.node is None:
+            target = self._nodes.get(entry.target)
             if target is None or target["type"] == "dir":
-                raise BadImage(f"{name} is a hard link to {member.linkname}, which is no file here")
+                raise BadImage(f"{name} is a hard link to {entry.target}, which is no file here")
             node = target
         else:
-            node = _node(archive, member)
+            node = dict(entry.node)
         if old is not None and not (old["type"] == "dir" and node["type"] == "dir"):
             self._remove(name)
         elif old is not None and "xattrs" in old:  # these are set, but never removed
@@ -247,7 +315,7 @@ def _node(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Facts:
 
 def _short(content: bytes) -> str:
     """A short text as it is, for readers of a difference; else size and digest."""
-    if len(content) <= 60 and content.isascii():
+    if len(content) <= 400 and content.isascii():
         return repr(content.decode())
     return f"{len(content)} bytes, sha256:{hashlib.sha256(content).hexdigest()}"
 

@@ -4,7 +4,9 @@
 Each has what some instruction has to respect: owners and groups with names, links of all kinds, odd
 modes, attributes and devices (`tree`), whiteouts in several layers (`layers`), triggers
 (`onbuild`), a config with everything in it (`full`), several platforms (`two`), nothing at all to
-go by (`bare`).
+go by (`bare`). Those for RUN have a busybox: `acting` with all its names and the program `act`,
+`homely` with the files of `tree` but its devices, `devices` with them, `run-layers`, `deep`,
+`run-full`, `volumes`, `onbuild-run`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from differential.acting import program
 from differential.model import (
     Member,
     directory,
@@ -152,22 +155,67 @@ class Image(NamedTuple):
 
 
 def _busybox() -> Layer:
-    program = BUSYBOX.read_bytes() if BUSYBOX.exists() else b"no busybox on this machine"
+    busybox = BUSYBOX.read_bytes() if BUSYBOX.exists() else b"no busybox on this machine"
     return (
         *_ETC,
         ("bin", directory()),
-        ("bin/busybox", regular(program, 0o755)),
+        ("bin/busybox", regular(busybox, 0o755)),
         *((f"bin/{name}", hard_link("bin/busybox", 0o755)) for name in ("sh", "cat", "ls", "id")),
         ("root", directory(0o700)),
         ("tmp", directory(0o1777)),
     )
 
 
+def _more_names() -> Layer:
+    """Other names of busybox, for steps without a shell, and `act`."""
+    names = (
+        "awk chmod chown cp cut date dd df du echo egrep env expr false find grep gunzip gzip head"
+        " hexdump hostname ln md5sum mkdir mkfifo mknod mount mv nproc od printf ps pwd readlink"
+        " realpath rm rmdir sed sha256sum sleep sort stat su sync tail tar tee test touch tr true"
+        " umount uname uniq wc wget whoami xargs"
+    ).split()
+    return (
+        ("bin", directory()),
+        *((f"bin/{name}", symlink("busybox")) for name in names),
+        ("bin/act", regular(program(), 0o755)),
+    )
+
+
+def _running() -> dict[str, Image]:
+    """The bases of which every one has a shell."""
+    env = {"Env": [_PATH]}
+    busybox, names = _busybox(), _more_names()
+    devices = tuple((name, node) for name, node in TREE if not name.startswith("etc/"))
+    files = tuple((name, node) for name, node in devices if name not in ("null", "disk"))
+    return {
+        "busybox": Image((busybox,), {**env, "Cmd": ["sh"]}),
+        "acting": Image((busybox, names), env),
+        "homely": Image((busybox, names, files), env),
+        "devices": Image((busybox, devices), env),
+        "run-layers": Image((busybox, *_LAYERS), env),
+        "deep": Image(
+            (busybox, *((("deep", directory()), (f"deep/{n}", regular(str(n)))) for n in range(70))),
+            env,
+        ),
+        "run-full": Image((busybox, names, files), {
+            **_FULL, "Shell": ["/bin/sh", "-e", "-c"], "Env": [*_FULL["Env"], "HOME=/own/home"],
+        }),
+        "volumes": Image(
+            (busybox, (("data", directory(0o750, 7, 8)), ("data/kept", regular("kept")))),
+            {**env, "Volumes": {"/data": {}, "/not/there": {}}},
+        ),
+        "onbuild-run": Image((busybox,), {**env, "OnBuild": [
+            "RUN echo triggered > /triggered", "ARG WHO=nobody", "RUN echo $WHO > /who",
+            "COPY trigger.txt /t/", 'RUN ["/bin/cat", "/t/trigger.txt"]',
+        ]}),
+    }  # fmt: skip
+
+
 def images() -> dict[str, Image | tuple[Image, ...]]:
     """All bases by name; a tuple is an index of platforms."""
     env = {"Env": [_PATH]}
     return {
-        "busybox": Image((_busybox(),), {**env, "Cmd": ["sh"]}),
+        **_running(),
         "tree": Image((TREE,), env),
         "layers": Image(_LAYERS, env),
         "onbuild": Image((_ETC,), {**env, "OnBuild": _TRIGGERS}),
@@ -199,6 +247,19 @@ class Pusher:
     def push_all(self) -> dict[str, str]:
         """Push every base as NAME:latest; gives the digests by name."""
         return {name: self._push(name, image) for name, image in images().items()}
+
+    def push_tar(self, name: str, layer: bytes, diff_id: str, config: dict[str, Any]) -> None:
+        """Push an image of one layer that is compressed already."""
+        document = _json({
+            "architecture": "amd64", "os": "linux", "created": _TIME, "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+            "history": [{"created": _TIME, "created_by": "layer 1"}],
+        })  # fmt: skip
+        self._put_manifest(name, "latest", _MANIFEST, _json({
+            "schemaVersion": 2, "mediaType": _MANIFEST,
+            "config": self._blob(name, _CONFIG, document),
+            "layers": [self._blob(name, _LAYER, layer)],
+        }))  # fmt: skip
 
     def _push(self, name: str, image: Image | tuple[Image, ...]) -> str:
         if isinstance(image, Image):

@@ -36,6 +36,18 @@ def _image(expected: Facts, got: Facts) -> Iterator[str]:
     yield from _histories(expected["history"], got["history"])
     for path in sorted(expected["tree"].keys() | got["tree"].keys()):
         yield from _entry(path, expected["tree"].get(path), got["tree"].get(path))
+    yield from _run_layers(expected.get("runs", []), got.get("runs", []))
+
+
+def _run_layers(expected: list[Facts], got: list[Facts]) -> Iterator[str]:
+    """Which names each RUN's layer has, and their times where these are not of now."""
+    if len(expected) != len(got):
+        return  # then histories or numbers of layers differ, and say so
+    for number, (one, other) in enumerate(zip(expected, got, strict=True), 1):
+        for name in sorted(one["names"].keys() | other["names"].keys()):
+            times = [names["names"].get(name, "none") for names in (one, other)]
+            if times[0] != times[1]:
+                yield _line(f"layer of RUN {number}, {name}", *times)
 
 
 def _part(where: str, expected: object, got: object) -> Iterator[str]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A case: a Dockerfile, the files around it and the options of one build, all as data.
 
-Texts may name the servers of the world as `%REGISTRY%`, `%HTTP%` and `%GIT%`; these stand for
-`127.0.0.1:PORT`, and the answers of both builders are written with them again.
+Texts may name the servers of the world as `%REGISTRY%`, `%HTTP%`, `%HTTPS%` and `%GIT%`; these
+stand for `127.0.0.1:PORT`, and the answers of both builders are written with them again. `%CASE%`
+is another word in each run of each case, for what BuildKit would remember of another.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import io
 import lzma
 import os
+import re
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -143,6 +145,25 @@ class Meant(NamedTuple):
     lines: str = "^refusal: BuildKit builds an image, wherry refuses"
 
 
+class Around(NamedTuple):
+    """What one build gives its RUN steps; `ssh` names agents, each with the world's key.
+
+    `ca` is wherry's alone: `--ca` with the certificate of %HTTPS%. BuildKit gets the same file as
+    the secret `ca`, which wherry does not have.
+    """
+
+    secrets: Mapping[str, str | bytes] = _NONE
+    secret_env: Mapping[str, str] = _NONE
+    ssh: tuple[str, ...] = ()
+    network: str = ""
+    allow: tuple[str, ...] = ()
+    hosts: Mapping[str, str] = _NONE
+    shm: int = 0  # bytes
+    ulimits: tuple[str, ...] = ()  # NAME=SOFT:HARD
+    ca: bool = False
+    no_cache: str | None = None  # "" for everything, else a stage
+
+
 class Case(NamedTuple):
     """One build; `refused` says that BuildKit builds no image of it."""
 
@@ -160,11 +181,19 @@ class Case(NamedTuple):
     topic: str = ""
     sample: bool = False  # compared with a live BuildKit at each `make test`
     meant: Meant | None = None  # in what wherry's answer differs, where it shall
+    as_user: Meant | None = None  # the same for wherry as an ordinary user, where that is another
+    around: Around = Around()
+
+    @property
+    def runs(self) -> bool:
+        """Whether some line is a RUN, or the base's trigger may be one."""
+        text = put_names(self.dockerfile, {})
+        return re.search(rb"(?mi)^\s*(onbuild\s+)?run\b|/onbuild-run", text) is not None
 
     @property
     def key(self) -> str:
         """A digest of all that the answer depends on but the bases."""
-        facts = self._replace(topic="", sample=False, meant=None, refused=False)
+        facts = self._replace(topic="", sample=False, meant=None, as_user=None, refused=False)
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
     @property
@@ -176,7 +205,48 @@ class Case(NamedTuple):
         return EPOCH + int(self.key, 16) % 100_000_000
 
 
-def write_files(root: Path, files: Files, names: Mapping[str, str], time: int) -> None:
+class Build(NamedTuple):
+    """One build of a sequence: what it changes of what the one before had, and what runs again.
+
+    `ran` has the beginnings of the steps that BuildKit runs and does not take from its cache.
+    """
+
+    ran: tuple[str, ...]
+    dockerfile: str = ""
+    files: Files = _NONE  # written anew
+    gone: tuple[str, ...] = ()
+    args: Mapping[str, str] = _NONE  # all of this build's
+    target: str = ""
+    around: Around = Around()
+    later: bool = False  # all files have another modification time
+
+
+class Sequence(NamedTuple):
+    """Builds one after another in one place.
+
+    `meant` says why wherry runs other steps than BuildKit, and names them: lines as the table's.
+    """
+
+    name: str
+    builds: tuple[Build, ...]
+    topic: str = ""
+    sample: bool = False
+    meant: Meant | None = None
+    as_user: Meant | None = None
+    same_images: bool = True  # the images are compared too: no step gives anything of its own
+
+    @property
+    def runs(self) -> bool:
+        return True
+
+
+def write_files(
+    root: Path,
+    files: Files,
+    names: Mapping[str, str],
+    time: int,
+    owner: tuple[int, int] | None = None,
+) -> None:
     """Lay the files down below `root`; `names` are put in for `%NAME%` in texts."""
     root.mkdir(parents=True, exist_ok=True)
     modes: list[tuple[Path, int]] = []
@@ -185,16 +255,21 @@ def write_files(root: Path, files: Files, names: Mapping[str, str], time: int) -
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(node, str | bytes):
             node = File(node)
-        _write(root, path, node, names)
+        _write(root, path, node, names, owner)
         if not isinstance(node, Link | Hard):
             modes.append((path, node.mode))
+    if owner is not None:
+        for path in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+            os.chown(path, *owner, follow_symlinks=False)
     for path, mode in reversed(modes):  # after their children: a directory may be closed
         path.chmod(mode)
     for path in [root, *root.rglob("*")]:
         os.utime(path, (time, time), follow_symlinks=False)
 
 
-def _write(root: Path, path: Path, node: object, names: Mapping[str, str]) -> None:
+def _write(
+    root: Path, path: Path, node: object, names: Mapping[str, str], owner: tuple[int, int] | None
+) -> None:
     match node:
         case Dir():
             path.mkdir(exist_ok=True)
@@ -209,6 +284,8 @@ def _write(root: Path, path: Path, node: object, names: Mapping[str, str]) -> No
             path.write_bytes(data[: node.cut])
         case File():
             path.write_bytes(put_names(node.content, names))
+    if owner is not None:  # before modes and attributes, which a new owner takes away
+        os.chown(path, *owner, follow_symlinks=False)
     for key, value in getattr(node, "xattrs", ()):
         os.setxattr(path, key, value)
 

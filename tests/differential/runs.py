@@ -4,34 +4,42 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from differential import debian
 from differential.answers import Answer, BadImage, Tree
-from differential.bases import TREE
-from differential.builders import CannotTell, by_buildkit, by_wherry, lay_out
+from differential.bases import Image, images
+from differential.builders import CannotTell, Place, by_buildkit, by_wherry, lay_out
 from differential.compare import differences
-from differential.model import Case, put_names, tar_bytes
-from differential.world import World
+from differential.model import Case, Meant, Sequence, put_names, tar_bytes
+from differential.sequences import WrongCase, compare_sequence
+from differential.user import User
+from differential.world import World, with_case_name
 
 
 class Result(NamedTuple):
     """A case, what BuildKit and wherry made of it, and in what these differ.
 
-    `broken` says that a builder gave no answer at all, or one that cannot be read.
+    `broken` says that a builder gave no answer at all, or one that cannot be read; `skipped` why
+    the case cannot be built here.
     """
 
     name: str
-    case: Case
+    case: Case | Sequence
     buildkit: Answer | None = None
     wherry: Answer | None = None
     differences: tuple[str, ...] = ()
     broken: str = ""
+    skipped: str = ""
+    as_user: bool = False
 
     @property
     def is_bad(self) -> bool:
@@ -39,54 +47,126 @@ class Result(NamedTuple):
         return self.verdict in ("broken", "DIFFERS", "EQUAL NOW")
 
     @property
+    def meant(self) -> Meant | None:
+        """What differs by intent, for the one as whom wherry ran."""
+        return (self.case.as_user if self.as_user else None) or self.case.meant
+
+    @property
     def _is_meant(self) -> bool:
-        meant = self.case.meant
+        meant = self.meant
         return meant is not None and all(re.search(meant.lines, line) for line in self.differences)
 
     @property
     def verdict(self) -> str:
         """One word or three for the table."""
+        if self.skipped:
+            return "skipped"
         if self.broken:
             return "broken"
         if self.differences:
             return "meant" if self._is_meant else "DIFFERS"
-        if self.case.meant:
+        if self.meant:
             return "EQUAL NOW"
         return "both refuse" if self.buildkit and self.buildkit.refusal else "equal"
 
 
 def run(
-    cases: Mapping[str, Case], world: World, work: Path, jobs: int, *, wherry: bool = True
+    cases: Mapping[str, Case | Sequence],
+    world: World,
+    work: Path,
+    jobs: int,
+    *,
+    wherry: bool = True,
+    user: User | None = None,
 ) -> list[Result]:
-    """Build all cases, `jobs` at once, in directories of their own below `work`."""
+    """Build all cases, `jobs` at once, in directories of their own below `work`.
+
+    wherry runs as `user`; as root, with the rights of root only where a case has a RUN, without.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    for directory in (work, *work.parents)[:4]:
+        directory.chmod(directory.stat().st_mode | 0o111)  # for the user
     with ThreadPoolExecutor(jobs) as pool:
         futures = [
-            pool.submit(run_one, name, case, world, work / str(number), wherry=wherry)
+            pool.submit(run_one, name, case, world, work / str(number), wherry=wherry, user=user)
             for number, (name, case) in enumerate(cases.items())
         ]
-        return [future.result() for future in futures]
+        results = [future.result() for future in futures]
+    shutil.rmtree(work / _SHARED, ignore_errors=True)
+    return results
 
 
-def run_one(name: str, case: Case, world: World, work: Path, *, wherry: bool = True) -> Result:
+def run_one(
+    name: str,
+    case: Case | Sequence,
+    world: World,
+    work: Path,
+    *,
+    wherry: bool = True,
+    user: User | None = None,
+) -> Result:
     """Build one case by BuildKit and by wherry; nothing is left below `work`."""
+    result = Result(name, case, as_user=user is not None)
+    if skipped := _why_not(case, world):
+        return result._replace(skipped=skipped)
     work.mkdir(parents=True)
-    result = Result(name, case)
     try:
-        lay_out(case, work, world)
-        expected = by_buildkit(case, work, world)
+        place = Place(_store(case, work, user), user) if wherry else None
+        if user:
+            os.chown(work, *user.owner)
+        if isinstance(case, Sequence):
+            buildkit, got, found = compare_sequence(case, work, world, place)
+            return result._replace(buildkit=buildkit, wherry=got, differences=found)
+        world = with_case_name(world)
+        lay_out(case, work, world, user)
+        expected = by_buildkit(case, work, world).answer
         result = result._replace(buildkit=expected)
         if bool(expected.refusal) != case.refused:
             said = expected.refusal or "it builds an image"
             return result._replace(broken=f"the case is wrong of BuildKit: {said}")
-        if not wherry:
+        if place is None:
             return result
-        got = by_wherry(case, work, world, work / "store")
+        got = by_wherry(case, work, world, place).answer
         return result._replace(wherry=got, differences=tuple(differences(expected, got)))
-    except (CannotTell, BadImage) as error:
+    except WrongCase as error:
+        return result._replace(broken=f"the case is wrong of BuildKit: {error}")
+    except (CannotTell, BadImage, subprocess.TimeoutExpired) as error:
         who = "BuildKit" if result.buildkit is None else "wherry"
         return result._replace(broken=f"{who}: {error}")
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _why_not(case: Case | Sequence, world: World) -> str:
+    """Why the case cannot be built on this machine, or nothing; pushes the large base it needs."""
+    text = put_names(_texts(case), {})
+    if b"/debian" in text:
+        if reason := debian.why_not():
+            return reason
+        debian.push(world.names["REGISTRY"], Path(world.layouts).parent)
+    if b"type=ssh" in text and not world.agent:
+        return "no ssh-agent here"
+    return ""
+
+
+def _texts(case: Case | Sequence) -> str | bytes:
+    if isinstance(case, Sequence):
+        return "".join(build.dockerfile for build in case.builds)
+    return case.dockerfile
+
+
+_SHARED = "shared-store"
+
+
+def _store(case: Case | Sequence, work: Path, user: User | None) -> Path:
+    """A store of its own; those on the large base share one, for it takes long to unpack."""
+    if b"/debian" not in put_names(_texts(case), {}):
+        return work / "store"
+    shared = work.parent / _SHARED
+    shared.mkdir(exist_ok=True)
+    if user:
+        os.chown(shared, *user.owner)
+    return shared / "store"
 
 
 def table(results: Iterable[Result], *, why: bool = True) -> str:
@@ -113,7 +193,9 @@ def _remark(result: Result) -> str:
     if result.verdict == "both refuse" and result.buildkit and result.wherry:
         said = (result.buildkit.refusal, result.wherry.refusal)
         return f"\n{'':13}BuildKit: {said[0]}\n{'':13}wherry:   {said[1]}"
-    return f": {result.case.meant.why}" if result.case.meant else ""
+    if result.skipped:
+        return f": {result.skipped}"
+    return f": {result.meant.why}" if result.meant else ""
 
 
 def shown(results: Iterable[Result]) -> str:
@@ -121,7 +203,7 @@ def shown(results: Iterable[Result]) -> str:
     lines = []
     for result in results:
         lines.append(f"== {result.name}{'  !! ' + result.broken if result.broken else ''}")
-        text = result.case.dockerfile
+        text = _texts(result.case)
         lines.append("   | " + repr(text if len(text) < 500 else text[:100]))
         answer = result.buildkit or Answer({})
         if answer.refusal:
@@ -129,15 +211,17 @@ def shown(results: Iterable[Result]) -> str:
         for platform, image in answer.images.items():
             lines.append(f"   {platform}: {json.dumps(image['config'])} layers={image['layers']}")
             lines += [f"   history {json.dumps(line)}" for line in image["history"]]
-            lines += [f"   {line}" for line in _changes(image["tree"], result.case)]
+            lines += [f"   {line}" for line in _changes(image["tree"], text)]
     return "\n".join(lines)
 
 
-def _changes(tree: Mapping[str, dict[str, object]], case: Case) -> Iterator[str]:
-    """The entries; of a tree on the base `tree` only what that has not."""
+def _changes(tree: Mapping[str, dict[str, object]], text: str | bytes) -> Iterator[str]:
+    """The entries; of a tree on a base that is known only what that has not."""
     base = Tree()
-    if b"/tree\n" in put_names(case.dockerfile, {}):
-        base.apply(tar_bytes(TREE))
+    found = re.search(rb"%REGISTRY%/([\w-]+)(?![\s\S]*^FROM)", put_names(text, {}), re.MULTILINE)
+    image = images().get(found[1].decode()) if found else None
+    for layer in image.layers if isinstance(image, Image) else ():
+        base.apply(tar_bytes(layer))
     known = base.facts()
     for path in sorted(tree.keys() | known.keys()):
         if path not in tree:

@@ -8,11 +8,15 @@ import http.server
 import json
 import os
 import subprocess
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from differential.bases import Image, images
+from differential.debian import make_packages, mirror
 from differential.model import directory, packed, regular, symlink, tar_bytes
 
 _MODIFIED = "Fri, 14 Jul 2017 02:40:00 GMT"
@@ -40,6 +44,7 @@ def make_files(root: Path) -> dict[str, str]:
     }
     for name, data in files.items():
         (root / name).write_bytes(data)
+    make_packages(root / "apt")
     return {
         "SUM_PLAIN": hashlib.sha256(files["plain.txt"]).hexdigest(),
         "SUM_TGZ": hashlib.sha256(files["archive.tar.gz"]).hexdigest(),
@@ -107,6 +112,28 @@ def _git(place: Path, env: Mapping[str, str], *words: str) -> str:
 # --- HTTP ---------------------------------------------------------------------------------------
 
 
+def _mirrored(name: str) -> tuple[int, bytes]:
+    """A file of the machine's Debian mirror; those that never change are kept."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    kept = cache / "wherry-tests" / "mirror" / hashlib.sha256(name.encode()).hexdigest()
+    if kept.exists():
+        return 200, kept.read_bytes()
+    try:
+        with urllib.request.urlopen(f"{mirror()}/{name}", timeout=60) as reply:
+            data = reply.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, b""
+    except OSError:
+        return 502, b""
+    if "/by-hash/" in name or name.startswith("pool/"):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        staged = kept.with_suffix(f".{threading.get_ident()}")
+        staged.write_bytes(data)
+        staged.rename(kept)
+    return 200, data
+
+
 def handler(
     files: Path, repositories: Path, env: Mapping[str, str]
 ) -> type[http.server.BaseHTTPRequestHandler]:
@@ -123,6 +150,8 @@ def handler(
             path = files / name
             if name.startswith("git/"):
                 self._git(b"")
+            elif name.startswith("mirror/"):
+                self._reply(*_mirrored(name.removeprefix("mirror/")), {})
             elif name in _REDIRECTS:
                 self._reply(302, b"", {"Location": _REDIRECTS[name]})
             elif name and ".." not in name and path.is_file():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The world of a run: BuildKit, a registry with the bases, an HTTP and a git server.
+"""The world of a run: BuildKit, a registry with the bases, servers of files and git, a key.
 
 All of it lives in one process of its own, which the first that needs it starts (`entered`); any
 number of processes share it, each with a shared lock on one file of its directory. When the last
@@ -13,18 +13,21 @@ import http.server
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import buildkit
-from differential import served
+from certificates import Authority, Pair
+from differential import debian, served
 from differential.bases import Pusher
 from wherry.errors import MachineError
 from wherry.golang.toolchain import find_go
@@ -39,8 +42,15 @@ class World(NamedTuple):
     names: dict[str, str]  # REGISTRY, HTTP, GIT, COMMIT, ...: what the texts of cases may name
     digests: dict[str, str]  # of the bases
     layouts: str  # a directory of OCI layouts, one for each base
+    ca: str  # the certificate that the one of %HTTPS% is signed with
+    agent: str  # the socket of an agent of ssh with one key
     buildkit: buildkit.BuildKit | None
     why_not: str
+
+
+def with_case_name(world: World) -> World:
+    """The world with `%CASE%`, a word that no other case or run has: for what BuildKit keeps."""
+    return world._replace(names={**world.names, "CASE": f"x{uuid.uuid4().hex[:12]}"})
 
 
 @contextmanager
@@ -101,19 +111,26 @@ def main(directory: Path) -> None:
 
 
 def _servers(stack: ExitStack, work: Path) -> dict[str, object]:
+    work.chmod(0o711)
     files = work / "http"
     names = served.make_files(files)
     repository = served.make_repository(work / "git", _ORDINARY_DAYS)
     registry = stack.enter_context(_registry(work / "registry"))
     server = stack.enter_context(_http_server(files, repository.parent))
-    names |= {"REGISTRY": registry, "HTTP": server, "GIT": f"{server}/git"}
+    authority = Authority(work / "ca")
+    pair = authority.issue("server")
+    secured = stack.enter_context(_http_server(files, repository.parent, pair))
+    names |= {"REGISTRY": registry, "HTTP": server, "GIT": f"{server}/git", "HTTPS": secured}
+    names |= {"MIRROR": debian.mirror()}
     names |= served.commits(repository, _ORDINARY_DAYS)
     pusher = Pusher(registry)
     digests = pusher.push_all()
     pusher.close()
     served.make_layouts(work / "layouts")
     client, why_not = _buildkit(stack, work / "buildkit")
+    agent = stack.enter_context(_agent(work / "agent"))
     return {"names": names, "digests": digests, "layouts": str(work / "layouts"),
+            "ca": authority.file, "agent": agent,
             "buildkit": client, "why_not": why_not}  # fmt: skip
 
 
@@ -139,10 +156,39 @@ def _registry(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _http_server(files: Path, repositories: Path) -> Iterator[str]:
+def _agent(place: Path) -> Iterator[str]:
+    """An agent with a key made now; nothing where there is no such program."""
+    if shutil.which("ssh-agent") is None:
+        yield ""
+        return
+    place.mkdir(mode=0o755)
+    key, socket = place / "key", place / "socket"
+    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "the tests' key", "-f", str(key)]
+    subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
+    try:
+        while not socket.exists():
+            assert process.poll() is None, "the agent of ssh does not start"
+            time.sleep(0.02)
+        env = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
+        subprocess.run(["ssh-add", "-q", str(key)], check=True, env=env)
+        yield str(socket)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def _http_server(files: Path, repositories: Path, tls: Pair | None = None) -> Iterator[str]:
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), served.handler(files, repositories, _ORDINARY_DAYS)
     )
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls.certificate, tls.key)
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

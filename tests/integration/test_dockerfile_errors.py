@@ -295,14 +295,13 @@ def test_names_of_stages(builds: Builds) -> None:
     builds.refused(4, "Dockerfile:3", "127.0.0.1:1")
 
 
-def test_run_is_not_in_this_release(builds: Builds) -> None:
+def test_a_command_that_the_root_lacks_is_told_with_its_lines(builds: Builds) -> None:
     builds.files(
-        Dockerfile="FROM scratch AS tools\nRUN make \\\n  tools\nFROM scratch AS plain\nCOPY f /f\n"
-        "FROM tools\n",
+        Dockerfile="FROM scratch AS tools\nCOPY f /f\nRUN make \\\n  tools\n"
+        "FROM scratch AS plain\nCOPY f /f\nFROM tools\n",
         f="f",
     )
-    builds.refused(2, "Dockerfile:2: RUN is not in this release", "2 | RUN make \\", "3 |   tools",
-                   "--target")  # fmt: skip
+    builds.refused(1, "Dockerfile:3", "3 | RUN make \\", "4 |   tools", "/bin/sh")
     assert builds.text(builds.build("--target", "plain"), "f") == "f"
 
 
@@ -363,17 +362,6 @@ def test_an_archive_over_the_limit(builds: Builds) -> None:
     shutil.make_archive(str(builds.root / "big"), "tar", builds.root / "d")
     builds.refused(1, "Dockerfile:2", "--unpack-limit", args=("--unpack-limit", "100k"))
     builds.build("--unpack-limit", "1M")
-
-
-def test_run_is_refused_before_a_base_is_asked_for(builds: Builds) -> None:
-    builds.files(
-        Dockerfile="FROM nowhere.invalid/golang:1 AS build\nRUN go build\n"
-        "FROM scratch\nCOPY --from=build /a /a\n"
-    )
-    refused = builds.start()
-    assert refused.returncode == 2
-    assert "Dockerfile:2: RUN is not in this release" in refused.stderr
-    assert "nowhere.invalid" not in refused.stderr
 
 
 @pytest.mark.parametrize("line", [b"LABEL x=\xff", b"ENV X=\xff", b'CMD ["\xff"]'])

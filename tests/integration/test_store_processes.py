@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import wherry
-from store_samples import blobs_of, faults, put_image, stored
+from store_samples import blobs_of, faults, put_image, put_snapshot, stored
 from wherry.errors import MachineError
 from wherry.oci.reference import parse_reference
 from wherry.store.store import POINTS, open_store
@@ -56,6 +56,12 @@ def test_killed_at_a_step_boundary(tmp_path, point):
         if POINTS.index(point) < POINTS.index("record-after"):
             assert store.records.get("gobuild", "new") is None
         # The next build is right, and nothing of the dead process is left.
+        found = store.snapshots.find("place/new")
+        committed = POINTS.index(point) >= POINTS.index("snapshot-committed")
+        assert found is None or committed
+        assert Path(put_snapshot(store, "place/new"), "fs/name").read_text() == "place/new"
+        with store.mounts.hold("new") as mount:
+            assert os.listdir(mount.path) == []
         new = put_image(store, "new")
         store.records.put("gobuild", "new", b"v", blobs_of(new))
         store.images.tag(parse_reference("movies"), new.descriptor, 1.0)
@@ -66,6 +72,7 @@ def test_killed_at_a_step_boundary(tmp_path, point):
             digest.hex for digest in blobs_of(new)
         }
         assert [name for _, _, names in os.walk(root / "tmp") for name in names] == []
+        assert os.listdir(root / "snapshots") == os.listdir(root / "mounts") == []
     assert os.listdir(root / "tmp") == []
     assert faults(root) == []
 
@@ -83,6 +90,17 @@ def test_nothing_in_use_is_removed(tmp_path, builders):
     assert removed > 0, "the pruners never had anything to remove"
     assert faults(root) == []
     assert os.listdir(root / "tmp") == []
+
+
+def test_processes_that_make_the_same_snapshots(tmp_path):
+    running = [start("commit", tmp_path, "place", 20) for _ in range(8)]
+    paths = {finish(process) for process in running}
+    assert len(paths) == 1, "each key has one snapshot, the same for all"
+    names = paths.pop().split()
+    assert len(set(names)) == 20
+    assert sorted(os.listdir(tmp_path / "snapshots")) == sorted(map(os.path.basename, names))
+    assert faults(tmp_path) == []
+    assert os.listdir(tmp_path / "tmp") == []
 
 
 def test_processes_that_create_the_store_at_once(tmp_path):
@@ -116,6 +134,25 @@ def test_a_dead_build_holds_its_work_directory_by_its_children(tmp_path):
             assert os.path.isdir(tmp_path / "work/w")
 
 
+def test_a_worker_that_outlives_its_build_keeps_what_is_staged(tmp_path):
+    process = start("staging", tmp_path)
+    staged, child = process.stdout.readline().strip(), int(process.stdout.readline())
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    with open_store(tmp_path) as store:
+        try:
+            assert store.prune(everything=True).leftovers == 0
+            with store.leftovers() as paths:
+                assert paths == ()
+            assert os.path.isdir(staged)
+        finally:
+            os.kill(child, signal.SIGKILL)
+        end = time.monotonic() + 10
+        while store.prune(everything=True).leftovers == 0 and time.monotonic() < end:
+            time.sleep(0.01)
+    assert not os.path.exists(staged)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A command prefix under which `tmp_path` is a file system of 2 MB."""
@@ -142,6 +179,8 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(small_disk):
     assert "stored on a full disk" not in output
     assert "record None None" in output
     assert "record b'y'" in output
+    assert "commit 3 True\nfound None\nhold 3 True\n" in output
+    assert "again True\nheld True\n" in output
     assert "freed True" in output
 
 

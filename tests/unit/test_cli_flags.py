@@ -65,6 +65,12 @@ PLAIN = [
                 tags=("localhost:5000/a:1",))),
     (["-o", "type=oci,dest=x.tar", "--label", "a=b", "--stamp=full"],
      BuildFlags(outputs=("type=oci,dest=x.tar",), labels=("a=b",), stamp="full")),
+    (["--secret", "id=a,src=b", "--secret=id=c", "--ssh", "default", "--ssh=x=k1,k2",
+      "--network=none", "--allow", "network.host", "--add-host", "db:10.0.0.7",
+      "--add-host=v6=[::1]", "--shm-size", "1g", "--ulimit", "nofile=1:2", "--on-error", "shell"],
+     BuildFlags(secrets=("id=a,src=b", "id=c"), ssh=("default", "x=k1,k2"), network="none",
+                allow=("network.host",), add_hosts=("db:10.0.0.7", "v6=[::1]"), shm_size="1g",
+                ulimits=("nofile=1:2",), on_error="shell")),
 ]  # fmt: skip
 
 
@@ -77,7 +83,8 @@ def test_what_people_type_daily_is_plain(words: list[str], expected: BuildFlags)
 @pytest.mark.parametrize(
     "words",
     [["--help"], ["-h"], ["--nope"], ["a", "b"], ["--jobs", "0"], ["--jobs"], ["--progress", "x"],
-     ["--json=1"], ["-qt", "x"], ["--", "-x"]],
+     ["--json=1"], ["-qt", "x"], ["--", "-x"], ["--network", "bridge"], ["--on-error", "sh"],
+     ["--secret"]],
 )  # fmt: skip
 def test_anything_else_is_left_to_click(words: list[str]) -> None:
     assert read_plain(words) is None

@@ -8,7 +8,8 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from store_samples import put_image, stored
+from store_samples import put_image, put_snapshot, stored
+from wherry.api.library import prune_store
 from wherry.cli import cache, images, rmi, tag
 from wherry.cli.images import format_age
 from wherry.cli.options import parse_size
@@ -168,10 +169,44 @@ def test_rmi_removes_all_or_nothing(root, movies):
 
 def test_du_tells_kinds_and_total(root, movies):
     value = json.loads(call(cache.command.commands["du"], root, "--json")[0])
-    assert set(value) == {"blobs", "work", "tmp", "records", "total"}
-    assert value["total"] == value["blobs"] + value["work"] + value["tmp"] + value["records"]
+    kinds = ["blobs", "snapshots", "mounts", "work", "tmp", "records"]
+    assert list(value) == [*kinds, "total"]
+    assert value["total"] == sum(value[kind] for kind in kinds)
     lines = call(cache.command.commands["du"], root)
     assert [line.split()[0] for line in lines] == list(value)
+
+
+def test_ls_tells_what_there_is_in_the_order_of_pruning(root):
+    with open_store(root) as store:
+        put_snapshot(store, "overlay-root/abc", 12_345)
+        with store.mounts.hold("/root/.cache"), store.work("w"):
+            digest = store.blobs.put(b"x" * 5000)
+            header, *rows = call(cache.command.commands["ls"], root)
+            told = json.loads(call(cache.command.commands["ls"], root, "--json")[0])
+    assert header.split() == ["KIND", "SIZE", "USED", "NAME"]
+    assert re.fullmatch(r"snapshot +12\.3 kB   just now +overlay-root/abc", rows[0])
+    assert re.fullmatch(r"blob +8\.2 kB   just now +" + str(digest), rows[1])
+    assert re.fullmatch(r"cache mount +0 B   in use +/root/\.cache", rows[2])
+    assert [item["kind"] for item in told] == ["snapshot", "blob", "cache mount", "work directory"]
+    assert [item["used"] is None for item in told] == [False, False, True, True]
+    assert told[0]["size"] == 12_345
+
+
+def test_prune_tells_snapshots_cache_mounts_and_what_stays(root, monkeypatch):
+    with open_store(root) as store:
+        for number in range(2):
+            put_snapshot(store, f"place/{number}")
+        with store.mounts.hold("go"):
+            pass
+    prune = cache.command.commands["prune"]
+    kinds = re.escape("(2 snapshots, 1 cache mount)")
+    assert re.match(rf"would free 10\.0 kB {kinds}; ", call(prune, root, "-a", "--dry-run")[0])
+    assert re.match(rf"freed 10\.0 kB {kinds}; ", call(prune, root, "-a")[0])
+    pruned = prune_store(root, {}, everything=True)._replace(refused="they stay (do this)")
+    monkeypatch.setattr(cache, "prune_store", lambda *_args, **_options: pruned)
+    result = CliRunner().invoke(prune, ["--store", root], catch_exceptions=False)
+    assert result.stdout.startswith("freed 0 B; ")
+    assert result.stderr == "they stay (do this)\n"
 
 
 def test_prune_gives_room_back_after_rmi(root, movies):

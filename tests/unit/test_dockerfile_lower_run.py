@@ -18,6 +18,7 @@ from lowering import (
     vertex_of,
 )
 from wherry.frontends.dockerfile.lower import lower
+from wherry.frontends.dockerfile.source import Problems
 from wherry.graph.ops import ExecMount, ExecOp, LocalOp, MountKind
 from wherry.oci.image import RunConfig
 
@@ -59,12 +60,69 @@ def test_shells() -> None:
     assert commands_of(lowered("FROM x\nRUN a\n", world=world))[0].args[0] == "/bin/bash"
 
 
+RIGHTS = frozenset(("network.host", "security.insecure"))
+
+
 def test_network_security_and_devices() -> None:
-    op = command_of("RUN --network=host --security=insecure --device=v/d=0,required x")
+    text = "FROM x\nRUN --network=host --security=insecure --device=v/d=0,required x\n"
+    (op,) = commands_of(lower(request_of(text)._replace(allowed=RIGHTS)))
     assert (op.network, op.security) == ("host", "insecure")
     assert op.devices == (("v/d=0", True),)
-    request = request_of("FROM x\nRUN --network=default x\n")
+    request = request_of("FROM x\nRUN --network=default x\n")._replace(allowed=RIGHTS)
     assert commands_of(lower(request._replace(network="host")))[0].network == "host"
+
+
+class TestRights:
+    TEXT = (
+        "FROM x AS other\nRUN --network=host y\n"
+        "FROM x\nRUN y\nRUN --security=insecure \\\n  --network=host y\nRUN --network=none y\n"
+    )
+
+    def test_what_was_not_allowed_is_refused_with_its_line_and_flag(self) -> None:
+        problems = problems_of(self.TEXT)
+        assert [(found.message, found.range.lines, found.hint) for found in problems] == [
+            ("RUN with the host's network is not allowed", (5, 6),
+             "if you trust it: --allow network.host"),
+            ("RUN with --security=insecure is not allowed", (5, 6),
+             "if you trust it: --allow security.insecure"),
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("right", sorted(RIGHTS))
+    def test_one_right_is_not_the_other(self, right: str) -> None:
+        request = request_of(self.TEXT)._replace(allowed=frozenset((right,)))
+        with pytest.raises(Problems) as raised:
+            lower(request)
+        (problem,) = raised.value.problems
+        (missing,) = RIGHTS - {right}
+        assert problem.hint.endswith(f"--allow {missing}")
+
+    def test_both_are_enough(self) -> None:
+        request = request_of(self.TEXT)._replace(allowed=RIGHTS)
+        assert [op.network for op in commands_of(lower(request))] == ["default", "host", "none"]
+
+    def test_the_network_of_all_steps_needs_the_right_where_a_step_takes_it(self) -> None:
+        request = request_of("FROM x\nRUN y\n")._replace(network="host")
+        with pytest.raises(Problems, match="network is not allowed"):
+            lower(request)
+        narrowed = request_of("FROM x\nRUN --network=none y\n")._replace(network="host")
+        assert commands_of(lower(narrowed))[0].network == "none"
+
+    def test_triggers_are_held_to_it(self) -> None:
+        world = World({"x": RunConfig(on_build=("RUN --network=host y",))})
+        with pytest.raises(Problems, match="network is not allowed"):
+            lower(request_of("FROM x\n", world=world))
+
+
+def test_what_the_command_line_gives_to_every_step() -> None:
+    request = request_of("FROM x\nRUN y\nRUN z\n")._replace(
+        extra_hosts=(("db", "10.0.0.7"), ("db", "::1")),
+        shm_size=1 << 20,
+        ulimits=(("nofile", 1, 2),),
+    )
+    for op in commands_of(lower(request)):
+        assert op.hosts == (("db", "10.0.0.7"), ("db", "::1"))
+        assert op.host_names == ("db", "db")
+        assert (op.shm_size, op.ulimits) == (1 << 20, (("nofile", 1, 2),))
 
 
 def test_the_hostname_may_be_an_argument() -> None:

@@ -13,6 +13,7 @@ import time
 from wherry.api.delivery import Delivered, deliver
 from wherry.api.recorded import BuildRecord, Output, directory_of
 from wherry.api.registries import Registries, RegistryAround, tag_named
+from wherry.api.removing import namespace_remover
 from wherry.api.request import DOCKERFILES, FRONTENDS, STAMPS, BuildRequest, BuildResult, is_remote
 from wherry.api.unchanged import Verdict, ask_records
 from wherry.errors import UsageError, near
@@ -33,7 +34,12 @@ def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Build
     around = RegistryAround(request.store, request.env, request.cwd, request.ca, sink, cancel)
     with (
         Registries(around, directory) as registries,
-        open_store(request.store, sink=sink, hook=request.trace) as store,
+        open_store(
+            request.store,
+            sink=sink,
+            hook=request.trace,
+            remover=namespace_remover(request.store, request.env, sink),
+        ) as store,
     ):
         if frontend == "dockerfile":
             output, reason = _dockerfile(request, store, registries)
@@ -82,6 +88,10 @@ def check_request(request: BuildRequest) -> str:
     frontend = _frontend(request)
     if frontend == "dockerfile":
         _refuse_flags(request, _GO_ONLY, "Go modules", "Dockerfile")
+        if any(getattr(request, name) for name in _STEP_OPTIONS):
+            from wherry.api.step_options import read_step_options  # noqa: PLC0415 - few give any
+
+            read_step_options(request)
         return frontend
     _refuse_flags(request, _DOCKERFILE_ONLY, "Dockerfiles", "Go module")
     directory, _ = directory_of(request)
@@ -142,9 +152,17 @@ def _is_elsewhere(request: BuildRequest) -> bool:
 
 
 _GO_ONLY = ("base", "stamp")
-_DOCKERFILE_ONLY = (
-    "file", "build_args", "build_contexts", "no_cache_filter", "unpack_limit",
+_STEP_OPTIONS = (
+    "secrets", "ssh", "network", "allow", "add_hosts", "shm_size", "ulimits", "on_error",
 )  # fmt: skip
+_DOCKERFILE_ONLY = (
+    "file",
+    "build_args",
+    "build_contexts",
+    "no_cache_filter",
+    "unpack_limit",
+    *_STEP_OPTIONS,
+)
 
 
 def _refuse_flags(request: BuildRequest, fields: tuple[str, ...], whose: str, here: str) -> None:

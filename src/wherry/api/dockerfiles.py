@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wherry.api.agents import Agents
 from wherry.api.bases import BasePolicy
 from wherry.api.contexts import ContextReader, Inputs
 from wherry.api.epoch import source_date_epoch
@@ -23,10 +24,14 @@ from wherry.api.registries import Registries
 from wherry.api.request import BuildRequest
 from wherry.api.resolving import Resolver
 from wherry.api.snippets import Snippets
+from wherry.api.step_choices import StepChoices
+from wherry.api.step_options import read_step_options
 from wherry.api.watching import Watch
 from wherry.engines.local.engine import LocalEngine, Solved
-from wherry.engines.local.files import FileExecutors, FileSteps
+from wherry.engines.local.executors import FileExecutors
+from wherry.engines.local.files import FileRules, FileSteps
 from wherry.engines.local.results import Held
+from wherry.engines.local.running import Running
 from wherry.engines.local.storage import LayerSettings, Times
 from wherry.errors import BuildError, UsageError, WherryError, near
 from wherry.events import Level, Message
@@ -40,12 +45,15 @@ from wherry.frontends.dockerfile.typed import checks_of, read_dockerfile, warnin
 from wherry.fstree.compression import Compression
 from wherry.fstree.limits import Limits
 from wherry.graph.build import Lines
-from wherry.graph.ops import ExecOp, GitOp, HttpOp, LocalOp
+from wherry.graph.ops import GitOp, HttpOp, LocalOp
 from wherry.oci.canonical import canonical_json
 from wherry.oci.image import Descriptor
 from wherry.oci.platform import host_platform, parse_platform
 from wherry.solver.model import Step
 from wherry.store.store import Store
+
+if TYPE_CHECKING:
+    from wherry.sandbox.namespace import Namespace
 
 _EPOCH_ARG: Final = "SOURCE_DATE_EPOCH"
 
@@ -83,7 +91,12 @@ class _Building:
         self._snippets = Snippets(dockerfile.name, dockerfile.data)
         self._arguments = self._build_arguments()
         self._epoch = self._source_date_epoch()
+        self._closing = closing
+        self._shared: FileSteps | None = None
         self.warnings: list[str] = []
+        self._options = read_step_options(request)
+        for text in self._options.warnings:
+            self._say(text)
 
     def solve(self, watch: Watch) -> Solved:
         """Lower the Dockerfile and run its graph."""
@@ -94,14 +107,28 @@ class _Building:
         self._warn(lowered.warnings)
         for name in resolver.unused():
             self._say(f"--build-context {name}: no instruction asks for it")
-        self._refuse_exec(lowered)
         self._request.trace("lowered")
         watch.look(lowered.graph, resolver, self._inputs.context)
         engine = self._engine(resolver)
         try:
             return engine.solve(lowered.graph)
         except WherryError as error:
-            raise self._explained(error, lowered) from error
+            raise self._explained(self._looked_at(error), lowered) from error
+
+    def _looked_at(self, error: WherryError) -> WherryError:
+        """With `--on-error shell`: let the user look at what a failed RUN left, or keep it."""
+        if not self._options.on_error:
+            return error
+        from wherry.api.failed_roots import keep_failed_root, reopened  # noqa: PLC0415 - as said
+        from wherry.engines.local.executing import StepFailed  # noqa: PLC0415 - as above
+
+        if not isinstance(error, StepFailed) or error.shell is None or self._shared is None:
+            return error
+        if self._request.shell is not None:
+            self._request.shell(error.shell)
+            return error
+        name = repository_name(self._inputs.context.name)
+        return reopened(error, keep_failed_root(error, self._shared, self._store, name))
 
     def output(self, solved: Solved) -> Output:
         """What delivery wants to know."""
@@ -149,8 +176,12 @@ class _Building:
                 context_place=inputs.context.place,
                 no_cache_filter=request.no_cache_filter,
                 checks=checks_of(parsed),
-                can_run=False,
                 created=self._created(),
+                network=self._options.network,
+                allowed=self._options.allowed,
+                extra_hosts=self._options.hosts,
+                shm_size=self._options.shm_size,
+                ulimits=self._options.ulimits,
                 file=inputs.dockerfile.name,
             )
             lowered = lower(asked)
@@ -179,35 +210,38 @@ class _Building:
         request, store, around = self._request, self._store, self._around
         jobs = request.jobs or cores()
         settings = LayerSettings(Compression(), jobs, codec(), not request.no_cache)
-        shared = FileSteps(
+        running = Running(store, settings, self._start_worker, self._choices(), self._say)
+        running.keep_failed = bool(self._options.on_error)
+        self._closing.callback(running.close)
+        shared = self._shared = FileSteps(
             store,
             lambda layers: fetch_missing(store, layers, self._registries),
-            settings,
-            Times(self._epoch or 0, self._epoch),
-            self._limits,
+            FileRules(settings, Times(self._epoch or 0, self._epoch), self._limits),
             around.cancel,
+            running.reader,
         )
         sources = _Sources(self._inputs.context.held, resolver, self._fetching)
         return LocalEngine(
             storage=store,
             settings=settings,
-            executors=FileExecutors(shared, sources),
+            executors=FileExecutors(shared, sources, running),
             jobs=jobs,
+            programs=request.jobs,
             sink=around.sink,
             cancel=around.cancel,
             trace=request.trace,
         )
 
-    def _refuse_exec(self, lowered: Lowered) -> None:
-        """RUN comes with the next release: said before anything is fetched or copied."""
-        for vertex in lowered.graph.vertices:
-            if isinstance(vertex.op, ExecOp):
-                error = UsageError(
-                    "RUN is not in this release",
-                    hint="build a stage that needs none (--target), or the Go module itself "
-                    "(--frontend gomodule)",
-                )
-                raise self._snippets.placed(error, vertex.lines)
+    def _start_worker(self) -> Namespace:
+        from wherry.api.workers import worker_of  # noqa: PLC0415 - only where a RUN runs
+
+        return worker_of(self._store, self._around.env, self._say)
+
+    def _choices(self) -> StepChoices:
+        directory = os.path.join(self._store.path, "agents")
+        agents = Agents(self._options.agents, self._around.env, directory, self._around.cancel)
+        self._closing.callback(agents.close)
+        return StepChoices(self._options, agents)
 
     def _explained(self, error: WherryError, lowered: Lowered) -> WherryError:
         """The error with the lines of the step that failed."""

@@ -7,10 +7,12 @@ Each function opens the store that it is given and closes it again.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from wherry.api.content import stored_image
 from wherry.api.lazy import missing_layers
+from wherry.api.removing import namespace_remover
 from wherry.errors import MachineError, SeveralErrors, UsageError, WherryError
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor, parse_config, parse_manifest
@@ -22,13 +24,15 @@ from wherry.registry.documents import is_image_config
 from wherry.registry.model import RawManifest
 from wherry.store.prune import Pruned
 from wherry.store.store import Store, open_store
-from wherry.store.usage import Usage
+from wherry.store.usage import IN_USE, Kind, Usage
 
 __all__ = [
     "ImageSummary",
     "Pruned",
+    "StoredItem",
     "Usage",
     "list_images",
+    "list_store",
     "prune_store",
     "remove_images",
     "store_usage",
@@ -51,6 +55,19 @@ class ImageSummary(NamedTuple):
     size: int | None
     created_at: float
     missing: int = 0
+
+
+class StoredItem(NamedTuple):
+    """One line of `wherry cache ls`: a blob, snapshot, cache mount or work directory.
+
+    `name` is a blob's digest, a snapshot's key, a cache mount's id. `size` is bytes on disk.
+    `used_at`: seconds since 1970, None while somebody holds it.
+    """
+
+    kind: Kind
+    name: str
+    size: int
+    used_at: float | None
 
 
 class _Weight(NamedTuple):
@@ -112,11 +129,34 @@ def store_usage(store: str) -> Usage:
         return opened.usage()
 
 
-def prune_store(
-    store: str, *, everything: bool = False, target: int | None = None, dry_run: bool = False
-) -> Pruned:
-    """Make the store smaller, as `Store.prune` describes."""
+def list_store(store: str) -> tuple[StoredItem, ...]:
+    """What the store holds besides records, in the order in which pruning would remove it.
+
+    Blobs of tagged images are among them, though they stay.
+    """
     with open_store(store) as opened:
+        found = sorted(opened.survey().all, key=lambda item: (not item.garbage, item.used_at))
+    return tuple(
+        StoredItem(
+            item.kind,
+            item.key or item.name,
+            item.size,
+            None if item.used_at == IN_USE else item.used_at,
+        )
+        for item in found
+    )
+
+
+def prune_store(
+    store: str,
+    env: Mapping[str, str],
+    *,
+    everything: bool = False,
+    target: int | None = None,
+    dry_run: bool = False,
+) -> Pruned:
+    """Make the store smaller, as `Store.prune` describes; `env` is the user's environment."""
+    with open_store(store, remover=namespace_remover(store, env)) as opened:
         return opened.prune(everything, target, dry_run=dry_run)
 
 

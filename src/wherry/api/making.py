@@ -138,6 +138,7 @@ def _make(request: BuildRequest, verdict: Verdict, store: Store, registries: Reg
         settings=settings,
         executors=GoExecutors(world, _seconds(created), store, settings, request.trace),
         jobs=request.jobs or cores(),
+        programs=0,
         sink=sink,
         cancel=cancel,
         trace=request.trace,

@@ -54,6 +54,14 @@ class Options(TypedDict, total=False):
     build_contexts: tuple[tuple[str, str], ...]
     no_cache_filter: tuple[str, ...]
     unpack_limit: int
+    secrets: tuple[str, ...]
+    ssh: tuple[str, ...]
+    network: str
+    allow: tuple[str, ...]
+    add_hosts: tuple[str, ...]
+    shm_size: str
+    ulimits: tuple[str, ...]
+    on_error: str
 
 
 def build(

@@ -51,6 +51,14 @@ class BuildRequest(NamedTuple):
     `build_args` values for ARG (None: the environment's), `build_contexts` further contexts by
     name, `no_cache_filter` stages whose steps run anew, `unpack_limit` the most bytes that archives
     may unpack to (0: the default).
+
+    For RUN, each in the form of its flag, read by `wherry.api.step_options`: `secrets`
+    (`id=NAME[,src=FILE|env=VARIABLE][,type=file|env]`) and `ssh` (`ID[=SOCKET|KEY[,KEY]]`) are
+    what steps may mount, never part of a key; `network` is `default`, `none` or `host` where RUN
+    names none; `allow` are the rights `network.host` and `security.insecure`; `add_hosts`
+    (`NAME=ADDRESS`), `shm_size` (`128m`) and `ulimits` (`NAME=SOFT[:HARD]`) are as docker has
+    them. `on_error` `shell` opens a shell in the root of a step that failed: `shell` is called
+    with what runs it on three streams; where it is None, the root is kept as an image.
     """
 
     source: str
@@ -79,6 +87,15 @@ class BuildRequest(NamedTuple):
     build_contexts: Pairs = ()
     no_cache_filter: tuple[str, ...] = ()
     unpack_limit: int = 0
+    secrets: tuple[str, ...] = ()
+    ssh: tuple[str, ...] = ()
+    network: str = ""
+    allow: tuple[str, ...] = ()
+    add_hosts: tuple[str, ...] = ()
+    shm_size: str = ""
+    ulimits: tuple[str, ...] = ()
+    on_error: str = ""
+    shell: Callable[[Callable[[tuple[int, int, int]], int]], None] | None = None
     stdin: BinaryIO | None = None
     stdout: BinaryIO | None = None
     trace: Callable[[str], None] = no_trace

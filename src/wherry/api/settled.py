@@ -81,6 +81,12 @@ def request_key(request: BuildRequest) -> str:
         request.build_contexts,
         request.unpack_limit,
         request.locked,
+        # Of RUN's options just those that its keys hold, and what decides whether it may run.
+        request.network,
+        request.allow,
+        request.add_hosts,
+        request.shm_size,
+        request.ulimits,
         # The user's own settings say what short names mean.
         *(env.get(name, "") for name in ("SOURCE_DATE_EPOCH", "XDG_CONFIG_HOME", "HOME")),
     ]

@@ -8,6 +8,7 @@ record: the next one then looks everything up step by step.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from wherry.api.request import DOCKERFILES, BuildRequest, is_remote
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from wherry.api.recorded import Output
     from wherry.api.resolving import Resolver
     from wherry.engines.local.results import Held
-    from wherry.graph.build import BuildGraph
+    from wherry.graph.build import BuildGraph, Vertex
     from wherry.store.store import Store
 
 
@@ -46,7 +47,7 @@ class Watch:
         """Note the state of all that the graph selects of contexts, before a step runs."""
         if not self._possible:
             return
-        if any(isinstance(vertex.op, HttpOp | GitOp | ExecOp) for vertex in graph.vertices):
+        if any(isinstance(vertex.op, HttpOp | GitOp) for vertex in graph.vertices):
             self._possible = False
             return
         self._bases = resolver.watched()
@@ -96,15 +97,25 @@ def _selected(graph: BuildGraph) -> list[tuple[LocalOp, tuple[str, ...]]]:
     """The contexts that steps copy from, each with the paths that selections stay below."""
     prefixes: dict[int, dict[str, None]] = {}
     for vertex in graph.vertices:
-        if not isinstance(vertex.op, FileOp):
-            continue
-        for action in vertex.op.actions:
-            if isinstance(action, Copy):
-                source = vertex.inputs[action.source - 1 if vertex.op.alone else action.source]
-                prefixes.setdefault(source, {})[fixed_part(action)] = None
+        for source, action in _selections(vertex):
+            prefixes.setdefault(source, {})[fixed_part(action)] = None
     found = []
     for number, below in prefixes.items():
         op = graph.vertices[number].op
         if isinstance(op, LocalOp):
             found.append((op, tuple(sorted(below))))
     return found
+
+
+def _selections(vertex: Vertex) -> Iterator[tuple[int, Copy]]:
+    """What a step selects of which vertex: by COPY and ADD, or by a mount of RUN."""
+    op = vertex.op
+    if isinstance(op, FileOp):
+        for action in op.actions:
+            if isinstance(action, Copy):
+                yield vertex.inputs[action.source - 1 if op.alone else action.source], action
+    elif isinstance(op, ExecOp):
+        for mount in op.mounts:
+            if mount.input >= 0:
+                selector = mount.selector or "/"
+                yield vertex.inputs[mount.input], Copy(mount.input, selector, "/", literal=True)

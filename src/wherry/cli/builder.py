@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
@@ -16,7 +17,7 @@ from wherry.api.places import default_store
 from wherry.api.request import BuildRequest, BuildResult
 from wherry.cli.flags import BuildFlags
 from wherry.cli.place import working_directory
-from wherry.cli.progress.select import Mode, make_sink, use_color
+from wherry.cli.progress.select import Mode, Renderer, make_sink, use_color
 from wherry.cli.progress.summary import Summary, render_summary
 from wherry.cli.stopping import stopping
 from wherry.errors import UsageError
@@ -27,6 +28,8 @@ def run_build(flags: BuildFlags) -> int:
     mode = cast("Mode", "quiet" if flags.quiet else flags.progress)
     request = _request(flags)
     with stopping() as token, make_sink(mode, sys.stderr, os.environ) as sink:
+        if flags.on_error and sys.stdin is not None and sys.stdin.isatty():
+            request = request._replace(shell=lambda run: _open_shell(run, sink))  # noqa: S604 - no command
         result = build_image(request, sink, token)
     if mode not in ("quiet", "json"):
         color = use_color(sys.stderr, os.environ)
@@ -37,6 +40,20 @@ def run_build(flags: BuildFlags) -> int:
     stream = sys.stderr if "-" in result.outputs else sys.stdout
     stream.write((_as_json(result) if flags.as_json else result.reference) + "\n")
     return 0
+
+
+def _open_shell(run: Callable[[tuple[int, int, int]], int], sink: Renderer) -> None:
+    """Give the terminal to a shell in the root of a step that failed."""
+    # The view of the build would draw over it.
+    sink.__exit__(None, None, None)
+    sys.stderr.write("the step failed: a shell in its root (exit ends it)\n")
+    sys.stderr.flush()
+    from wherry.sandbox.terminal import raw_mode  # noqa: PLC0415 - only here
+
+    terminal = sys.stdin.fileno()
+    # Keys go to the shell as they are, Ctrl-C too: its own terminal makes something of them.
+    with raw_mode(terminal):
+        run((terminal, terminal, terminal))
 
 
 def _request(flags: BuildFlags) -> BuildRequest:
@@ -69,6 +86,14 @@ def _request(flags: BuildFlags) -> BuildRequest:
             name for text in flags.no_cache_filter for name in text.split(",") if name
         ),
         unpack_limit=_size(flags.unpack_limit),
+        secrets=flags.secrets,
+        ssh=flags.ssh,
+        network=flags.network,
+        allow=flags.allow,
+        add_hosts=flags.add_hosts,
+        shm_size=flags.shm_size,
+        ulimits=flags.ulimits,
+        on_error=flags.on_error,
         # None where it was closed.
         stdin=sys.stdin.buffer if sys.stdin else None,
         stdout=sys.stdout.buffer,

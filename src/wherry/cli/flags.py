@@ -68,7 +68,8 @@ BUILD_FLAGS = (
     Flag("locked", "locked", "nothing",
          "Fail if base, data or Go would not come from wherry.lock."),
     Flag("ca", "ca", "texts",
-         "Trust this PEM file's certificates besides the system's; repeatable.", metavar="FILE"),
+         "Trust this PEM file's certificates besides the system's, in RUN too; repeatable.",
+         metavar="FILE"),
     Flag("metadata-file", "metadata_file", "text", "Write facts about the image as JSON.",
          metavar="FILE"),
     Flag("iidfile", "iidfile", "text", "Write the image's digest.", metavar="FILE"),
@@ -77,7 +78,27 @@ BUILD_FLAGS = (
          "Run the steps of this stage anew; repeatable.", metavar="STAGE"),
     Flag("unpack-limit", "unpack_limit", "text",
          "The most that one archive may unpack to, such as 20G.  [default: 100G]", metavar="SIZE"),
-    Flag("jobs", "jobs", "number", "Work of wherry's own at once.  [default: the cores]",
+    Flag("secret", "secrets", "texts",
+         "A secret for RUN --mount=type=secret: the file or the variable that holds it; "
+         "repeatable.", metavar="id=NAME[,src=FILE|,env=VARIABLE]"),
+    Flag("ssh", "ssh", "texts",
+         "An agent for RUN --mount=type=ssh: a socket, or keys; without one that of "
+         "SSH_AUTH_SOCK; repeatable.", metavar="default|ID[=SOCKET|KEY[,KEY]]"),
+    Flag("network", "network", "choice", "The network of RUN.  [default: default]",
+         choices=("default", "none", "host")),
+    Flag("allow", "allow", "texts",
+         "Let RUN ask for --network=host, or for --security=insecure; repeatable.",
+         metavar="network.host|security.insecure"),
+    Flag("add-host", "add_hosts", "texts", "A line for RUN's /etc/hosts; repeatable.",
+         metavar="NAME=ADDRESS"),
+    Flag("shm-size", "shm_size", "text", "The size of RUN's /dev/shm, such as 128m.",
+         metavar="SIZE"),
+    Flag("ulimit", "ulimits", "texts", "A limit of RUN, such as nofile=1024; repeatable.",
+         metavar="NAME=SOFT[:HARD]"),
+    Flag("on-error", "on_error", "choice",
+         "Open a shell in the root of a RUN that failed.", choices=("shell",)),
+    Flag("jobs", "jobs", "number",
+         "RUN steps at once, and work of wherry's own.  [default: no limit, and the cores]",
          metavar="N"),
     Flag("progress", "progress", "choice", "How to tell what happens, on stderr.",
          choices=PROGRESS_MODES, default="auto"),
@@ -102,6 +123,14 @@ class BuildFlags(NamedTuple):
     build_contexts: tuple[str, ...] = ()
     no_cache_filter: tuple[str, ...] = ()
     unpack_limit: str = ""
+    secrets: tuple[str, ...] = ()
+    ssh: tuple[str, ...] = ()
+    network: str = ""
+    allow: tuple[str, ...] = ()
+    add_hosts: tuple[str, ...] = ()
+    shm_size: str = ""
+    ulimits: tuple[str, ...] = ()
+    on_error: str = ""
     frontend: str = "auto"
     stamp: str = ""
     labels: tuple[str, ...] = ()

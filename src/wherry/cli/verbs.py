@@ -23,6 +23,7 @@ _VERBS = {
     "inspect": "show a manifest as its registry has it",
     "lock": "pin bases and Go version in wherry.lock",
     "cache": "show and prune the local store",
+    "doctor": "say what this machine can do and what it lacks",
 }
 # What fingers know from docker, crane and skopeo, and what does it here.
 _ELSEWHERE = {

@@ -7,7 +7,7 @@ import io
 from typing import BinaryIO, assert_never
 
 from wherry.errors import InternalError
-from wherry.fstree.tree import Content, InLayer, Inline, OnDisk, Opened, Unread
+from wherry.fstree.tree import Content, InLayer, Inline, InSnapshot, OnDisk, Opened, Unread
 
 
 def open_content(content: Content) -> BinaryIO:
@@ -22,6 +22,8 @@ def open_content(content: Content) -> BinaryIO:
             return open(content.path, "rb")
         case Opened():
             return content.opener()
+        case InSnapshot():
+            return content.file.open()
         case InLayer():
             raise InternalError(f"a content of the layer {content.blob.short} was not extracted")
         case _:

@@ -21,7 +21,17 @@ from wherry.fstree.limits import Bounded, Limits
 from wherry.fstree.members import Member, Members
 from wherry.fstree.tar import content_places
 from wherry.fstree.tar_entries import read_entries
-from wherry.fstree.tree import WHITEOUT, Content, Entry, File, HardLink, InLayer, Inline, Tree
+from wherry.fstree.tree import (
+    OPAQUE,
+    WHITEOUT,
+    Content,
+    Entry,
+    File,
+    HardLink,
+    InLayer,
+    Inline,
+    Tree,
+)
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor
 
@@ -34,7 +44,6 @@ __all__ = [
     "read_index",
 ]
 
-_OPAQUE: Final = ".wh..wh..opq"
 # Names with two marks, the opaque one apart, are bookkeeping of the old AUFS driver.
 _AUFS: Final = WHITEOUT * 2
 _BUFFER: Final = 1 << 18
@@ -119,12 +128,12 @@ def _change(entry: Entry) -> Entry | Removal | None:
     if WHITEOUT not in entry.path:
         return entry
     parts = entry.path.split("/")
-    if any(part.startswith(_AUFS) and part != _OPAQUE for part in parts):
+    if any(part.startswith(_AUFS) and part != OPAQUE for part in parts):
         return None
     if not parts[-1].startswith(WHITEOUT):
         return entry
     parent = entry.path.rpartition("/")[0]
-    if parts[-1] == _OPAQUE:
+    if parts[-1] == OPAQUE:
         return Removal(parent, only_below=True)
     name = parts[-1].removeprefix(WHITEOUT)
     if name in ("", ".", ".."):

@@ -23,6 +23,7 @@ from wherry.fstree.tree import (
     HardLink,
     InLayer,
     Inline,
+    InSnapshot,
     OnDisk,
     Opened,
     Special,
@@ -31,6 +32,7 @@ from wherry.fstree.tree import (
     Unread,
     Xattrs,
 )
+from wherry.oci.digest import Digest
 
 BLOCK: Final = 512
 READ: Final = 1 << 20
@@ -249,6 +251,8 @@ def _write_content(path: str, content: Content, out: Write) -> None:
             _copy_file(path, content, out)
         case Opened():
             _copy_verified(path, content, out)
+        case InSnapshot():
+            _copy_snapshot(path, content, out)
         case InLayer():
             raise InternalError(f"/{path} was not taken out of the layer {content.blob.short}")
     if padding := _padding(content.size):
@@ -281,6 +285,22 @@ def _copy_verified(path: str, content: Opened, out: Write) -> None:
             why=f"its content is no longer {content.digest}, {content.size} bytes",
             hint=_LEAVE_ALONE,
         )
+
+
+def _copy_snapshot(path: str, content: InSnapshot, out: Write) -> None:
+    hasher = hashlib.sha256()
+
+    def hashed(data: bytes) -> None:
+        hasher.update(data)
+        out(data)
+
+    if not _copy(_pieces(path, content.file.open), content.size, hashed):
+        raise BuildError(
+            f"/{path} is damaged in the snapshot {content.name}",
+            why=f"it is no longer {content.size} bytes long",
+            hint="build again with --no-cache",
+        )
+    content.file.note(Digest("sha256", hasher.hexdigest()))
 
 
 def _copy(pieces: Iterable[bytes], size: int, out: Write) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final, Literal, NamedTuple
+from typing import BinaryIO, Final, Literal, NamedTuple, Protocol
 
 from wherry.errors import InternalError, UsageError
 from wherry.oci.canonical import Json, canonical_json
@@ -19,6 +19,8 @@ from wherry.oci.digest import Digest, sha256
 
 # OCI image specification, layer.md, "Whiteouts": `.wh.NAME` removes NAME of the layers below.
 WHITEOUT: Final = ".wh."
+# As above: in a directory, it removes everything that the layers below have there.
+OPAQUE: Final = ".wh..wh..opq"
 # The kernel keeps the all-ones id for "unchanged".
 LAST_ID: Final = 2**32 - 2
 # What the seven octal digits of a tar header's device fields hold; the kernel's numbers are less.
@@ -79,6 +81,34 @@ class Opened:
     digest: Digest
 
 
+class SnapshotFile(Protocol):
+    """A file of a snapshot, which nobody changes."""
+
+    def open(self) -> BinaryIO:
+        """Its content, from the beginning; raises `OSError`."""
+
+    def digest(self) -> Digest:
+        """Its content's digest, read for it once; raises `OSError`."""
+
+    def note(self, digest: Digest) -> None:
+        """Take the digest that somebody found who read the content anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class InSnapshot:
+    """A content that lies in the snapshot `name` under `path`; hashed only if it is asked for."""
+
+    name: str
+    path: str
+    size: int
+    file: SnapshotFile = field(compare=False, repr=False)
+
+    @property
+    def digest(self) -> Digest:
+        """The content's digest; raises `OSError`."""
+        return self.file.digest()
+
+
 class InLayer(NamedTuple):
     """A content that lies in the layer `blob`, at `offset` of the layer's uncompressed tar.
 
@@ -92,7 +122,7 @@ class InLayer(NamedTuple):
     digest: Digest
 
 
-Content = Inline | OnDisk | Unread | Opened | InLayer
+Content = Inline | OnDisk | Unread | Opened | InSnapshot | InLayer
 
 
 # Entries: `mtime` is in whole seconds since 1970; None stands for the time that the writer gives.
@@ -187,8 +217,12 @@ class Tree:
         return sum(entry.content.size for entry in self.entries if isinstance(entry, File))
 
 
-def make_tree(entries: Iterable[Entry], removed: Iterable[str] = ()) -> Tree:
+def make_tree(
+    entries: Iterable[Entry], removed: Iterable[str] = (), opaque: Iterable[str] = ()
+) -> Tree:
     """Sort entries and check them; `removed` are paths that the layer takes from those below.
+
+    `opaque` are directories (empty: the root) from which it takes all that layers below have there.
 
     Missing parent directories are added (0755, root). A path that is absolute, not normal or
     twice there raises `UsageError`; a hard link whose target is no file, or sorts after it, and
@@ -209,6 +243,7 @@ def make_tree(entries: Iterable[Entry], removed: Iterable[str] = ()) -> Tree:
     ordered = tuple(by_path[path] for path in sorted(by_path, key=lambda path: path.split("/")))
     _check_entries(ordered)
     marks = [_mark(path) for path in removed if path not in by_path]
+    marks += [File(f"{path}/{OPAQUE}" if path else OPAQUE, Inline(b""), 0) for path in opaque]
     if not marks:
         return Tree(ordered)
     return Tree(tuple(sorted((*ordered, *marks), key=lambda entry: entry.path.split("/"))))

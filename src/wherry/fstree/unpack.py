@@ -39,6 +39,14 @@ _OPAQUE: Final = b".wh..wh..opq"
 # Names with two marks, the opaque one apart, are bookkeeping of the old AUFS driver.
 _AUFS: Final = _MARK * 2
 _XATTR: Final = "SCHILY.xattr."
+# What overlayfs keeps about its directories; a layer that holds them would speak to it.
+_OVERLAYS: Final = ("trusted.overlay.", "user.overlay.")
+_PLACES: Final = b"/proc/self/fd/"
+_NODES: Final = {
+    tarfile.FIFOTYPE: stat.S_IFIFO,
+    tarfile.CHRTYPE: stat.S_IFCHR,
+    tarfile.BLKTYPE: stat.S_IFBLK,
+}
 _HINT: Final = "get the image again: it is damaged, or made to do harm"
 
 
@@ -63,6 +71,7 @@ def unpack_blob(
     owner: Ownership,
     *,
     cancel: CancelToken | None = None,
+    nodes: bool = False,
 ) -> tuple[Skipped, ...]:
     """Apply a layer's blob, whatever its compression, to the directory `root`.
 
@@ -75,7 +84,7 @@ def unpack_blob(
         tar = decompressed(blob, layer.descriptor.media_type)
         verified = VerifiedDiff(tar, layer.diff_id, cancel)
     stream = io.BufferedReader(verified, _BUFFER)
-    skipped = unpack_layer(stream, root, owner, name=name, cancel=cancel)
+    skipped = unpack_layer(stream, root, owner, name=name, cancel=cancel, nodes=nodes)
     with _explained(name):
         verified.finish()
     return skipped
@@ -88,22 +97,28 @@ def unpack_layer(
     *,
     name: str = "the layer",
     cancel: CancelToken | None = None,
+    nodes: bool = False,
 ) -> tuple[Skipped, ...]:
     """Apply the uncompressed layer tar in `stream` to the directory `root`.
 
-    `name` stands for the layer in errors. Raises `UsageError` for a tar that is damaged, cut short
-    (the end marker counts) or tries to leave `root`, `MachineError` where this machine refuses,
-    `Cancelled` between two entries; then `root` holds a part. Returns what was left out.
+    `name` stands for the layer in errors. With `nodes` pipes are made, and devices where this
+    machine lets us: `root` should lie on a mount that gives them no effect (nodev). Raises
+    `UsageError` for a tar that is damaged, cut short (the end marker counts) or tries to leave
+    `root`, `MachineError` where this machine refuses, `Cancelled` between two entries; then `root`
+    holds a part. Returns what was left out.
     """
     skipped: list[Skipped] = []
     with _explained(name), RootedTree(root) as tree:
-        unpacking = _Unpacking(tree, owner, skipped)
+        unpacking = _Unpacking(tree, owner, skipped, nodes=nodes)
         for member, content in read_members(stream):
             if cancel is not None:
                 cancel.check()
             unpacking.apply(member, content)
         unpacking.finish()
     return tuple(skipped)
+
+
+_Attributes = tuple[tuple[str, bytes], ...]
 
 
 class _Metadata(NamedTuple):
@@ -116,13 +131,17 @@ class _Metadata(NamedTuple):
 class _Unpacking:
     """One layer being applied."""
 
-    def __init__(self, tree: RootedTree, owner: Ownership, skipped: list[Skipped]) -> None:
+    def __init__(
+        self, tree: RootedTree, owner: Ownership, skipped: list[Skipped], *, nodes: bool
+    ) -> None:
         self._tree = tree
         self._owner = owner
         self._skipped = skipped
+        self._nodes = nodes
         # Resolved paths that this layer wrote, with their parents: its whiteouts spare them.
         self._written: set[Path] = {()}
         self._directories: dict[Path, _Metadata] = {}
+        self._attributes: dict[Path, _Attributes] = {}
 
     def apply(self, member: tarfile.TarInfo, content: IO[bytes] | None) -> None:
         path = _parse_path(member.name)
@@ -131,7 +150,7 @@ class _Unpacking:
         if not path:
             if not member.isdir():
                 raise UsageError("an entry without a name is no directory")
-            self._directories[()] = _metadata(member)
+            self._note_directory((), member)
         elif path[-1].startswith(_MARK):
             self._apply_whiteout(path)
         else:
@@ -144,6 +163,7 @@ class _Unpacking:
         for path in sorted({*changed, *self._directories}, key=len, reverse=True):
             with self._tree.directory(path) as directory:
                 if (metadata := self._directories.get(path)) is not None:
+                    self._set_attributes(directory, path, self._attributes.get(path, ()))
                     self._set(directory, metadata)
                 else:
                     os.fchmod(directory, changed[path])
@@ -157,8 +177,7 @@ class _Unpacking:
             self._make_symlink(member, place)
         elif member.islnk():
             self._make_hard_link(member, place)
-        else:
-            self._skip(place.path, "devices and other special files are left out")
+        elif not self._make_node(member, place):
             return
         self._written.update(place.path[:length] for length in range(1, len(place.path) + 1))
 
@@ -166,7 +185,12 @@ class _Unpacking:
         if place.kind() != stat.S_IFDIR:
             self._remove(place)
             os.mkdir(place.name, 0o700, dir_fd=place.directory)
-        self._directories[place.path] = _metadata(member)
+        self._note_directory(place.path, member)
+
+    def _note_directory(self, path: Path, member: tarfile.TarInfo) -> None:
+        self._directories[path] = _metadata(member)
+        if attributes := _attributes(member):
+            self._attributes[path] = attributes
 
     def _make_file(self, member: tarfile.TarInfo, place: Place, content: IO[bytes]) -> None:
         self._remove(place)
@@ -176,7 +200,7 @@ class _Unpacking:
             shutil.copyfileobj(content, file, _BUFFER)
             file.flush()
             self._set(descriptor, _metadata(member))
-            self._set_attributes(descriptor, place, member)
+            self._set_attributes(descriptor, place.path, _attributes(member))
 
     def _make_symlink(self, member: tarfile.TarInfo, place: Place) -> None:
         target = _encode(member.linkname)
@@ -184,10 +208,41 @@ class _Unpacking:
             raise UsageError(f"/{_decode(place.path)} is a link to {member.linkname!r}")
         self._remove(place)
         os.symlink(target, place.name, dir_fd=place.directory)
-        metadata = _metadata(member)
-        at = place.directory
+        self._set_in_place(place, member)
+
+    def _make_node(self, member: tarfile.TarInfo, place: Place) -> bool:
+        """Make a pipe or device; False where that is not wanted or cannot be."""
+        kind = _NODES.get(member.type, 0)
+        if not self._nodes or not kind:
+            self._skip(place.path, "devices and other special files are left out")
+            return False
+        device = 0 if kind == stat.S_IFIFO else _device(member)
+        if kind == stat.S_IFCHR and not device:
+            self._skip(place.path, "the device 0:0 is overlayfs's mark of a removed file")
+            return False
+        self._remove(place)
+        try:
+            os.mknod(place.name, kind | 0o600, device, dir_fd=place.directory)
+        except PermissionError:
+            self._skip(place.path, "only root may make devices")
+            return False
+        mode = _metadata(member).mode
+        if self._owner is Ownership.KEEP:
+            metadata = _metadata(member)
+            os.chown(place.name, metadata.uid, metadata.gid, dir_fd=place.directory,
+                     follow_symlinks=False)  # fmt: skip
+        os.chmod(place.name, mode, dir_fd=place.directory)
+        self._set_in_place(place, member)
+        return True
+
+    def _set_in_place(self, place: Place, member: tarfile.TarInfo) -> None:
+        """Owner, attributes and time of what cannot be opened."""
+        metadata, at = _metadata(member), place.directory
         if self._owner is Ownership.KEEP:
             os.chown(place.name, metadata.uid, metadata.gid, dir_fd=at, follow_symlinks=False)
+        if attributes := _attributes(member):
+            name = _PLACES + b"%d/" % at + place.name
+            self._set_attributes(name, place.path, attributes)
         times = (metadata.mtime_ns, metadata.mtime_ns)
         os.utime(place.name, ns=times, dir_fd=at, follow_symlinks=False)
 
@@ -238,7 +293,7 @@ class _Unpacking:
     def _remove(self, place: Place) -> None:
         if place.kind() == stat.S_IFDIR:
             below = len(place.path)
-            for known in (self._directories, self._tree.changed):
+            for known in (self._directories, self._attributes, self._tree.changed):
                 for path in [path for path in known if path[:below] == place.path]:
                     del known[path]
             if place.path in self._written:
@@ -252,15 +307,17 @@ class _Unpacking:
         os.fchmod(descriptor, metadata.mode)
         os.utime(descriptor, ns=(metadata.mtime_ns, metadata.mtime_ns))
 
-    def _set_attributes(self, descriptor: int, place: Place, member: tarfile.TarInfo) -> None:
-        for key, value in member.pax_headers.items():
-            if key.startswith(_XATTR):
-                attribute = key.removeprefix(_XATTR)
-                try:
-                    os.setxattr(descriptor, _encode(attribute), _encode(value))
-                except (OSError, ValueError, AttributeError) as error:
-                    # No such attributes here, no right to set them, or no name for one.
-                    self._skip(place.path, f"attribute {attribute!r}: {error}")
+    def _set_attributes(self, target: int | bytes, path: Path, attributes: _Attributes) -> None:
+        for name, value in attributes:
+            try:
+                # A descriptor is what it is; by name only a link can be meant.
+                if isinstance(target, int):
+                    os.setxattr(target, _encode(name), value)
+                else:
+                    os.setxattr(target, _encode(name), value, follow_symlinks=False)
+            except (OSError, ValueError, AttributeError) as error:
+                # No such attributes here, no right to set them, or no name for one.
+                self._skip(path, f"attribute {name!r}: {error}")
 
     def _skip(self, path: Path, why: str) -> None:
         self._skipped.append(Skipped(_decode(path), why))
@@ -307,6 +364,22 @@ def _metadata(member: tarfile.TarInfo) -> _Metadata:
     seconds = member.mtime if math.isfinite(member.mtime) else 0
     mtime_ns = int(min(max(seconds, 0), _LAST_TIME) * 1_000_000_000)
     return _Metadata(member.mode & 0o7777, member.uid, member.gid, mtime_ns)
+
+
+def _attributes(member: tarfile.TarInfo) -> _Attributes:
+    pairs = (
+        (key.removeprefix(_XATTR), _encode(value))
+        for key, value in member.pax_headers.items()
+        if key.startswith(_XATTR)
+    )
+    return tuple((name, value) for name, value in pairs if not name.startswith(_OVERLAYS))
+
+
+def _device(member: tarfile.TarInfo) -> int:
+    try:
+        return os.makedev(member.devmajor, member.devminor)
+    except (OverflowError, ValueError):
+        raise UsageError(f"/{member.name} is a device that cannot be") from None
 
 
 def _encode(text: str) -> bytes:

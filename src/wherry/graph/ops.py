@@ -225,9 +225,14 @@ class ExecMount:
 
 @dataclass(frozen=True, slots=True)
 class ExecOp:
-    """Run a command in the root of input 0; its result is that root, changed."""
+    """Run a command in the root of input 0; its result is that root, changed.
 
-    KIND: ClassVar[str] = "exec/1"
+    `shm_size` is the size of /dev/shm in bytes, 0 for the default. `ulimits` are name, soft and
+    hard limit, -1 for none. `hosts` are lines of /etc/hosts, name and address, `host_names` their
+    names alone: as in BuildKit an address that changed runs no step again.
+    """
+
+    KIND: ClassVar[str] = "exec/2"
 
     args: tuple[str, ...]
     env: tuple[str, ...]
@@ -242,6 +247,12 @@ class ExecOp:
     hostname: str = ""
     # Devices by their CDI names, and whether the step needs each.
     devices: tuple[tuple[str, bool], ...] = ()
+    shm_size: int = 0
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    host_names: tuple[str, ...] = ()
+    hosts: tuple[tuple[str, str], ...] = outside_key(
+        "only the names count, which host_names holds", default=()
+    )
     # Variables of the proxy: for the process, never for keys or the image.
     proxy: tuple[tuple[str, str], ...] = outside_key("a proxy changes no result", default=())
 

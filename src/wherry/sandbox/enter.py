@@ -15,7 +15,9 @@ import fcntl
 import json
 import os
 import re
+import resource
 import signal
+import socket
 import sys
 import termios
 from contextlib import suppress
@@ -68,7 +70,7 @@ def main(arguments: list[str]) -> None:
     try:
         with open(os.path.join(bundle, "config.json"), encoding="utf-8") as file:
             config: _Object = json.load(file)
-        build_root(config, os.path.join(bundle, "rootfs"))
+        build_root(config, os.path.join(bundle, config["root"]["path"]))
         become(config["process"], remap=remap == "1", terminal=terminal == "1")
     except OSError as error:
         _report(errors, error, at_exec=False)
@@ -80,7 +82,7 @@ def main(arguments: list[str]) -> None:
 
 def build_root(config: _Object, root: str) -> None:
     """Make all mounts in a mount namespace of our own and leave the old root behind."""
-    syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS)
+    _take_namespaces(config)
     syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     syscalls.mount(root, root, flags=syscalls.MS_BIND | syscalls.MS_REC)
     for item in config["mounts"]:
@@ -99,9 +101,22 @@ def build_root(config: _Object, root: str) -> None:
     syscalls.pivot_root(root)
 
 
+def _take_namespaces(config: _Object) -> None:
+    flags = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
+    has_network = {"type": "network"} in config["linux"]["namespaces"]
+    syscalls.unshare(flags | (syscalls.CLONE_NEWNET if has_network else 0))
+    if has_network:
+        syscalls.start_loopback()
+    if "hostname" in config:
+        socket.sethostname(config["hostname"])
+
+
 def become(process: _Object, *, remap: bool, terminal: bool) -> None:
     """Take ids, capabilities, terminal and directory of `process`."""
     user = process["user"]
+    for limit in process.get("rlimits", ()):
+        kind = getattr(resource, limit["type"])
+        resource.setrlimit(kind, (_signed(limit["soft"]), _signed(limit["hard"])))
     if terminal:
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -113,6 +128,11 @@ def become(process: _Object, *, remap: bool, terminal: bool) -> None:
     if not remap:
         _set_ids(user)
     os.umask(0o022)
+
+
+def _signed(value: int) -> int:
+    """The number as Python's setrlimit takes it: no limit is -1."""
+    return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def execute(process: _Object) -> NoReturn:
@@ -154,7 +174,7 @@ def _set_ids(user: _Object) -> None:
         os.setgroups(user["additionalGids"])
     except PermissionError:
         # With one id mapped the kernel forbids it, and there is nothing to set.
-        if user["additionalGids"]:
+        if {*user["additionalGids"]} - {user["gid"]}:
             raise
     os.setresgid(*(user["gid"],) * 3)
     os.setresuid(*(user["uid"],) * 3)

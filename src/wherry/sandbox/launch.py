@@ -46,7 +46,7 @@ def launch(
         pipes.start()
         oci_runtime.start(request.runtime, bundle)
     else:
-        pid = _enter(request, bundle, pipes.inner, process)
+        pid = enter(bundle, pipes.inner, process, remap=request.remap)
         pipes.start()
     return Launched(pid, pipes=pipes)
 
@@ -69,18 +69,23 @@ def _alone_with_terminal(request: Start, bundle: str, process: dict[str, Any]) -
     if not request.remap:
         os.fchown(inner, process["user"]["uid"], -1)
     try:
-        pid = _enter(request, bundle, (inner, inner, inner), process)
+        pid = enter(bundle, (inner, inner, inner), process, remap=request.remap)
     finally:
         os.close(inner)
     return Launched(pid, terminal)
 
 
-def _enter(
-    request: Start, bundle: str, streams: tuple[int, int, int], process: dict[str, Any]
+def enter(
+    bundle: str, streams: tuple[int, int, int], process: dict[str, Any], *, remap: bool
 ) -> int:
+    """Start the program of the bundle without an OCI runtime; returns its process id.
+
+    `streams` become the program's, `process` is that object of its config. With `remap` the only id
+    here becomes the user's. Raises `RunError`.
+    """
     errors, errors_end = os.pipe()
     command = [sys.executable, "-S", "-P", "-m", "wherry.sandbox.enter", bundle, str(errors_end)]
-    command += ["1" if flag else "0" for flag in (request.remap, process["terminal"])]
+    command += ["1" if flag else "0" for flag in (remap, process["terminal"])]
     with syscalls.new_pid_namespace():
         # The worker's own environment, which wherry made for it; the program gets its own.
         child = subprocess.Popen(

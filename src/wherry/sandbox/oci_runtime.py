@@ -62,19 +62,21 @@ class Console:
         return descriptors[0]
 
 
+def run(runtime: str, bundle: str, streams: tuple[int, int, int]) -> int:
+    """Start the program, with one call of the runtime where `create` and `start` need two.
+
+    Returns its process id; `streams` become the program's. Raises as `create` does.
+    """
+    return _make("run", runtime, bundle, streams, ("--detach",))
+
+
 def create(runtime: str, bundle: str, streams: tuple[int, int, int], *, terminal: bool) -> int:
     """Make everything but the program's exec; returns its process id.
 
     `streams` become the program's. Raises `RunError` with the runtime's own words.
     """
-    pid_file = os.path.join(bundle, "pid")
-    command = [*_base(runtime), "create", "--bundle", ".", "--pid-file", "pid"]
-    if terminal:
-        command += ["--console-socket", _CONSOLE]
-    stdin, stdout, stderr = streams
-    _call([*command, _ID], bundle, stdin=stdin, stdout=stdout, stderr=stderr)
-    with open(pid_file, encoding="ascii") as file:
-        return int(file.read())
+    options = ("--console-socket", _CONSOLE) if terminal else ()
+    return _make("create", runtime, bundle, streams, options)
 
 
 def start(runtime: str, bundle: str) -> None:
@@ -110,6 +112,20 @@ def probe(runtime: str, bundle: str, mounts: tuple[Mount, ...], program: str) ->
     return "" if status == 0 else f"a trivial program ended with status {status}"
 
 
+def _make(
+    verb: str,
+    runtime: str,
+    bundle: str,
+    streams: tuple[int, int, int],
+    options: tuple[str, ...],
+) -> int:
+    stdin, stdout, stderr = streams
+    command = [*_base(runtime), verb, "--bundle", ".", "--pid-file", "pid", *options, _ID]
+    _call(command, bundle, stdin=stdin, stdout=stdout, stderr=stderr)
+    with open(os.path.join(bundle, "pid"), encoding="ascii") as file:
+        return int(file.read())
+
+
 def _base(runtime: str) -> list[str]:
     name = PurePath(runtime).name
     # As root runc would make cgroups that a kill leaves behind; "rootless" lets it do without.
@@ -128,6 +144,8 @@ def _call(command: list[str], bundle: str, *, stdin: int, stdout: int, stderr: i
             stderr=stderr,
             timeout=_TIMEOUT_SECONDS,
             check=False,
+            # Mount points that it makes in the root are like those of any other machine.
+            umask=0o022,
         )
     except subprocess.TimeoutExpired as error:
         raise RunError("the OCI runtime does not answer", why=str(error)) from error

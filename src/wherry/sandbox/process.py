@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Self
 
 from wherry.errors import MachineError
 from wherry.sandbox.channel import Channel
@@ -22,13 +22,17 @@ _PACKAGES: Final = str(Path(__file__).resolve().parents[2])
 _END_SECONDS: Final = 60.0
 
 
-class WorkerProcess:
-    """A running worker; a context manager whose end waits for the worker's cleaning up."""
+class SpawnedWorker:
+    """A running worker; a context manager whose end waits for the worker's cleaning up.
 
-    def __init__(self, words: tuple[str, ...], search_path: str, lock: int) -> None:
-        """Start it: `words` make its namespaces, `lock` is a descriptor it keeps open.
+    `end` is our end of the socket pair, the caller's to close before.
+    """
 
-        Raises `MachineError` where `unshare` cannot be started.
+    def __init__(self, module: str, words: tuple[str, ...], search_path: str, lock: int) -> None:
+        """Start `module` of this room; `words` make its namespaces.
+
+        `lock` is a descriptor that it keeps open. Raises `MachineError` where `unshare` cannot be
+        started.
         """
         ours, theirs = socket.socketpair()
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
@@ -37,7 +41,7 @@ class WorkerProcess:
         try:
             with theirs:
                 self._process = subprocess.Popen(
-                    (*command, "wherry.sandbox.worker", str(end)),
+                    (*command, f"wherry.sandbox.{module}", str(end)),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,
@@ -54,13 +58,12 @@ class WorkerProcess:
                 why=error.strerror or str(error),
                 hint="install util-linux, which holds unshare",
             ) from error
-        self.channel = Channel(ours)
+        self.end = ours
 
-    def __enter__(self) -> WorkerProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.channel.close()
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -75,3 +78,16 @@ class WorkerProcess:
         self._stderr.seek(max(0, size - 4096))
         text = self._stderr.read().decode("utf-8", "replace").strip()
         return text or f"it ended with status {self._process.returncode}"
+
+
+class WorkerProcess(SpawnedWorker):
+    """The worker of one `wherry run`; `channel` speaks with it."""
+
+    def __init__(self, words: tuple[str, ...], search_path: str, lock: int) -> None:
+        """Start it, as any worker."""
+        super().__init__("worker", words, search_path, lock)
+        self.channel = Channel(self.end)
+
+    def __exit__(self, *error: object) -> None:
+        self.channel.close()
+        super().__exit__(*error)

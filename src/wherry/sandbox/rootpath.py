@@ -46,11 +46,16 @@ def resolve(root: str, path: str) -> str:
 
 def read_text(root: str, path: str) -> str:
     """The text of a regular file in the image; empty where there is none."""
+    return read_bytes(root, path).decode("utf-8", "replace")
+
+
+def read_bytes(root: str, path: str, most: int = -1) -> bytes:
+    """At most so many bytes of a regular file in the image; empty where there is none."""
     try:
-        with open(_regular(resolve(root, path)), encoding="utf-8", errors="replace") as file:
-            return file.read()
+        with open(_regular(resolve(root, path)), "rb") as file:
+            return file.read(most)
     except OSError:
-        return ""
+        return b""
 
 
 def make_mount_point(root: str, path: str, is_directory: bool) -> str:

@@ -7,13 +7,10 @@ rights (see `wherry.sandbox.worker`); here the plan is made, and signals and ter
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import IO, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from wherry.errors import MachineError, UsageError, WherryError
 from wherry.oci.canonical import canonical_json
@@ -22,13 +19,14 @@ from wherry.oci.media import compression_of
 from wherry.oci.platform import host_platform
 from wherry.sandbox import channel as messages
 from wherry.sandbox import mapping as mappings
-from wherry.sandbox import oci_runtime
+from wherry.sandbox.blob_files import as_file, zstd_packages
 from wherry.sandbox.mapping import HostFacts
 from wherry.sandbox.mounts import Mount, plan_mounts
 from wherry.sandbox.ports import published
 from wherry.sandbox.process import WorkerProcess
 from wherry.sandbox.request import Caller, RunError, RunRequest
 from wherry.sandbox.rundir import RunDirectory, Workplace, leftovers, run_directory
+from wherry.sandbox.runtime_probe import installed_runtimes
 from wherry.sandbox.spec import (
     Program,
     command_line,
@@ -128,10 +126,7 @@ def _find_place(
     facts = mappings.read_facts(search_path)
     if not facts.unshare:
         raise mappings.refusal(facts, "there is no program `unshare`")
-    found = (
-        shutil.which(name, path=f"{search_path}:/usr/sbin:/sbin") for name in oci_runtime.NAMES
-    )
-    runtimes = tuple(path for path in found if path)
+    runtimes = installed_runtimes(search_path)
     reasons = []
     for mapping in mappings.candidates(facts):
         words = mappings.namespace_command(mapping, facts.unshare)
@@ -159,34 +154,14 @@ def _send_layers(
         files = []
         for layer in layers:
             stream = stack.enter_context(open_layer(layer.descriptor))
-            files.append(stack.enter_context(_as_file(stream)).fileno())
+            files.append(stack.enter_context(as_file(stream)).fileno())
         request = messages.Unpack(
             tuple(canonical_json(layer.descriptor.as_json()).decode() for layer in layers),
             tuple(str(layer.diff_id) for layer in layers),
             mapping is not mappings.Mapping.ONE,
-            _zstd_packages(),
+            zstd_packages(),
         )
         channel.send(request, tuple(files))
-
-
-def _zstd_packages() -> str:
-    """Where the zstd library is imported from: the worker sees Python's and wherry's own only."""
-    found = importlib.util.find_spec("zstandard")
-    if found is None or found.origin is None:
-        return ""
-    return os.path.dirname(os.path.dirname(found.origin))
-
-
-def _as_file(stream: BinaryIO) -> IO[bytes]:
-    """The stream itself where the kernel knows it, else a file with the same bytes."""
-    try:
-        stream.fileno()
-    except OSError:
-        copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-        shutil.copyfileobj(stream, copy)
-        copy.seek(0)
-        return copy
-    return stream
 
 
 def _plan(

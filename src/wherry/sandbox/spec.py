@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from wherry.oci.canonical import Json
 from wherry.oci.image import RunConfig
@@ -25,6 +25,8 @@ CAPABILITIES: Final = (
     "CAP_SETUID", "CAP_SYS_CHROOT",
 )  # fmt: skip
 _NAMESPACES: Final = ("pid", "ipc", "uts", "mount")
+# Numbers below 0 count down from it: -1 becomes RLIM_INFINITY.
+_UNLIMITED: Final = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,38 +110,91 @@ def working_directory(image: RunConfig, request: RunRequest) -> str:
     return request.working_dir or "/" + image.working_dir.lstrip("/")
 
 
-def runtime_config(
-    program: Program, mounts: tuple[Mount, ...], *, readonly: bool = False
-) -> dict[str, Json]:
-    """The OCI runtime's config.json; the root tree is `rootfs` beside it.
+class Device(NamedTuple):
+    """A device node; `kind` is `c` or `b`."""
 
-    No user namespace: the runtime is started inside one where there is need. No cgroup and no
-    network namespace.
+    path: str
+    kind: str
+    major: int
+    minor: int
+
+    def as_json(self) -> dict[str, Json]:
+        """The node as the specification writes it (config-linux.md, "Devices")."""
+        numbers: dict[str, Json] = {"major": self.major, "minor": self.minor}
+        return {"path": self.path, "type": self.kind, **numbers}
+
+
+class Confinement(NamedTuple):
+    """How a program is held, where that differs from `wherry run`.
+
+    `root` is its root tree, absolute or in the bundle. `network` means a network of its own, with
+    nothing but a loopback device. `capabilities` is all that a program can ever have, even as a
+    plain user where they are `ambient`. `seccomp` is the object of that name, or none; `limits` are
+    those of setrlimit(2): a name without its prefix, the soft and the hard value, -1 for none.
+    `devices` are made in /dev.
     """
-    return {
-        "ociVersion": "1.0.2",
-        "process": _process(program),
-        "root": {"path": "rootfs", "readonly": readonly},
-        "mounts": [mount.as_json() for mount in mounts],
-        "linux": {
-            "namespaces": [{"type": kind} for kind in _NAMESPACES],
-            "maskedPaths": list(MASKED),
-            "readonlyPaths": list(READ_ONLY),
-            "rootfsPropagation": "rprivate",
-        },
+
+    root: str = "rootfs"
+    hostname: str = ""
+    network: bool = False
+    capabilities: tuple[str, ...] = CAPABILITIES
+    ambient: bool = False
+    masked: tuple[str, ...] = MASKED
+    read_only: tuple[str, ...] = READ_ONLY
+    seccomp: dict[str, Json] | None = None
+    limits: tuple[tuple[str, int, int], ...] = ()
+    devices: tuple[Device, ...] = ()
+
+
+_LIKE_DOCKER: Final = Confinement()
+
+
+def runtime_config(
+    program: Program,
+    mounts: tuple[Mount, ...],
+    *,
+    readonly: bool = False,
+    confinement: Confinement = _LIKE_DOCKER,
+) -> dict[str, Json]:
+    """The OCI runtime's config.json.
+
+    No user namespace: the runtime is started inside one where there is need. No cgroup.
+    """
+    namespaces = (*_NAMESPACES, "network") if confinement.network else _NAMESPACES
+    linux: dict[str, Json] = {
+        "namespaces": [{"type": kind} for kind in namespaces],
+        "maskedPaths": list(confinement.masked),
+        "readonlyPaths": list(confinement.read_only),
+        "rootfsPropagation": "rprivate",
     }
+    if confinement.seccomp is not None:
+        linux["seccomp"] = confinement.seccomp
+    if confinement.devices:
+        linux["devices"] = [device.as_json() for device in confinement.devices]
+    config: dict[str, Json] = {
+        "ociVersion": "1.0.2",
+        "process": _process(program, confinement),
+        "root": {"path": confinement.root, "readonly": readonly},
+        "mounts": [mount.as_json() for mount in mounts],
+        "linux": linux,
+    }
+    if confinement.hostname:
+        config["hostname"] = confinement.hostname
+    return config
 
 
-def _process(program: Program) -> dict[str, Json]:
+def _process(program: Program, confinement: Confinement) -> dict[str, Json]:
     user = program.user
     # As in Docker, a plain user starts with nothing and can only gain through a file's set-id bit.
-    held = CAPABILITIES if user.uid == 0 else ()
+    held = confinement.capabilities if user.uid == 0 or confinement.ambient else ()
     capabilities: dict[str, Json] = {
-        "bounding": list(CAPABILITIES),
+        "bounding": list(confinement.capabilities),
         "effective": list(held),
         "permitted": list(held),
     }
-    return {
+    if confinement.ambient:
+        capabilities |= {"inheritable": list(held), "ambient": list(held)}
+    process: dict[str, Json] = {
         "terminal": program.terminal,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
         "args": list(program.args),
@@ -147,4 +202,16 @@ def _process(program: Program) -> dict[str, Json]:
         "cwd": program.cwd,
         "capabilities": capabilities,
         "noNewPrivileges": False,
+    }
+    if confinement.limits:
+        process["rlimits"] = [_limit(*limit) for limit in confinement.limits]
+    return process
+
+
+def _limit(name: str, soft: int, hard: int) -> dict[str, Json]:
+    # The specification has no other word for "no limit" than the kernel's largest number.
+    return {
+        "type": f"RLIMIT_{name.upper()}",
+        "soft": soft % _UNLIMITED,
+        "hard": hard % _UNLIMITED,
     }

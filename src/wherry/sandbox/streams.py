@@ -38,6 +38,13 @@ class Pipes:
         _thread(stdin, self._in_write)
         self._outputs = [_thread(self._out_read, stdout), _thread(self._err_read, stderr)]
 
+    def close(self) -> None:
+        """Give up before `start`: nothing has been copied."""
+        for descriptor in (*self.inner, self._in_write, self._out_read, self._err_read):
+            os.close(descriptor)
+        for descriptor in self._outer:
+            os.close(descriptor)
+
     def finish(self) -> None:
         """Wait until everything that the program wrote has been copied."""
         for thread in self._outputs:

@@ -10,7 +10,16 @@ from contextlib import ExitStack
 from typing import Final, TypeVar
 
 from wherry.errors import Interrupted, MachineError, WherryError
-from wherry.sandbox.channel import Exited, Failed, Message, Ready, Signal, Start, Started, Unpacked
+from wherry.sandbox.channel import (
+    Exited,
+    Failed,
+    Message,
+    Ready,
+    Signal,
+    Start,
+    Started,
+    Unpacked,
+)
 from wherry.sandbox.process import WorkerProcess
 from wherry.sandbox.request import Caller, CannotExecute, ProgramNotFound, RunError
 from wherry.sandbox.terminal import Terminal, raw_mode

@@ -8,7 +8,9 @@ raise `OSError` with the kernel's number.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +30,10 @@ CLONE_NEWUTS: Final = 0x04000000
 CLONE_NEWIPC: Final = 0x08000000
 CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
+_SIOCGIFFLAGS: Final = 0x8913
+_SIOCSIFFLAGS: Final = 0x8914
+_IFF_UP: Final = 1
 _MNT_DETACH: Final = 2
 _PR_CAPBSET_READ: Final = 23
 _PR_CAPBSET_DROP: Final = 24
@@ -35,11 +41,16 @@ _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 _CAPABILITY_VERSION_3: Final = 0x20080522
 # include/uapi/linux/capability.h, in the order of their numbers.
+_CAPABILITIES: Final = """
+    CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
+    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO
+    SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG
+    MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM
+    BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
+"""
 CAPABILITY_NUMBERS: Final = {
-    "CAP_CHOWN": 0, "CAP_DAC_OVERRIDE": 1, "CAP_FOWNER": 3, "CAP_FSETID": 4, "CAP_KILL": 5,
-    "CAP_SETGID": 6, "CAP_SETUID": 7, "CAP_SETPCAP": 8, "CAP_NET_BIND_SERVICE": 10,
-    "CAP_NET_RAW": 13, "CAP_SYS_CHROOT": 18, "CAP_AUDIT_WRITE": 29, "CAP_SETFCAP": 31,
-}  # fmt: skip
+    f"CAP_{name}": number for number, name in enumerate(_CAPABILITIES.split())
+}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -102,6 +113,24 @@ def pivot_root(root: str) -> None:
     _check(_libc.syscall(number, b".", b"."), root)
     _check(_libc.umount2(b".", _MNT_DETACH))
     os.chdir("/")
+
+
+def held_capabilities() -> tuple[str, ...]:
+    """The names of the capabilities that this process is permitted, by their numbers."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    buffer = ctypes.create_string_buffer(24)
+    _check(_libc.capget(header, buffer))
+    _, low, _, _, high, _ = struct.unpack("=6I", buffer.raw)
+    permitted = high << 32 | low
+    return tuple(name for name, number in CAPABILITY_NUMBERS.items() if permitted >> number & 1)
+
+
+def start_loopback() -> None:
+    """Bring up the loopback device of this network namespace (netdevice(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        request = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("=16sh22x", b"lo", 0))
+        flags = struct.unpack_from("=h", request, 16)[0]
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("=16sh22x", b"lo", flags | _IFF_UP))
 
 
 def limit_capabilities(kept: frozenset[int]) -> None:

@@ -12,12 +12,11 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import shutil
 import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from wherry.errors import UsageError, WherryError
 from wherry.fstree.unpack import Ownership, remove_tree, unpack_blob
@@ -25,24 +24,19 @@ from wherry.oci.digest import parse_digest
 from wherry.oci.image import Layer, parse_descriptor
 from wherry.process.cancel import Cancelled, CancelToken
 from wherry.sandbox import channel as messages
-from wherry.sandbox import oci_runtime, syscalls
+from wherry.sandbox import syscalls
 from wherry.sandbox.channel import Channel
 from wherry.sandbox.executable import check_program
 from wherry.sandbox.launch import Launched, launch
 from wherry.sandbox.mapping import Mapping
-from wherry.sandbox.mounts import Mount, system_mounts
+from wherry.sandbox.mounts import system_mounts
+from wherry.sandbox.own_mounts import close_cgroups, mount_proc, remount
 from wherry.sandbox.request import RunError
 from wherry.sandbox.rootpath import read_text, resolve
+from wherry.sandbox.runtime_probe import find_runtime
 from wherry.sandbox.spec import search_path
 
 _M = TypeVar("_M", messages.Check, messages.Unpack, messages.Start)
-_CGROUPS: Final = "/sys/fs/cgroup"
-_KEPT: Final = (
-    (os.ST_NOSUID, syscalls.MS_NOSUID),
-    (os.ST_NOEXEC, syscalls.MS_NOEXEC),
-    (os.ST_NODEV, syscalls.MS_NODEV),
-    (os.ST_RDONLY, syscalls.MS_RDONLY),
-)
 
 
 class _Gone(Exception):
@@ -123,28 +117,12 @@ class Worker:
         # proves that mounts are allowed.
         syscalls.mount(root, root, flags=syscalls.MS_BIND)
         self._root = root
-        _remount(root, syscalls.MS_NODEV)
-        own_proc = _mount_proc()
-        _close_cgroups()
+        remount(root, syscalls.MS_NODEV)
+        own_proc = mount_proc()
+        close_cgroups()
         mounts = system_mounts(Mapping(request.mapping), request.initial, own_proc)
-        problems: list[str] = []
-        for runtime in request.runtimes:
-            problem = self._probe(runtime, mounts)
-            if not problem:
-                return messages.Ready(own_proc, runtime, ())
-            problems.append(f"{os.path.basename(runtime)}: {problem}")
-        return messages.Ready(own_proc, "", tuple(problems))
-
-    def _probe(self, runtime: str, mounts: tuple[Mount, ...]) -> str:
-        program = shutil.which("true", path="/bin:/usr/bin")
-        if program is None:
-            return "no program `true` to try it with"
-        bundle = os.path.join(self._directory, "probe")
-        os.mkdir(bundle, 0o755)
-        try:
-            return oci_runtime.probe(runtime, bundle, mounts, program)
-        finally:
-            remove_tree(bundle)
+        found = find_runtime(request.runtimes, self._directory, mounts)
+        return messages.Ready(own_proc, found.runtime, found.problems)
 
     def _unpack(self, request: messages.Unpack) -> messages.Unpacked:
         owner = Ownership.KEEP if request.keep_owners else Ownership.IGNORE
@@ -236,35 +214,6 @@ def _reap(program: int) -> int | None:
         if pid == program:
             result = os.waitstatus_to_exitcode(status)
             code = result if result >= 0 else 128 - result
-
-
-def _mount_proc() -> bool:
-    """Mount /proc for this pid namespace; False where that is refused, as inside containers."""
-    try:
-        flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-        syscalls.mount("proc", "/proc", "proc", flags)
-    except OSError:
-        return False
-    return True
-
-
-def _close_cgroups() -> None:
-    """Make cgroups read-only here, so that no runtime makes one that a kill would leave behind."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        points = {line.split(" ")[4] for line in file}
-    inside = (point for point in points if point == _CGROUPS or point.startswith(_CGROUPS + "/"))
-    for point in sorted(inside, reverse=True):
-        # A user who may not do this may not make cgroups there either.
-        with suppress(OSError):
-            _remount(point, syscalls.MS_RDONLY)
-
-
-def _remount(target: str, flags: int) -> None:
-    present = os.statvfs(target).f_flag
-    for bit, flag in _KEPT:
-        if present & bit:
-            flags |= flag
-    syscalls.mount("none", target, flags=syscalls.MS_REMOUNT | syscalls.MS_BIND | flags)
 
 
 if __name__ == "__main__":

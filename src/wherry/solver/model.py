@@ -47,13 +47,15 @@ class Task(Generic[R]):
     """An operation with the tasks (by number, all smaller than its own) that it takes.
 
     A `fresh` one runs even where its result is known; what stands on it is then looked up by
-    contents alone, as its result may be another one.
+    contents alone, as its result may be another one. One that `waits` for a program of the user's
+    takes no place from wherry's own work.
     """
 
     operation: Operation[R]
     inputs: tuple[int, ...]
     name: str
     fresh: bool = False
+    waits: bool = False
 
 
 class Step:

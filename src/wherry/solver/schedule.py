@@ -12,11 +12,12 @@ caller's own token is only listened to.
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Generic
+from typing import Generic, NamedTuple
 
 from wherry.errors import WherryError
 from wherry.events import Outcome, Sink
@@ -24,6 +25,13 @@ from wherry.graph.keys import CacheKey
 from wherry.oci.digest import Digest
 from wherry.process.cancel import Cancelled, CancelToken
 from wherry.solver.model import Cache, R, Step, Task
+
+
+class _Limits(NamedTuple):
+    """How many tasks run at once: those that work here, and those that wait for programs."""
+
+    jobs: int
+    programs: int
 
 
 class _State(Enum):
@@ -60,13 +68,15 @@ class _Ended(Generic[R]):
 
 
 class Solver(Generic[R]):
-    """Solves task lists; `jobs` workers at once."""
+    """Solves task lists; `jobs` workers at once, beside `programs` (0: any number) that wait."""
 
-    def __init__(self, cache: Cache[R], sink: Sink, cancel: CancelToken, jobs: int) -> None:
+    def __init__(
+        self, cache: Cache[R], sink: Sink, cancel: CancelToken, jobs: int, programs: int = 0
+    ) -> None:
         self._cache = cache
         self._sink = sink
         self._cancel = cancel
-        self._jobs = max(1, jobs)
+        self._limits = _Limits(max(1, jobs), programs or sys.maxsize)
 
     def solve(self, tasks: Sequence[Task[R]], targets: Sequence[int]) -> tuple[R, ...]:
         """Results of the targets, in their order.
@@ -78,7 +88,7 @@ class Solver(Generic[R]):
         stop = CancelToken()
         worker = _Worker(self._cache, self._sink, stop)
         with self._cancel.on_cancel(stop.cancel):
-            results = _Solve(tasks, worker, self._cancel, self._jobs).results(targets)
+            results = _Solve(tasks, worker, self._cancel, self._limits).results(targets)
         self._cancel.check()
         return results
 
@@ -124,16 +134,17 @@ class _Solve(Generic[R]):
     """The state of one call of `solve`, owned by the thread that made it."""
 
     def __init__(
-        self, tasks: Sequence[Task[R]], worker: _Worker[R], outer: CancelToken, jobs: int
+        self, tasks: Sequence[Task[R]], worker: _Worker[R], outer: CancelToken, limits: _Limits
     ) -> None:
         self._worker = worker
         self._outer = outer
-        self._jobs = jobs
+        self._limits = limits
         self._nodes = [_Node(number, task) for number, task in enumerate(tasks)]
         self._by_key: dict[tuple[Digest, bool], _Node[R]] = {}
-        self._ready: deque[_Node[R]] = deque()
+        # Those that wait for programs are in the second queue.
+        self._ready: tuple[deque[_Node[R]], deque[_Node[R]]] = (deque(), deque())
         self._ended: queue.SimpleQueue[_Ended[R]] = queue.SimpleQueue()
-        self._running = 0
+        self._running = [0, 0]
         self._failure: BaseException | None = None
 
     def results(self, targets: Sequence[int]) -> tuple[R, ...]:
@@ -142,13 +153,13 @@ class _Solve(Generic[R]):
             self._want(self._nodes[target])
         try:
             self._start_ready()
-            while self._running:
+            while any(self._running):
                 self._take(self._ended.get())
                 self._start_ready()
         except BaseException:
             # Ctrl-C in the owner's thread, or no thread to be had: the workers stop first.
             self._worker.stop.cancel()
-            while self._running:
+            while any(self._running):
                 self._take(self._ended.get())
             raise
         if self._failure is not None:
@@ -208,7 +219,7 @@ class _Solve(Generic[R]):
     def _enqueue_if_ready(self, node: _Node[R]) -> None:
         if node.missing == 0:
             node.state = _State.READY
-            self._ready.append(node)
+            self._ready[node.task.waits].append(node)
 
     def _result(self, node: _Node[R]) -> R:
         result = (node.leader or node).result
@@ -216,15 +227,15 @@ class _Solve(Generic[R]):
         return result
 
     def _start_ready(self) -> None:
-        if self._worker.stop.cancelled:
-            self._ready.clear()
-            return
-        while self._ready and self._running < self._jobs:
-            node = self._ready.popleft()
-            node.state = _State.RUNNING
-            inputs = tuple(self._result(self._nodes[item]) for item in node.task.inputs)
-            threading.Thread(target=self._work, args=(node, inputs), daemon=True).start()
-            self._running += 1
+        for waits, (ready, limit) in enumerate(zip(self._ready, self._limits, strict=True)):
+            if self._worker.stop.cancelled:
+                ready.clear()
+            while ready and self._running[waits] < limit:
+                node = ready.popleft()
+                node.state = _State.RUNNING
+                inputs = tuple(self._result(self._nodes[item]) for item in node.task.inputs)
+                threading.Thread(target=self._work, args=(node, inputs), daemon=True).start()
+                self._running[waits] += 1
 
     def _work(self, node: _Node[R], inputs: tuple[R, ...]) -> None:
         try:
@@ -234,7 +245,7 @@ class _Solve(Generic[R]):
         self._ended.put(ended)
 
     def _take(self, ended: _Ended[R]) -> None:
-        self._running -= 1
+        self._running[ended.node.task.waits] -= 1
         ended.node.state, ended.node.result = _State.DONE, ended.result
         if ended.error is None:
             for user in ended.node.users:

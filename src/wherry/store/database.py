@@ -27,11 +27,19 @@ Row = tuple[Value, ...]
 
 _BUSY_SECONDS = 60.0
 _LOG_INDEX = 32 * 1024
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _SOURCES = (
     "CREATE TABLE IF NOT EXISTS sources (digest TEXT NOT NULL, repository TEXT NOT NULL,"
     " noted_at REAL NOT NULL, used_at REAL NOT NULL, PRIMARY KEY (digest, repository))"
     " WITHOUT ROWID"
+)
+# Numbers are never used twice: a name that was read before a removal means nothing after it.
+_TREES = (
+    "CREATE TABLE IF NOT EXISTS snapshots (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " key TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, boot TEXT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS unsettled ON snapshots (boot) WHERE boot <> ''",
+    "CREATE TABLE IF NOT EXISTS mounts (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS mount_keys ON mounts (key)",
 )
 _SCHEMA = (
     "CREATE TABLE records (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL,"
@@ -41,10 +49,11 @@ _SCHEMA = (
     "CREATE TABLE tags (name TEXT PRIMARY KEY, digest TEXT NOT NULL, created_at REAL NOT NULL)",
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value REAL NOT NULL)",
     _SOURCES,
+    *_TREES,
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
 # What a state.db of an earlier release lacks: additions only, so that such a release can go on.
-_ADDITIONS = (_SOURCES, f"PRAGMA user_version = {_SCHEMA_VERSION}")
+_ADDITIONS = (_SOURCES, *_TREES, f"PRAGMA user_version = {_SCHEMA_VERSION}")
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _REASONS = {
     sqlite3.SQLITE_FULL: "No space left on device",

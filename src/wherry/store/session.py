@@ -33,6 +33,7 @@ class Session:
         self._staging = ""
         self._staging_fd = -1
         self._count = 0
+        self._stuck: list[str] = []
         with self.gate():
             self._fd = self._enter()
 
@@ -90,6 +91,32 @@ class Session:
             self._count += 1
             return f"{self.staging_path(self._staging)}/{noun}-{self._count}"
 
+    def staging_lock(self) -> int:
+        """The lock of the staging directory: whoever keeps it open keeps what is staged."""
+        self.staged_path("")
+        return self._staging_fd
+
+    def drop(self, path: str) -> None:
+        """Remove what was staged; what other ids own is kept in mind for `take_stuck`."""
+        remove_tree(path)
+        if os.path.lexists(path):
+            self.drop_later(path)
+
+    def drop_later(self, path: str) -> None:
+        """Drop what was staged, but not now: at the end of the build or of the session."""
+        with self._mutex:
+            self._stuck.append(path)
+
+    def take_stuck(self) -> tuple[str, ...]:
+        """Staged trees that are dropped and not gone, since the last call."""
+        with self._mutex:
+            stuck, self._stuck = self._stuck, []
+        return tuple(stuck)
+
+    def has_stuck(self) -> bool:
+        """Whether `take_stuck` has something to give."""
+        return bool(self._stuck)
+
     def staging_path(self, name: str) -> str:
         """The staging directory `name`; without a name, the one that holds them all."""
         return os.path.join(self.root, "tmp", name)
@@ -120,11 +147,17 @@ class Session:
         return f"{self.root}/locks/{name}"
 
     def close(self) -> None:
-        """End the session; staged files that were not committed go with it."""
+        """End the session; staged files that were not committed go with it.
+
+        What only other ids may remove stays, as what a killed process leaves, for the next prune
+        or the next namespace worker.
+        """
         if self._staging:
-            remove_tree(self.staging_path(self._staging))
-            with suppress(OSError):
-                os.unlink(self.lock_path(f"tmp-{self._staging}"))
+            path = self.staging_path(self._staging)
+            remove_tree(path)
+            if not os.path.lexists(path):
+                with suppress(OSError):
+                    os.unlink(self.lock_path(f"tmp-{self._staging}"))
             os.close(self._staging_fd)
         os.close(self._fd)
 
@@ -157,8 +190,16 @@ def remove_tree(path: str) -> None:
     except NotADirectoryError:
         with suppress(OSError):
             os.unlink(path)
+    except FileNotFoundError:
+        return
     except OSError:
         # Late, for speed: most sessions stage nothing, or leave an empty directory.
-        import shutil  # noqa: PLC0415
+        from wherry.fstree import removal  # noqa: PLC0415
 
-        shutil.rmtree(path, ignore_errors=True)
+        try:
+            removal.remove_tree(path)
+        except OSError:
+            # It ends at the first refusal; the rest of the room is wanted all the same.
+            import shutil  # noqa: PLC0415
+
+            shutil.rmtree(path, ignore_errors=True)

@@ -8,9 +8,10 @@ build needs; pruning and measuring are imported where they are called.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -26,15 +27,20 @@ from wherry.store.sources import Sources
 
 if TYPE_CHECKING:
     from wherry.events import Event
-    from wherry.store.prune import Goal, Pruned
-    from wherry.store.usage import Usage
+    from wherry.store.mounts import Mounts
+    from wherry.store.plan import Goal
+    from wherry.store.prune import Pruned, Pruner
+    from wherry.store.snapshots import Snapshots
+    from wherry.store.trash import Remover
+    from wherry.store.usage import Items, Usage
     from wherry.store.work import WorkDir
 
 # The points at which tests stop or kill a process: every step boundary of a write.
 POINTS: Final = (
     "store-prepared", "blob-staged", "blob-synced", "blob-renamed", "record-before",
-    "record-after", "tag-before", "tag-after", "work-held", "prune-planned", "prune-records",
-    "prune-blobs",
+    "record-after", "tag-before", "tag-after", "work-held", "snapshot-staged", "snapshot-renamed",
+    "snapshot-committed", "mount-prepared", "mount-renamed", "mount-held", "prune-planned",
+    "prune-snapshots", "prune-mounts", "prune-records", "prune-blobs",
 )  # fmt: skip
 _LEAST_LIMIT = 2 * 10**9
 _GREATEST_LIMIT = 20 * 10**9
@@ -52,20 +58,23 @@ def open_store(
     sink: Callable[[Event], None] | None = None,
     clock: Callable[[], float] = time.time,
     hook: Callable[[str], None] = _no_hook,
+    remover: Remover | None = None,
 ) -> Store:
     """Open the store at `path`, creating it if need be.
 
     `size_limit` is the cap in bytes, by default a tenth of the file system, 2 to 20 GB. `sink`
-    hears of a state.db that had to be begun anew; `hook` is called at each of `POINTS`. Raises
-    `MachineError` for a store that is newer, another user's, not writable or on a full disk.
+    hears of a state.db that had to be begun anew, and of trees that cannot be removed; `hook` is
+    called at each of `POINTS`. `remover` removes trees whose files belong to other ids of a
+    mapping, and raises `WherryError` where this machine refuses. Raises `MachineError` for a store
+    that is newer, another user's, not writable or on a full disk.
     """
     root = os.path.abspath(os.fspath(path))
     prepare(root)
     hook("store-prepared")
     session = Session(root, clock, hook)
     try:
-        store = Store(session, Database(root, sink), size_limit)
-        store.recover(sink)
+        store = Store(session, Database(root, sink), size_limit, remover, sink)
+        store.recover()
     except BaseException:
         session.close()
         raise
@@ -73,19 +82,31 @@ def open_store(
 
 
 class Store:
-    """Blobs, their sources, records, images, work directories; safe for threads.
+    """Blobs and their sources, records, images, snapshots, cache mounts, work directories.
 
-    Made by `open_store`.
+    Safe for threads. Made by `open_store`.
 
     What one store object uses is safe from every other process and store object until `close`.
     `prune` and `enforce_limit` spare nothing that only this object uses: call them at the end.
     """
 
-    def __init__(self, session: Session, database: Database, size_limit: int | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        database: Database,
+        size_limit: int | None,
+        remover: Remover | None,
+        sink: Callable[[Event], None] | None,
+    ) -> None:
         self.path = session.root
         self._session = session
         self._database = database
         self._size_limit = size_limit
+        self._remover = remover
+        self._sink = sink
+        self._mutex = threading.Lock()
+        self._snapshots: Snapshots | None = None
+        self._mounts: Mounts | None = None
         self.sources = Sources(database, session)
         self.blobs = Blobs(session, self.sources)
         self.records = Records(database, self.blobs, session)
@@ -104,21 +125,41 @@ class Store:
 
     def close(self) -> None:
         """End the use of the store; what is staged and not committed goes."""
+        with suppress(MachineError):
+            if self._snapshots is not None:
+                self._snapshots.settle()
         self._database.close()
         self._session.close()
 
-    def recover(self, sink: Callable[[Event], None] | None) -> None:
+    @property
+    def snapshots(self) -> Snapshots:
+        """The directory trees that steps left."""
+        with self._mutex:
+            if self._snapshots is None:
+                from wherry.store.snapshots import Snapshots  # noqa: PLC0415 - late, for speed
+
+                self._snapshots = Snapshots(self._session, self._database)
+            return self._snapshots
+
+    @property
+    def mounts(self) -> Mounts:
+        """The directories that stay from step to step."""
+        with self._mutex:
+            if self._mounts is None:
+                from wherry.store.mounts import Mounts  # noqa: PLC0415 - late, for speed
+
+                self._mounts = Mounts(self._session, self._database)
+            return self._mounts
+
+    def recover(self) -> None:
         """Remove blobs that a power failure took; for `open_store`."""
         try:
             lost = self.blobs.unsynced.recover()
         except OSError as error:
             raise machine_error(error, self.path) from error
-        if lost and sink is not None:
-            from wherry.events import Level, Message  # noqa: PLC0415 - hardly ever
-
-            sink(Message(Level.WARNING,
-                         f"{len(lost)} layers had not reached the disk when this machine stopped; "
-                         "they will be fetched again"))  # fmt: skip
+        if lost:
+            self._warn(f"{len(lost)} layers had not reached the disk when this machine stopped; "
+                       "they will be fetched again")  # fmt: skip
 
     def trace(self, point: str) -> None:
         """Tell the test's hook that `point` is reached."""
@@ -153,6 +194,30 @@ class Store:
             raise machine_error(error, self.path) from error
         return path
 
+    def staging_lock(self) -> int:
+        """The lock of what this process stages, for children that write there to keep open.
+
+        While one of them lives, nobody takes what is staged for a leftover of the dead.
+        """
+        try:
+            return self._session.staging_lock()
+        except OSError as error:
+            raise machine_error(error, self.path) from error
+
+    @contextmanager
+    def leftovers(self) -> Iterator[tuple[str, ...]]:
+        """What dead processes staged, for a namespace worker to remove inside the block.
+
+        Nobody else touches it meanwhile. What is not removed stays for others.
+        """
+        from wherry.store.trash import held_leftovers  # noqa: PLC0415 - late, for speed
+
+        try:
+            with held_leftovers(self._session) as found:
+                yield tuple(leftover.path for leftover in found)
+        except OSError as error:
+            raise machine_error(error, self.path) from error
+
     @property
     def size_limit(self) -> int:
         """The cap over everything, in bytes."""
@@ -167,10 +232,14 @@ class Store:
 
     def usage(self) -> Usage:
         """How much room the store takes; looks at every file."""
-        from wherry.store.usage import measured  # noqa: PLC0415 - late, for speed
+        return self.survey().usage
+
+    def survey(self) -> Items:
+        """Everything that is there, one by one."""
+        from wherry.store.usage import surveyed  # noqa: PLC0415 - late, for speed
 
         try:
-            return measured(self.path)
+            return surveyed(self.path, self._database)
         except OSError as error:
             raise machine_error(error, self.path) from error
 
@@ -179,11 +248,11 @@ class Store:
     ) -> Pruned:
         """Remove what is not in use; tagged images always stay.
 
-        Without more words: images without a tag, blobs that nothing pins, and then the least
-        recently used down to the size limit. `everything`: all but tagged images. `target`: the
-        least recently used until so many bytes are left.
+        Without more words: images without a tag, blobs that nothing pins, snapshots that nobody
+        can find, and then the least recently used down to the size limit. `everything`: all but
+        tagged images. `target`: the least recently used until so many bytes are left.
         """
-        from wherry.store.prune import Goal  # noqa: PLC0415 - late, for speed
+        from wherry.store.plan import Goal  # noqa: PLC0415 - late, for speed
 
         if target is not None:
             goal = Goal(target, garbage=False)
@@ -191,6 +260,8 @@ class Store:
             goal = Goal(0, garbage=True)
         else:
             goal = Goal(self.size_limit, garbage=True)
+        if not dry_run:
+            self.snapshots.settle(patient=True)
         return self._pruned(goal, dry_run=dry_run)
 
     def enforce_limit(self) -> Pruned | None:
@@ -201,19 +272,20 @@ class Store:
         disk that refuses it fails no build.
         """
         try:
-            if self._session.has_leftovers():
-                from wherry.store.prune import Pruner  # noqa: PLC0415 - late, for speed
-
-                Pruner(self._session, self._database).remove_leftovers()
+            if self._session.has_stuck() or self._session.has_leftovers():
+                self._warn(self._pruner().remove_leftovers())
             self.blobs.unsynced.settle()
-            return self._enforced()
-        except OSError:
+            pruned = self._enforced()
+        except (OSError, MachineError):
             return None
-        except MachineError:
-            return None
+        if pruned is not None:
+            self._warn(pruned.refused)
+        return pruned
 
     def _enforced(self) -> Pruned | None:
         written = self.blobs.take_written()
+        if self._snapshots is not None:
+            written += self._snapshots.take_written()
         meta = {str(name): float(str(value))
                 for name, value in self._database.rows("SELECT name, value FROM meta")}  # fmt: skip
         written_since = meta.get("written", 0.0) + written
@@ -226,7 +298,7 @@ class Store:
             return None
         total, pruned = self.usage().total, None
         if total > limit:
-            from wherry.store.prune import Goal  # noqa: PLC0415 - late, for speed
+            from wherry.store.plan import Goal  # noqa: PLC0415 - late, for speed
 
             # Somewhat below the cap, so that the next build need not prune again.
             pruned = self._pruned(Goal(limit - limit // 10, garbage=False))
@@ -235,12 +307,21 @@ class Store:
         return pruned
 
     def _pruned(self, goal: Goal, *, dry_run: bool = False) -> Pruned:
-        from wherry.store.prune import Pruner  # noqa: PLC0415 - late, for speed
-
         try:
-            return Pruner(self._session, self._database).prune(goal, dry_run=dry_run)
+            return self._pruner().prune(goal, dry_run=dry_run)
         except OSError as error:
             raise machine_error(error, self.path) from error
+
+    def _pruner(self) -> Pruner:
+        from wherry.store.prune import Pruner  # noqa: PLC0415 - late, for speed
+
+        return Pruner(self._session, self._database, self._remover)
+
+    def _warn(self, text: str) -> None:
+        if text and self._sink is not None:
+            from wherry.events import Level, Message  # noqa: PLC0415 - hardly ever
+
+            self._sink(Message(Level.WARNING, text))
 
     def _remember(self, **values: float) -> None:
         with self._database.transaction():

@@ -39,7 +39,7 @@ def change(operation: FileOperation, below: Built, inputs: tuple[Result, ...], s
             continue
         source = operation.source_of(action, inputs)
         try:
-            _copy(action, target, operation.files_of(source), operation.shared, step.cancel)
+            _copy(action, target, operation.shared.files_of(source), operation.shared, step.cancel)
         except NotFound as error:
             raise told(error, source) from None
     whiteouts = target.whiteouts()

@@ -13,7 +13,7 @@ from wherry.engines.local.storage import CacheRecords, LayerSettings, Storage
 from wherry.errors import InternalError
 from wherry.events import Sink
 from wherry.graph.build import BuildGraph, ImageOutput, Vertex
-from wherry.graph.ops import ComposedBase, ImageOp, Op, RegistryBase
+from wherry.graph.ops import ComposedBase, ExecOp, ImageOp, RegistryBase
 from wherry.oci.digest import Digest
 from wherry.oci.image import HistoryEntry, Image, ImageConfig, make_image
 from wherry.process.cancel import CancelToken
@@ -35,22 +35,27 @@ class Solved(NamedTuple):
 class Executors(Protocol):
     """The executors of one kind of build: of a Go module's ops, or of a Dockerfile's."""
 
-    def operation(self, op: Op) -> Operation[Result] | None:
-        """The executor of `op`, None for an op of the other kind."""
+    def operation(self, vertex: Vertex) -> Operation[Result] | None:
+        """The executor of the vertex's op, None for an op of the other kind."""
+
+    def settled(self, built: Built, cancel: CancelToken) -> Built:
+        """A result as layers in the store."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
     """Everything that running a graph here needs.
 
-    `trace` is called at named points, so that tests can stop the process there. With
-    `settings.reuse` False nothing that an earlier build left in the store is used.
+    `jobs` is how much of wherry's own work runs at once, `programs` how many of the user's
+    programs (0: any number). `trace` is called at named points, so that tests can stop the process
+    there. With `settings.reuse` False nothing that an earlier build left in the store is used.
     """
 
     storage: Storage
     settings: LayerSettings
     executors: Executors
     jobs: int
+    programs: int
     sink: Sink
     cancel: CancelToken
     trace: Callable[[str], None]
@@ -61,16 +66,24 @@ class LocalEngine:
         `made` holds results of vertices that a graph of the same build has had made already.
         """
         cache = CacheRecords(self.storage, self.settings)
-        solver = Solver[Result](cache, self.sink, self.cancel, self.jobs)
+        solver = Solver[Result](cache, self.sink, self.cancel, self.jobs, self.programs)
         tasks = [
-            Task(self._operation(vertex), vertex.inputs, vertex.name, vertex.fresh)
+            Task(
+                self._operation(vertex),
+                vertex.inputs,
+                vertex.name,
+                vertex.fresh,
+                isinstance(vertex.op, ExecOp),
+            )
             for vertex in graph.vertices
         ]
         results: dict[int, Result] = dict(made or {})
         vertices = [layer.vertex for layer in graph.image.layers if layer.vertex is not None]
         wanted = [vertex for vertex in dict.fromkeys(vertices) if vertex not in results]
         results |= dict(zip(wanted, solver.solve(tasks, wanted), strict=True))
-        layers = tuple(_layers(results[vertex]) for vertex in vertices)
+        layers = tuple(
+            self.executors.settled(_layers(results[vertex]), self.cancel) for vertex in vertices
+        )
         image = compose(graph.image, layers)
         was_there = self.storage.blobs.has(image.digest, len(image.manifest_bytes))
         self._store(image.config_bytes, image.manifest.config.digest)
@@ -88,7 +101,7 @@ class LocalEngine:
                     return EmptyOperation(op)
                 case _:
                     return ComposedOperation(op, op.base, self.storage, self.settings)
-        found = self.executors.operation(op)
+        found = self.executors.operation(vertex)
         if found is None:
             raise InternalError(f"this build has no executor for {vertex.name}")
         return found

@@ -11,10 +11,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.engines.local.results import Built, Held, Result
-from wherry.engines.local.storage import Fetch, LayerSettings, Storage, Times
+from wherry.engines.local.storage import Fetch, LayerSettings, Storage, Times, written_layer
 from wherry.fstree.files import Files
 from wherry.fstree.limits import Limits
 from wherry.fstree.wildcard import has_wildcard
@@ -22,42 +22,48 @@ from wherry.graph.keys import CacheKey, content_key, definition_key, encode
 from wherry.graph.ops import (
     Copy,
     FileOp,
-    GitOp,
-    HttpOp,
-    LocalOp,
     MergeOp,
-    Op,
 )
 from wherry.oci.canonical import canonical_json
 from wherry.oci.digest import Digest, parse_digest, sha256
+from wherry.oci.image import Layer
 from wherry.process.cancel import CancelToken
-from wherry.solver.model import Operation, Step
+from wherry.solver.model import Step
 
 if TYPE_CHECKING:
-    from wherry.engines.local.roots import Roots
+    from wherry.engines.local.roots import ChangeReader, Roots
     from wherry.fstree.missing import NotFound
 
 _KIND: Final = "selection/1"
 
 
+class FileRules(NamedTuple):
+    """How layers are written, the times in them, and how much an archive may unpack to."""
+
+    settings: LayerSettings
+    times: Times
+    limits: Limits
+
+
 class FileSteps:
-    """What all file steps of a build share; safe for threads."""
+    """What all file steps of a build share; safe for threads.
+
+    `changes` reads what RUN steps changed; None where there is none.
+    """
 
     def __init__(
         self,
         storage: Storage,
         fetch: Fetch,
-        settings: LayerSettings,
-        times: Times,
-        limits: Limits,
+        rules: FileRules,
         cancel: CancelToken,
+        changes: ChangeReader | None = None,
     ) -> None:
         self.storage = storage
-        self.settings = settings
-        self.times = times
-        self.limits = limits
+        self.settings, self.times, self.limits = rules
         self.cancel = cancel
         self._fetch = fetch
+        self._changes = changes
         self._lock = threading.Lock()
         self._roots: Roots | None = None
 
@@ -68,45 +74,57 @@ class FileSteps:
             if self._roots is None:
                 from wherry.engines.local.roots import Roots  # noqa: PLC0415 - not if unchanged
 
-                self._roots = Roots(self.storage, self._fetch, self.limits, self.cancel)
+                self._roots = Roots(
+                    self.storage,
+                    self._fetch,
+                    self.limits,
+                    self.cancel,
+                    self._changes,
+                    lambda change: written_layer(self.storage, change, self.settings),
+                )
             return self._roots
 
+    def fetch(self, layers: tuple[Layer, ...]) -> None:
+        """Bring the bytes of lazy layers into the store; raises `NetworkError`."""
+        self._fetch(layers)
 
-class Sources(Protocol):
-    """Where the files of a build's contexts, downloads and git trees come from."""
+    def files_of(self, source: Result) -> Files:
+        """An input as files to copy from."""
+        if isinstance(source, Held):
+            return source.files
+        return self.roots.view(source.stack)
 
-    def local(self, op: LocalOp) -> Held:
-        """A build context."""
+    def selected(self, action: Copy, source: Result) -> Digest:
+        """The digest of what `action` reads; remembered under the state of what was looked at.
 
-    def http(self, op: HttpOp, step: Step) -> Held:
-        """A downloaded file; raises `NetworkError`, or `BuildError` for a wrong checksum."""
+        Raises `NotFound` where it is not there.
+        """
+        key = _memo_key(action, source)
+        records = self.storage.records
+        if key is not None and self.settings.reuse:
+            known = records.get(_KIND, key)
+            if known is not None:
+                return parse_digest(known.decode())
+        from wherry.fstree.missing import NotFound  # noqa: PLC0415 - not if unchanged
+        from wherry.fstree.selection import selection_digest  # noqa: PLC0415 - as above
 
-    def git(self, op: GitOp, step: Step) -> Held:
-        """A checked-out tree; as `http`."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileExecutors:
-    """The executors of a Dockerfile's ops, as far as they need no process in the image."""
-
-    shared: FileSteps
-    sources: Sources
-
-    def operation(self, op: Op) -> Operation[Result] | None:
-        """The executor of `op`, None for one of a Go module's."""
-        match op:
-            case FileOp():
-                return FileOperation(op, self.shared)
-            case MergeOp():
-                return MergeOperation(op)
-            case LocalOp():
-                return SourceOperation(lambda _step: self.sources.local(op))
-            case HttpOp():
-                return SourceOperation(lambda step: self.sources.http(op, step))
-            case GitOp():
-                return SourceOperation(lambda step: self.sources.git(op, step))
-            case _:
-                return None
+        try:
+            found = selection_digest(
+                self.files_of(source),
+                action.path,
+                parents=action.parents,
+                excludes=action.excludes,
+                literal=action.literal,
+                unpack=action.unpack,
+            )
+        except NotFound as error:
+            raise told(error, source) from None
+        # Wildcards that match nothing select nothing, and that is a selection too.
+        found = found or sha256(b"")
+        # Looked at again: what changed meanwhile is remembered under neither state.
+        if key is not None and key == _memo_key(action, source):
+            records.put(_KIND, key, str(found).encode(), ())
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +185,8 @@ class FileOperation:
         below = self._below(inputs)
         digests = [] if self.op.alone else [below.root_digest]
         copies = (action for action in self.op.actions if isinstance(action, Copy))
-        digests += [self._selected(action, self.source_of(action, inputs)) for action in copies]
+        selected = self.shared.selected
+        digests += [selected(action, self.source_of(action, inputs)) for action in copies]
         return content_key(self.op, (*digests, *self._latest()))
 
     def _latest(self) -> tuple[Digest, ...]:
@@ -189,48 +208,15 @@ class FileOperation:
         """What an action copies from."""
         return inputs[action.source - 1 if self.op.alone else action.source]
 
-    def files_of(self, source: Result) -> Files:
-        """An input as files to copy from."""
-        if isinstance(source, Held):
-            return source.files
-        return self.shared.roots.view(source.stack)
 
-    def _selected(self, action: Copy, source: Result) -> Digest:
-        """The digest of what `action` reads; remembered under the state of what was looked at."""
-        key = self._memo_key(action, source)
-        records = self.shared.storage.records
-        reuse = self.shared.settings.reuse
-        if key is not None and reuse and (known := records.get(_KIND, key)) is not None:
-            return parse_digest(known.decode())
-        from wherry.fstree.missing import NotFound  # noqa: PLC0415 - not if unchanged
-        from wherry.fstree.selection import selection_digest  # noqa: PLC0415 - as above
-
-        try:
-            found = selection_digest(
-                self.files_of(source),
-                action.path,
-                parents=action.parents,
-                excludes=action.excludes,
-                literal=action.literal,
-                unpack=action.unpack,
-            )
-        except NotFound as error:
-            raise told(error, source) from None
-        # Wildcards that match nothing select nothing, and that is a selection too.
-        found = found or sha256(b"")
-        # Looked at again: what changed meanwhile is remembered under neither state.
-        if key is not None and key == self._memo_key(action, source):
-            records.put(_KIND, key, str(found).encode(), ())
-        return found
-
-    def _memo_key(self, action: Copy, source: Result) -> str | None:
-        if isinstance(source, Held):
-            state = source.signature((fixed_part(action),))
-        else:
-            state = str(source.root_digest)
-        if state is None:
-            return None
-        return sha256(canonical_json([encode(action), state])).hex
+def _memo_key(action: Copy, source: Result) -> str | None:
+    if isinstance(source, Held):
+        state = source.signature((fixed_part(action),))
+    else:
+        state = str(source.root_digest)
+    if state is None:
+        return None
+    return sha256(canonical_json([encode(action), state])).hex
 
 
 def built(result: Result) -> Built:

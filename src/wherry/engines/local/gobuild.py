@@ -31,10 +31,12 @@ from wherry.golang.closure import (
     first_difference,
 )
 from wherry.golang.signature import signature_of
+from wherry.graph.build import Vertex
 from wherry.graph.keys import CacheKey, encode
-from wherry.graph.ops import GoBuildOp, Op
+from wherry.graph.ops import GoBuildOp
 from wherry.oci.canonical import canonical_json
 from wherry.oci.digest import Digest, sha256
+from wherry.process.cancel import CancelToken
 from wherry.process.clock import file_clock_ns, is_local
 from wherry.solver.model import Operation, Step
 
@@ -59,11 +61,16 @@ class GoExecutors:
     settings: LayerSettings
     trace: Callable[[str], None]
 
-    def operation(self, op: Op) -> Operation[Result] | None:
+    def operation(self, vertex: Vertex) -> Operation[Result] | None:
         """The executor of a GoBuildOp."""
+        op = vertex.op
         if not isinstance(op, GoBuildOp):
             return None
         return GoBuildOperation(op, self.world, self.mtime, self.storage, self.settings, self.trace)
+
+    def settled(self, built: Built, _cancel: CancelToken) -> Built:
+        """The result itself: these ops give layers."""
+        return built
 
 
 @dataclass(frozen=True, slots=True)

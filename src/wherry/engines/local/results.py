@@ -32,14 +32,31 @@ class Binary(NamedTuple):
     dynamic: bool = False
 
 
+class Change(NamedTuple):
+    """What one run of a RUN changed: a snapshot, which becomes a layer where one is needed.
+
+    `id` is new for each run: what two runs of one command do need not be equal. `place` is the
+    place of its snapshot's key, `size` in bytes, with `empty` it changed nothing at all.
+    """
+
+    id: Digest
+    place: str
+    size: int
+    empty: bool = False
+
+
+Slab = Layer | Change
+"""One storey of a root."""
+
+
 @dataclass(frozen=True, slots=True)
 class Built:
     """Layers, lowest first, the sum of their trees' file sizes, the tree's digest where known.
 
     `unpacked` is None where the layers' bytes were not looked at. `inputs` is the closure of a Go
     build (None where it is unclear), `warnings` are lines for the user; neither is part of cache
-    records. `history` are the lines that an image brings with its layers. `below` are the layers
-    that these stand on: a step of a Dockerfile makes one layer on top of a root.
+    records. `history` are the lines that an image brings with its layers. `below` are the slabs
+    that these stand on: a step of a Dockerfile makes one layer, or one `change`, on top of a root.
     """
 
     layers: tuple[Layer, ...]
@@ -49,16 +66,18 @@ class Built:
     inputs: Inputs | None = None
     warnings: tuple[str, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
-    below: tuple[Layer, ...] = ()
+    below: tuple[Slab, ...] = ()
+    change: Change | None = None
 
     @property
-    def stack(self) -> tuple[Layer, ...]:
-        """All layers of the root, lowest first."""
-        return (*self.below, *self.layers)
+    def stack(self) -> tuple[Slab, ...]:
+        """All slabs of the root, lowest first."""
+        own = (*self.below, *self.layers)
+        return own if self.change is None else (*own, self.change)
 
     @property
     def root_digest(self) -> Digest:
-        """The root's identity: the digest of its diff IDs, lowest first."""
+        """The root's identity: see `root_digest`."""
         return root_digest(self.stack)
 
 
@@ -79,28 +98,60 @@ class Held:
 Result = Built | Held
 
 
-def root_digest(layers: tuple[Layer, ...]) -> Digest:
-    """The identity of the root that these layers make, lowest first."""
-    return sha256(canonical_json([str(layer.diff_id) for layer in layers]))
+def root_digest(slabs: tuple[Slab, ...]) -> Digest:
+    """The identity of the root that these make, lowest first: of diff IDs and runs.
+
+    A run that changed nothing leaves the root what it was.
+    """
+    names = [_identity(slab) for slab in slabs]
+    return sha256(canonical_json([name for name in names if name]))
 
 
-def encode_layer(layer: Layer, tree: Digest, unpacked: int, below: tuple[Layer, ...] = ()) -> bytes:
+def change_key(slabs: tuple[Slab, ...]) -> str:
+    """The key of the snapshot of the topmost slab, which is a change."""
+    top = slabs[-1]
+    assert isinstance(top, Change)  # noqa: S101 - the callers' own
+    return f"{top.place}/{root_digest(slabs).hex}"
+
+
+def _identity(slab: Slab) -> str:
+    if isinstance(slab, Layer):
+        return str(slab.diff_id)
+    return "" if slab.empty else f"run {slab.id.hex}"
+
+
+def encode_layer(layer: Layer, tree: Digest, unpacked: int, below: tuple[Slab, ...] = ()) -> bytes:
     """A layer, and those it stands on, as a cache record."""
     value: dict[str, Json] = {
-        **_layer_json(layer),
+        **_slab_json(layer),
         "tree": str(tree),
         "unpacked": unpacked,
     }
     if below:
-        value["below"] = [_layer_json(item) for item in below]
+        value["below"] = [_slab_json(item) for item in below]
     return canonical_json(value)
 
 
-def _layer_json(layer: Layer) -> dict[str, Json]:
-    return {"layer": layer.descriptor.as_json(), "diff_id": str(layer.diff_id)}
+def encode_change(change: Change, below: tuple[Slab, ...]) -> bytes:
+    """A change, and what it stands on, as a cache record."""
+    return canonical_json({**_slab_json(change), "below": [_slab_json(item) for item in below]})
 
 
-def _parse_layer(value: dict[str, Any]) -> Layer:
+def _slab_json(slab: Slab) -> dict[str, Json]:
+    if isinstance(slab, Layer):
+        return {"layer": slab.descriptor.as_json(), "diff_id": str(slab.diff_id)}
+    return {
+        "change": str(slab.id),
+        "place": slab.place,
+        "size": slab.size,
+        "empty": slab.empty,
+    }
+
+
+def _parse_slab(value: dict[str, Any]) -> Slab:
+    if "change" in value:
+        size, empty = int(value["size"]), bool(value["empty"])
+        return Change(parse_digest(value["change"]), str(value["place"]), size, empty)
     return Layer(parse_descriptor(value["layer"]), parse_digest(value["diff_id"]))
 
 
@@ -108,11 +159,11 @@ def decode_layer(data: bytes) -> Built | None:
     """The result a cache record holds, or None where the record is of another form."""
     try:
         value = json.loads(data)
-        return Built(
-            (_parse_layer(value),),
-            int(value["unpacked"]),
-            parse_digest(value["tree"]),
-            below=tuple(_parse_layer(item) for item in value.get("below", ())),
-        )
+        own = _parse_slab(value)
+        below = tuple(_parse_slab(item) for item in value.get("below", ()))
+        if isinstance(own, Change):
+            return Built((), own.size, below=below, change=own)
+        tree = parse_digest(value["tree"])
+        return Built((own,), int(value["unpacked"]), tree, below=below)
     except (KeyError, TypeError, ValueError, UsageError):
         return None

@@ -3,20 +3,21 @@
 
 No root is unpacked. The index of a layer (names, owners, modes, digests, where contents lie in its
 tar) is made once and kept in the store; a root is the view of the indexes of its layers. Owners and
-modes are data, so none of this needs a privilege.
+modes are data, so none of this needs a privilege. What a RUN changed is read from its snapshot, by
+the namespace worker, until a layer is made of it.
 """
 
 from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
-from wherry.engines.local.results import root_digest
+from wherry.engines.local.results import Change, Slab, root_digest
 from wherry.engines.local.storage import Fetch, Storage
-from wherry.errors import MachineError, UsageError
+from wherry.errors import InternalError, MachineError, UsageError
 from wherry.fstree.contents import open_content
 from wherry.fstree.decompress import VerifiedDiff, decompressed
 from wherry.fstree.extract import extract
@@ -34,14 +35,32 @@ _BUFFER: Final = 1 << 18
 _SMALL: Final = 16 << 20
 
 
+class ChangeReader(Protocol):
+    """Reads what a RUN changed."""
+
+    def index(self, stack: tuple[Slab, ...], below: Callable[[], View]) -> LayerIndex:
+        """The change on top of `stack` as the layer that it would be, on the root `below`."""
+
+
 class Roots:
     """The roots of one solve; safe for threads.
 
-    `fetch` brings the bytes of lazy layers into the store; raises `NetworkError`.
+    `fetch` brings the bytes of lazy layers into the store; raises `NetworkError`. `written` gives
+    the layer that was made of a change, if there is one.
     """
 
-    def __init__(self, storage: Storage, fetch: Fetch, limits: Limits, cancel: CancelToken) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        fetch: Fetch,
+        limits: Limits,
+        cancel: CancelToken,
+        changes: ChangeReader | None = None,
+        written: Callable[[Change], Layer | None] = lambda _change: None,
+    ) -> None:
         self._storage = storage
+        self._changes = changes
+        self._written = written
         self._fetch = fetch
         self._limits = limits
         self._cancel = cancel
@@ -51,14 +70,23 @@ class Roots:
         self._indexes: dict[Digest, LayerIndex] = {}
         self._layers: dict[Digest, Layer] = {}
 
-    def view(self, layers: tuple[Layer, ...]) -> View:
-        """The root that these layers make, lowest first.
+    def view(self, slabs: tuple[Slab, ...]) -> View:
+        """The root that these make, lowest first.
 
         Raises `UsageError` for a layer that is damaged or hostile, `NetworkError` where one cannot
         be fetched, `Cancelled`.
         """
         with self._lock:
-            return self._view(layers)
+            return self._view(slabs)
+
+    def change_index(self, stack: tuple[Slab, ...]) -> LayerIndex:
+        """The change on top of `stack`, with contents that can be read; raises as `view`."""
+        if self._changes is None:
+            raise InternalError("a root holds what a RUN changed, and nothing here can read it")
+        top = stack[-1]
+        if isinstance(top, Change) and top.empty:
+            return LayerIndex(())
+        return self._changes.index(stack, lambda: self.view(stack[:-1]))
 
     def remember(self, layer: Layer, index: LayerIndex) -> None:
         """Take note of a layer that was just written, whose contents are known."""
@@ -99,21 +127,38 @@ class Roots:
     def _extracted(self, wanted: Iterable[InLayer]) -> dict[InLayer, Content]:
         return extract(self._open, wanted, self._storage.scratch(), self._cancel)
 
-    def _view(self, layers: tuple[Layer, ...]) -> View:
-        if not layers:
+    def _view(self, slabs: tuple[Slab, ...]) -> View:
+        if not slabs:
             return View.empty()
-        digest = root_digest(layers)
+        digest = root_digest(slabs)
         found = self._views.get(digest)
         if found is None:
             # From the nearest root that is known: recursion would be as deep as the stack.
-            length = len(layers) - 1
-            while length and root_digest(layers[:length]) not in self._views:
+            length = len(slabs) - 1
+            while length and root_digest(slabs[:length]) not in self._views:
                 length -= 1
-            found = self._views[root_digest(layers[:length])] if length else View.empty()
-            for number in range(length, len(layers)):
-                found = found.with_layer(self._index(layers[number]))
-                self._views[root_digest(layers[: number + 1])] = found
+            found = self._views[root_digest(slabs[:length])] if length else View.empty()
+            for number in range(length, len(slabs)):
+                stack = slabs[: number + 1]
+                if root_digest(stack) not in self._views:
+                    self._views[root_digest(stack)] = found.with_layer(
+                        self._slab_index(stack, found)
+                    )
+                found = self._views[root_digest(stack)]
         return found
+
+    def _slab_index(self, stack: tuple[Slab, ...], below: View) -> LayerIndex:
+        top = stack[-1]
+        if isinstance(top, Layer):
+            return self._index(top)
+        if top.empty:
+            return LayerIndex(())
+        layer = self._written(top)
+        if layer is not None:
+            return self._index(layer)
+        if self._changes is None:
+            raise InternalError("a root holds what a RUN changed, and nothing here can read it")
+        return self._changes.index(stack, lambda: below)
 
     def _index(self, layer: Layer) -> LayerIndex:
         self._layers.setdefault(layer.descriptor.digest, layer)

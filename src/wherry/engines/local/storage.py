@@ -9,9 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, NamedTuple, Protocol
 
-from wherry.engines.local.results import Built, Held, Result, decode_layer, encode_layer
+from wherry.engines.local.results import (
+    Built,
+    Change,
+    Held,
+    Result,
+    Slab,
+    change_key,
+    decode_layer,
+    encode_change,
+    encode_layer,
+)
 from wherry.fstree.compression import Compression
 from wherry.graph.keys import CacheKey
 from wherry.oci.canonical import canonical_json
@@ -23,6 +33,9 @@ if TYPE_CHECKING:
     from wherry.fstree.layer import Writing
     from wherry.fstree.pieces import EarlierPieces, Piece
     from wherry.fstree.tree import Tree
+
+
+_WRITTEN: Final = "written"
 
 
 class BlobWriter(Protocol):
@@ -70,6 +83,54 @@ class Records(Protocol):
         """Store a value."""
 
 
+class Snapshots(Protocol):
+    """Directories with what the slabs of roots change, for the namespace worker."""
+
+    def find(self, key: str) -> str | None:
+        """The directory of `key`, marked as used; None for none."""
+
+    def stage(self) -> str:
+        """A new empty directory."""
+
+    def commit(self, key: str, staged: str, size: int) -> str:
+        """Make what was staged visible; the directory, or that of whoever was first."""
+
+    def discard(self, staged: str) -> None:
+        """Drop what was staged."""
+
+    def lock(
+        self, key: str, check: Callable[[], None] | None = None
+    ) -> AbstractContextManager[object]:
+        """Hold `key` alone; `check` is called while another one holds it."""
+
+
+class HeldMount(Protocol):
+    """The directory of a cache mount, while it is held."""
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+
+
+Sharing = Literal["shared", "private", "locked"]
+
+
+class Mounts(Protocol):
+    """Directories of cache mounts."""
+
+    def hold(
+        self,
+        id: str,
+        sharing: Sharing,
+        check: Callable[[], None] | None = None,
+        prepare: Callable[[str], None] | None = None,
+    ) -> AbstractContextManager[HeldMount]:
+        """Hold a directory of `id`, as BuildKit has it; `prepare` is called with a new one.
+
+        `check` is called while another one holds it.
+        """
+
+
 class WorkDirectory(Protocol):
     """A directory of one Go build, locked while held."""
 
@@ -92,6 +153,14 @@ class Storage(Protocol):
     @property
     def records(self) -> Records:
         """Its records."""
+
+    @property
+    def mounts(self) -> Mounts:
+        """Its cache mounts."""
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """Its snapshots."""
 
     def work(
         self, key: str, check: Callable[[], None] | None = None
@@ -133,7 +202,7 @@ def store_layer(
     key = _layer_key(digest, mtime, settings)
     known = storage.records.get("layer", key) if settings.reuse else None
     built = decode_layer(known) if known is not None else None
-    if built is not None and is_whole(storage, built):
+    if built is not None and is_whole(storage, built, settings):
         return built
     from wherry.fstree.layer import Writing  # noqa: PLC0415 - not where nothing changed
 
@@ -217,13 +286,59 @@ def _codec(settings: LayerSettings) -> str:
     return f"{compression.kind} {compression.level} {settings.codec}"
 
 
-def is_whole(storage: Storage, built: Built) -> bool:
-    """Whether the result's layers are still in the store; those below may be in a registry."""
+def is_whole(storage: Storage, built: Built, settings: LayerSettings) -> bool:
+    """Whether all of the result can still be had; layers below may be in a registry.
+
+    A change is there as long as its snapshot is, or the layer that was written of it.
+    """
     own = (layer.descriptor for layer in built.layers)
-    below = (layer.descriptor for layer in built.below)
-    return all(storage.blobs.has(item.digest, item.size) for item in own) and all(
-        storage.blobs.known(item.digest, item.size) for item in below
-    )
+    if not all(storage.blobs.has(item.digest, item.size) for item in own):
+        return False
+    stack = built.stack
+    for number, slab in enumerate(stack):
+        if isinstance(slab, Layer):
+            if not storage.blobs.known(slab.descriptor.digest, slab.descriptor.size):
+                return False
+        elif not _has_change(storage, stack[: number + 1], settings):
+            return False
+    return True
+
+
+def _has_change(storage: Storage, stack: tuple[Slab, ...], settings: LayerSettings) -> bool:
+    change = stack[-1]
+    assert isinstance(change, Change)  # noqa: S101 - the caller's own
+    if change.empty or storage.snapshots.find(change_key(stack)) is not None:
+        return True
+    return written_layer(storage, change, settings) is not None
+
+
+def written_layer(
+    storage: Storage, change: Change, settings: LayerSettings, latest: int | None = None
+) -> Layer | None:
+    """The layer that was written of a change with such settings, if the store still has it.
+
+    `latest` is what its times were cut off at.
+    """
+    data = storage.records.get(_WRITTEN, _written_key(change, settings, latest))
+    built = decode_layer(data) if data is not None else None
+    if built is None or len(built.layers) != 1:
+        return None
+    layer = built.layers[0]
+    descriptor = layer.descriptor
+    return layer if storage.blobs.has(descriptor.digest, descriptor.size) else None
+
+
+def remember_written(
+    storage: Storage, change: Change, layer: Layer, settings: LayerSettings, latest: int | None
+) -> None:
+    """Record the layer that was written of a change."""
+    value = encode_layer(layer, layer.diff_id, change.size)
+    key = _written_key(change, settings, latest)
+    storage.records.put(_WRITTEN, key, value, (layer.descriptor.digest,))
+
+
+def _written_key(change: Change, settings: LayerSettings, latest: int | None) -> str:
+    return _layer_key(change.id, -1 if latest is None else latest, settings)
 
 
 class CacheRecords:
@@ -239,16 +354,21 @@ class CacheRecords:
             return None
         data = self._storage.records.get("cache", self._key(key))
         built = decode_layer(data) if data is not None else None
-        return built if built is not None and is_whole(self._storage, built) else None
+        if built is None or not is_whole(self._storage, built, self._settings):
+            return None
+        return built
 
     def save(self, key: CacheKey, result: Result) -> None:
         """Record a result that is one layer on known ones; others are quickly made again."""
-        if isinstance(result, Held) or len(result.layers) != 1:
+        if isinstance(result, Held):
             return
-        if result.tree is None or result.unpacked is None:
+        if result.change is not None:
+            value = encode_change(result.change, result.below)
+        elif len(result.layers) == 1 and result.tree is not None and result.unpacked is not None:
+            value = encode_layer(result.layers[0], result.tree, result.unpacked, result.below)
+        else:
             return
-        value = encode_layer(result.layers[0], result.tree, result.unpacked, result.below)
-        blobs = [layer.descriptor.digest for layer in result.stack]
+        blobs = [slab.descriptor.digest for slab in result.stack if isinstance(slab, Layer)]
         self._storage.records.put("cache", self._key(key), value, blobs)
 
     def _key(self, key: CacheKey) -> str:

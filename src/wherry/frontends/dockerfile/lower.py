@@ -27,7 +27,7 @@ from wherry.frontends.dockerfile.scope import (
     normal_platform,
     unused_arguments,
 )
-from wherry.frontends.dockerfile.source import Position, Problem, Problems, Range
+from wherry.frontends.dockerfile.source import Position, Problems, Range
 from wherry.frontends.dockerfile.stages import SCRATCH, Plan, Stages
 from wherry.frontends.dockerfile.triggers import read_triggers, triggers_of
 from wherry.graph.build import BuildGraph, ImageOutput, LayerOutput, Lines, Vertex
@@ -36,10 +36,6 @@ from wherry.graph.ops import FileOp, ImageOp
 from wherry.oci.image import pairs
 from wherry.oci.platform import Platform
 
-_NO_RUN: Final = "RUN is not in this release"
-_NO_RUN_HINT: Final = (
-    "build a stage that needs none (--target), or the Go module itself (--frontend gomodule)"
-)
 _TOP: Final = Range(Position(1, 0), Position(1, 0))
 
 
@@ -88,25 +84,11 @@ class _Lowering:
 
     def stage(self, index: int) -> Building:
         """The stage of that number, made with all that it needs."""
-        every = sorted(self._needed(index))
-        if not self._request.can_run:
-            self._refuse_runs(every)
-        for needed in every:
+        for needed in sorted(self._needed(index)):
             # A trigger of an earlier one may have made it already.
             if needed not in self._done:
                 self._done[needed] = self._lower(needed)
         return self._done[index]
-
-    def _refuse_runs(self, needed: list[int]) -> None:
-        for number in needed:
-            plan = self._stages.plans[number]
-            if self._replacement(plan) is not None:
-                continue
-            for instruction in plan.stage.instructions:
-                if isinstance(instruction, Run):
-                    self._notes.fail(Problem(_NO_RUN, instruction.source.range, _NO_RUN_HINT))
-                    break
-        self._notes.raise_problems()
 
     def used(self) -> tuple[str, ...]:
         """The stages that were needed, by name or number, in the file's order."""

@@ -19,6 +19,7 @@ from wherry.frontends.dockerfile.paths import clean, join, source
 from wherry.frontends.dockerfile.refusals import BadValue
 from wherry.frontends.dockerfile.request import Request
 from wherry.frontends.dockerfile.scope import proxies
+from wherry.frontends.dockerfile.source import Problem, Problems
 from wherry.graph.ops import ExecMount, ExecOp, MountKind
 from wherry.oci.image import Pairs
 
@@ -41,6 +42,8 @@ def lower_run(
 
     `source_of` gives the vertex of what a mount names in `from=`, empty for the build context.
     """
+    network, security = _network(instruction, request), instruction.security or "sandbox"
+    _require_allowed(instruction, request, network, security)
     command = _command(instruction.command)
     words = command.words
     if instruction.command.shell:
@@ -56,12 +59,16 @@ def lower_run(
         cwd=stage.directory,
         user=stage.config.user,
         mounts=mounts,
-        network=_network(instruction, request),
-        security=instruction.security or "sandbox",
+        network=network,
+        security=security,
         platform=stage.platform,
         heredocs=command.files,
         hostname=given.get(_HOSTNAME) or request.hostname,
         devices=instruction.devices,
+        shm_size=request.shm_size,
+        ulimits=request.ulimits,
+        host_names=tuple(name for name, _ in request.extra_hosts),
+        hosts=request.extra_hosts,
         proxy=proxies(given),
     )
     name = stage.step_name(text, raw=True, hidden=secrets)
@@ -113,6 +120,23 @@ def _typed_mounts(stage: Building, instruction: Run) -> tuple[Mount, ...]:
 def _network(instruction: Run, request: Request) -> str:
     named = instruction.network
     return named if named not in ("", "default") else request.network or "default"
+
+
+def _require_allowed(instruction: Run, request: Request, network: str, security: str) -> None:
+    """Raise `Problems` for each right that the RUN takes and the user did not give."""
+    place = instruction.source.range
+    taken = []
+    if network == "host":
+        taken.append(("with the host's network", "network.host"))
+    if security == "insecure":
+        taken.append(("with --security=insecure", "security.insecure"))
+    problems = tuple(
+        Problem(f"RUN {how} is not allowed", place, f"if you trust it: --allow {right}")
+        for how, right in taken
+        if right not in request.allowed
+    )
+    if problems:
+        raise Problems(problems)
 
 
 def _environment(stage: Building, mounts: tuple[ExecMount, ...]) -> tuple[str, ...]:

@@ -93,8 +93,10 @@ class Request(NamedTuple):
     platform of its base. `ignore` are the rules of the main context, `context_place` where it is.
     `no_cache_filter` are stages made anew, `no_cache` stands for all. `created` is RFC 3339.
     `network` is the network of RUN where it names none (`default`, `none` or `host`), `hostname`
-    the name of the machine that RUN sees. `checks` are the warnings that the file switches off.
-    Without `can_run` a RUN in a stage that is needed is a problem, told before a base is asked for.
+    the name of the machine that RUN sees. `extra_hosts` are names and addresses that RUN knows,
+    `shm_size` the bytes of its /dev/shm (0: the default), `ulimits` its limits: name, soft, hard.
+    `allowed` are what RUN may ask for besides: `network.host`, `security.insecure`. `checks` are
+    the warnings that the file switches off.
     """
 
     dockerfile: Dockerfile
@@ -113,9 +115,12 @@ class Request(NamedTuple):
     created: str = ""
     network: str = "default"
     hostname: str = ""
+    extra_hosts: Pairs = ()
+    shm_size: int = 0
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    allowed: frozenset[str] = frozenset()
     file: str = "Dockerfile"
     checks: Checks = _NO_CHECKS
-    can_run: bool = True
 
 
 class Lowered(NamedTuple):

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all RUN steps of a build share: the namespace worker, and the directories of their roots.
+
+The worker is started by the first step that has to run. Each slab of a root becomes a snapshot
+once: what a RUN changed is one already, a layer is unpacked on top of those below it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from wherry.engines.local.results import Change, Held, Slab, root_digest
+from wherry.engines.local.snapshot_files import SnapshotReader, lost
+from wherry.engines.local.storage import LayerSettings, Storage, written_layer
+from wherry.errors import BuildError
+from wherry.oci.image import Layer
+
+if TYPE_CHECKING:
+    from wherry.sandbox.namespace import Namespace
+    from wherry.solver.model import Step
+
+
+class Choices(Protocol):
+    """What the user gives to RUN steps, beside what their ops say."""
+
+    @property
+    def certificates(self) -> bytes:
+        """Extra certificates in PEM; empty for none."""
+
+    def secret(self, name: str) -> bytes | None:
+        """The value of a secret, None for one that was not given."""
+
+    def agent(self, name: str) -> str | None:
+        """The path of an agent's socket, None for one that was not given."""
+
+    def no_secret(self, name: str) -> BuildError:
+        """The error of a step that needs a secret which was not given."""
+
+    def no_agent(self, name: str) -> BuildError:
+        """The error of a step that needs an agent which was not given."""
+
+
+class Running:
+    """Made for one build; safe for threads. `close` ends the worker and all that runs in it."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        settings: LayerSettings,
+        start: Callable[[], Namespace],
+        choices: Choices,
+        say: Callable[[str], None],
+    ) -> None:
+        self.storage = storage
+        self.choices = choices
+        self.say = say
+        # Whether a failed step's root is wanted afterwards.
+        self.keep_failed = False
+        self._settings = settings
+        self._start = start
+        self._lock = threading.Lock()
+        self._namespace: Namespace | None = None
+        self._lent: dict[tuple[int, str], str] = {}
+        self._held: list[Held] = []
+        self._said: set[str] = set()
+        self.reader = SnapshotReader(storage.snapshots, self.namespace)
+
+    def namespace(self) -> Namespace:
+        """The worker, started by the first call; raises `MachineError` where it is refused."""
+        with self._lock:
+            if self._namespace is None:
+                self._namespace = self._start()
+            return self._namespace
+
+    def close(self) -> None:
+        """End the worker."""
+        with self._lock:
+            if self._namespace is not None:
+                self._namespace.close()
+                self._namespace = None
+
+    def directories(
+        self, stack: tuple[Slab, ...], fetch: Callable[[tuple[Layer, ...]], None], step: Step
+    ) -> tuple[str, ...]:
+        """The snapshots of a root, lowest first, made where they are missing.
+
+        Raises `NetworkError` where a layer cannot be fetched, `UsageError` for one that is damaged,
+        `MachineError`, `Cancelled`.
+        """
+        namespace = self.namespace()
+        place = namespace.place
+        found: list[str] = []
+        first = self._first_needed(stack) if place.kind == "whole" else 0
+        for number in range(first, len(stack)):
+            prefix = stack[: number + 1]
+            slab = prefix[-1]
+            if isinstance(slab, Change) and slab.empty:
+                continue
+            key = f"{place.name}/{root_digest(prefix).hex}"
+            known = self.storage.snapshots.find(key)
+            if known is None:
+                step.progress(number, len(stack), "layers", "unpacking")
+                known = self._made(key, prefix, tuple(found), fetch, step)
+            found.append(known)
+        return tuple(found)
+
+    def _first_needed(self, stack: tuple[Slab, ...]) -> int:
+        """The topmost slab whose whole tree is there: none below it is needed."""
+        place = self.namespace().place.name
+        for number in range(len(stack) - 1, 0, -1):
+            slab = stack[number]
+            if isinstance(slab, Change) and slab.empty:
+                continue
+            key = f"{place}/{root_digest(stack[: number + 1]).hex}"
+            if self.storage.snapshots.find(key) is not None:
+                return number
+        return 0
+
+    def _made(
+        self,
+        key: str,
+        prefix: tuple[Slab, ...],
+        lowers: tuple[str, ...],
+        fetch: Callable[[tuple[Layer, ...]], None],
+        step: Step,
+    ) -> str:
+        snapshots = self.storage.snapshots
+        with snapshots.lock(key, step.cancel.check):
+            known = snapshots.find(key)
+            if known is not None:
+                return known
+            layer = self._layer_of(prefix)
+            fetch((layer,))
+            staged = snapshots.stage()
+            try:
+                with self.storage.blobs.open(layer.descriptor.digest) as blob:
+                    unpacked = self.namespace().unpack(lowers, staged, layer, blob, step.cancel)
+            except BaseException:
+                snapshots.discard(staged)
+                raise
+            self._tell_skipped(unpacked.skipped)
+            return snapshots.commit(key, staged, unpacked.size)
+
+    def _layer_of(self, prefix: tuple[Slab, ...]) -> Layer:
+        """The layer of the topmost slab; raises `BuildError` for a change without one."""
+        slab = prefix[-1]
+        if isinstance(slab, Layer):
+            return slab
+        layer = written_layer(self.storage, slab, self._settings)
+        if layer is None:
+            raise lost(prefix)
+        return layer
+
+    def _tell_skipped(self, skipped: tuple[str, ...]) -> None:
+        """Say once what could not be made here, such as a base's device nodes."""
+        with self._lock:
+            fresh = [item for item in skipped if item not in self._said]
+            self._said.update(fresh)
+        if fresh:
+            more = f" and {len(fresh) - 3} more" if len(fresh) > 3 else ""
+            self.say(f"left out of the root: {'; '.join(fresh[:3])}{more}")
+
+    def lend(self, held: Held, path: str, step: Step, *, alone: bool) -> str:
+        """A directory or file with what `held` has at `path`; `alone`: for one step to write."""
+        from wherry.engines.local.lending import lend  # noqa: PLC0415 - few steps need it
+
+        key = id(held), path
+        with self._lock:
+            if not alone and key in self._lent:
+                return self._lent[key]
+            target = os.path.join(self.storage.scratch(), "lent")
+            lend(held.files, path, target, step.cancel)
+            if not alone:
+                self._lent[key] = target
+                # Kept, so that its id stays its own.
+                self._held.append(held)
+            return target

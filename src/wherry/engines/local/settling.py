@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Making layers of what RUN steps changed, for an image that needs them.
+
+Most of what RUN steps leave is only a root for other steps, and is never compressed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from wherry.engines.local.files import FileSteps
+from wherry.engines.local.results import Built
+from wherry.engines.local.storage import remember_written, store_change, written_layer
+from wherry.fstree.layer_index import index_of_tree
+from wherry.fstree.tree import make_tree
+from wherry.process.cancel import CancelToken
+
+
+def settled(shared: FileSteps, built: Built, cancel: CancelToken) -> Built:
+    """The result with its change as a layer, written now unless it was before.
+
+    Raises `BuildError` where the snapshot is gone or holds what no layer can, `Cancelled`.
+    """
+    change = built.change
+    if change is None:
+        return built
+    storage, settings, times = shared.storage, shared.settings, shared.times
+    layer = written_layer(storage, change, settings, times.latest)
+    if layer is None:
+        index = shared.roots.change_index(built.stack)
+        tree = make_tree(index.entries, index.whiteouts, index.opaque)
+        layer = store_change(storage, tree, times, settings, cancel).layers[0]
+        remember_written(storage, change, layer, settings, times.latest)
+        if not index.whiteouts and not index.opaque:
+            known = index_of_tree(tree, layer.descriptor, times.default, times.latest)
+            shared.roots.remember(layer, known)
+    return replace(built, layers=(layer,), tree=layer.diff_id, unpacked=change.size, change=None)

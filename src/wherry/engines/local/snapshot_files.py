@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a RUN changed, read from its snapshot: names and metadata at once, contents on demand.
+
+Files of a snapshot belong to ids that only the namespace worker can act for, so that it looks
+around and opens, and this process reads through the descriptors that it is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, cast
+
+from wherry.engines.local.results import Slab, change_key
+from wherry.errors import BuildError
+from wherry.fstree.layer_changes import LayerIndex
+from wherry.fstree.tree import (
+    Directory,
+    Entry,
+    File,
+    HardLink,
+    InSnapshot,
+    Special,
+    Symlink,
+)
+from wherry.oci.digest import Digest
+from wherry.sandbox.mapping import Mapping
+
+if TYPE_CHECKING:
+    from wherry.engines.local.storage import Snapshots
+    from wherry.fstree.view import View
+    from wherry.sandbox.exchange import Scanned
+    from wherry.sandbox.namespace import Namespace
+
+_PIECE: Final = 1 << 20
+
+
+class SnapshotReader:
+    """Implements `wherry.engines.local.roots.ChangeReader`; safe for threads."""
+
+    def __init__(self, snapshots: Snapshots, namespace: Callable[[], Namespace]) -> None:
+        self._snapshots = snapshots
+        self._namespace = namespace
+
+    def index(self, stack: tuple[Slab, ...], below: Callable[[], View]) -> LayerIndex:
+        """The change on top of `stack` as the layer that it would be.
+
+        `below` gives the root that it stands on. Raises `BuildError` where the snapshot is gone.
+        """
+        namespace = self._namespace()
+        place = self._snapshots.find(change_key(stack))
+        if place is None:
+            raise lost(stack)
+        one_id = namespace.place.mapping is Mapping.ONE
+        found = _Collected(_Opening(namespace, place), below() if one_id else None)
+        found.take(namespace.scan(place))
+        return found.index()
+
+
+def lost(stack: tuple[Slab, ...]) -> BuildError:
+    """The error for a change whose snapshot is gone and of which no layer was made."""
+    return BuildError(
+        "the result of an earlier RUN is no longer in the store",
+        why=f"its snapshot {change_key(stack)} was removed meanwhile, or made under other user ids",
+        hint="build again with --no-cache",
+    )
+
+
+class _Opening:
+    """Opens the files of one snapshot."""
+
+    def __init__(self, namespace: Namespace, place: str) -> None:
+        self._namespace = namespace
+        self.place = place
+
+    def open(self, path: str) -> BinaryIO:
+        return self._namespace.open(self.place, path)
+
+
+class _SnapshotFile:
+    """One file; implements `wherry.fstree.tree.SnapshotFile`."""
+
+    def __init__(self, opening: _Opening, path: str) -> None:
+        self._opening = opening
+        self._path = path
+        self._digest: Digest | None = None
+
+    def open(self) -> BinaryIO:
+        return self._opening.open(self._path)
+
+    def digest(self) -> Digest:
+        if self._digest is None:
+            hasher = hashlib.sha256()
+            with self.open() as file:
+                while piece := file.read(_PIECE):
+                    hasher.update(piece)
+            self._digest = Digest("sha256", hasher.hexdigest())
+        return self._digest
+
+    def note(self, digest: Digest) -> None:
+        self._digest = digest
+
+
+class _Collected:
+    """A change's entries and removals, gathered from what the worker saw."""
+
+    def __init__(self, opening: _Opening, owners: View | None) -> None:
+        self._opening = opening
+        # Where one id stands for all, files keep the owners that they had below.
+        self._owners = owners
+        self._entries: list[Entry] = []
+        self._whiteouts: list[str] = []
+        self._opaque: list[str] = []
+        self._first: dict[int, str] = {}
+
+    def take(self, items: Iterable[Scanned]) -> None:
+        """Take what was seen; the names of one file are ordered as a layer wants them."""
+        for item in sorted(items, key=lambda item: item.path.split("/")):
+            if item.kind == "whiteout":
+                self._whiteouts.append(item.path)
+                continue
+            if item.opaque:
+                self._opaque.append(item.path)
+            if item.path:
+                self._entries.append(self._owned(self._entry(item)))
+
+    def index(self) -> LayerIndex:
+        """All of it."""
+        return LayerIndex(tuple(self._entries), tuple(self._whiteouts), tuple(self._opaque))
+
+    def _entry(self, item: Scanned) -> Entry:
+        owner = item.uid, item.gid
+        match item.kind:
+            case "directory":
+                return Directory(item.path, item.mode, *owner, item.xattrs, item.mtime)
+            case "symlink":
+                return Symlink(item.path, item.target, *owner, item.xattrs, item.mtime)
+            case "file":
+                return self._file(item)
+            case kind:
+                # The closed set of `Scanned`, less what is handled above.
+                special = cast(Literal["char", "block", "fifo"], kind)
+                numbers = item.major, item.minor
+                return Special(item.path, special, *numbers, item.mode, *owner, item.mtime)
+
+    def _file(self, item: Scanned) -> Entry:
+        if item.inode:
+            first = self._first.setdefault(item.inode, item.path)
+            if first != item.path:
+                return HardLink(item.path, first, item.mtime)
+        opening = self._opening
+        content = InSnapshot(opening.place, item.path, item.size, _SnapshotFile(opening, item.path))
+        return File(item.path, content, item.mode, item.uid, item.gid, item.xattrs, item.mtime)
+
+    def _owned(self, entry: Entry) -> Entry:
+        if self._owners is None or isinstance(entry, HardLink):
+            return entry
+        below = self._owners.entry(entry.path)
+        if below is None or isinstance(below, HardLink):
+            return entry
+        return replace(entry, uid=below.uid, gid=below.gid)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a prune will remove: candidates dropped one by one, with account of what that frees.
+
+The order is that of last use, garbage first. Images with a tag, what pinned records keep and
+whatever is in use are no candidates.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from wherry.store.images import KIND
+from wherry.store.usage import IN_USE, Item, Items, Kind
+
+
+class Goal(NamedTuple):
+    """How far to go: the least recently used goes until `target` bytes are left.
+
+    With `garbage`, images without a tag, blobs that nothing pins and snapshots that nobody can
+    find go in any case.
+    """
+
+    target: int
+    garbage: bool
+
+
+class Record(NamedTuple):
+    """A record as pruning sees it; `size` is that of its value."""
+
+    id: int
+    kind: str
+    size: int
+    used_at: float
+    tagged: bool
+    pins: tuple[str, ...]
+
+
+class Plan(NamedTuple):
+    """What goes, in the order of the decisions, and how many bytes that frees."""
+
+    records: tuple[Record, ...]
+    items: tuple[Item, ...]
+    freed: int
+
+    def of(self, kind: Kind) -> tuple[Item, ...]:
+        """The items of one kind."""
+        return tuple(item for item in self.items if item.kind is kind)
+
+
+class Planner:
+    """Makes one plan; what was used at or after `unused_before` stays."""
+
+    def __init__(self, records: tuple[Record, ...], items: Items, unused_before: float) -> None:
+        self._all_records = records
+        self._all_items = items
+        self._unused_before = unused_before
+        self._pins = Counter(digest for record in records for digest in record.pins)
+        self._blobs = {item.name: item for item in items.blobs}
+        self._freed = 0
+        # In order; a dict for its quick look-up.
+        self._records: dict[int, Record] = {}
+        self._items: dict[tuple[Kind, str], Item] = {}
+
+    def plan(self, goal: Goal) -> Plan:
+        """The whole plan."""
+        if goal.garbage:
+            for record in self._all_records:
+                if record.kind == KIND:
+                    self._drop(record)
+            for item in self._all_items.all:
+                if item.garbage or item.kind is Kind.BLOB:
+                    self._drop(item)
+        candidates: list[Record | Item] = [*self._all_records, *self._all_items.all]
+        for candidate in sorted(candidates, key=_age):
+            if self._all_items.usage.total - self._freed <= goal.target:
+                break
+            self._drop(candidate)
+        return Plan(tuple(self._records.values()), tuple(self._items.values()), self._freed)
+
+    def _drop(self, candidate: Record | Item) -> None:
+        if isinstance(candidate, Record):
+            if candidate.used_at < self._unused_before:
+                self._drop_record(candidate)
+        elif not self._is_in_use(candidate) and (
+            candidate.kind is not Kind.BLOB or self._pins[candidate.name] <= 0
+        ):
+            self._drop_item(candidate)
+
+    def _is_in_use(self, item: Item) -> bool:
+        # A work directory is a build's only while it is held.
+        if item.kind is Kind.WORK:
+            return item.used_at == IN_USE
+        return item.used_at >= self._unused_before
+
+    def _drop_record(self, record: Record) -> None:
+        if record.tagged or record.id in self._records:
+            return
+        self._records[record.id] = record
+        self._freed += record.size
+        self._pins.subtract(record.pins)
+        for digest in record.pins:
+            if digest in self._blobs:
+                self._drop(self._blobs[digest])
+
+    def _drop_item(self, item: Item) -> None:
+        name = (item.kind, item.name)
+        if name not in self._items:
+            self._items[name] = item
+            self._freed += item.size
+
+
+def _age(candidate: Record | Item) -> tuple[bool, float]:
+    return not (isinstance(candidate, Item) and candidate.garbage), candidate.used_at
