@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from wherry.api.agents import Agents
 from wherry.api.bases import BasePolicy
@@ -27,6 +27,7 @@ from wherry.api.snippets import Snippets
 from wherry.api.step_choices import StepChoices
 from wherry.api.step_options import read_step_options
 from wherry.api.watching import Watch
+from wherry.api.workers import Workers
 from wherry.engines.local.engine import LocalEngine, Solved
 from wherry.engines.local.executors import FileExecutors
 from wherry.engines.local.files import FileRules, FileSteps
@@ -51,9 +52,6 @@ from wherry.oci.image import Descriptor
 from wherry.oci.platform import host_platform, parse_platform
 from wherry.solver.model import Step
 from wherry.store.store import Store
-
-if TYPE_CHECKING:
-    from wherry.sandbox.namespace import Namespace
 
 _EPOCH_ARG: Final = "SOURCE_DATE_EPOCH"
 
@@ -210,7 +208,8 @@ class _Building:
         request, store, around = self._request, self._store, self._around
         jobs = request.jobs or cores()
         settings = LayerSettings(Compression(), jobs, codec(), not request.no_cache)
-        running = Running(store, settings, self._start_worker, self._choices(), self._say)
+        workers = Workers(store, around.env, self._say)
+        running = Running(store, settings, workers, self._choices(), self._say)
         running.keep_failed = bool(self._options.on_error)
         self._closing.callback(running.close)
         shared = self._shared = FileSteps(
@@ -231,11 +230,6 @@ class _Building:
             cancel=around.cancel,
             trace=request.trace,
         )
-
-    def _start_worker(self) -> Namespace:
-        from wherry.api.workers import worker_of  # noqa: PLC0415 - only where a RUN runs
-
-        return worker_of(self._store, self._around.env, self._say)
 
     def _choices(self) -> StepChoices:
         directory = os.path.join(self._store.path, "agents")

@@ -6,7 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
+from wherry.errors import MachineError
+from wherry.sandbox.host_facts import read_facts
 from wherry.sandbox.namespace import Namespace, NamespaceOptions
+from wherry.sandbox.refusals import Purpose, certain_refusal
 from wherry.store.store import Store
 
 _KIND = "runtime/1"
@@ -27,14 +30,26 @@ class _Probed:
         self._store.records.put(_KIND, _KEY, text.encode(), ())
 
 
-def worker_of(store: Store, env: Mapping[str, str], say: Callable[[str], None]) -> Namespace:
-    """The worker for the snapshots of `store`, to be closed before it; starts when first asked."""
-    return Namespace(
-        NamespaceOptions(
-            search_path=env.get("PATH", os.defpath),
-            directory=os.path.join(store.scratch(), "worker"),
-            lock=store.staging_lock(),
-            say=say,
-            probed=_Probed(store),
+class Workers:
+    """Starts the worker for a store; implements `wherry.engines.local.running.Starter`."""
+
+    def __init__(self, store: Store, env: Mapping[str, str], say: Callable[[str], None]) -> None:
+        self._store = store
+        self._search_path = env.get("PATH", os.defpath)
+        self._say = say
+
+    def start(self) -> Namespace:
+        """The worker, to be closed before the store; what asks it first starts it."""
+        return Namespace(
+            NamespaceOptions(
+                search_path=self._search_path,
+                directory=os.path.join(self._store.scratch(), "worker"),
+                lock=self._store.staging_lock(),
+                say=self._say,
+                probed=_Probed(self._store),
+            )
         )
-    )
+
+    def refusal(self) -> MachineError | None:
+        """Why no worker can work here, where files alone tell that for certain."""
+        return certain_refusal(read_facts(self._search_path), Purpose.STEPS)

@@ -8,6 +8,7 @@ the engine's own result type, opaque here.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -48,7 +49,8 @@ class Task(Generic[R]):
 
     A `fresh` one runs even where its result is known; what stands on it is then looked up by
     contents alone, as its result may be another one. One that `waits` for a program of the user's
-    takes no place from wherry's own work.
+    takes no place from wherry's own work. `require` is called before anything runs, if the task
+    may run: it raises what is wrong with that here.
     """
 
     operation: Operation[R]
@@ -56,6 +58,7 @@ class Task(Generic[R]):
     name: str
     fresh: bool = False
     waits: bool = False
+    require: Callable[[], None] | None = None
 
 
 class Step:

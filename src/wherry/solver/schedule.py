@@ -151,6 +151,9 @@ class _Solve(Generic[R]):
         self._set_definitions()
         for target in targets:
             self._want(self._nodes[target])
+        for node in self._nodes:
+            if node.state in (_State.WAITING, _State.READY) and node.task.require is not None:
+                node.task.require()
         try:
             self._start_ready()
             while any(self._running):

@@ -41,6 +41,9 @@ class Executors(Protocol):
     def settled(self, built: Built, cancel: CancelToken) -> Built:
         """A result as layers in the store."""
 
+    def require(self) -> None:
+        """Raise `MachineError` where RUN certainly cannot run here."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
@@ -74,6 +77,7 @@ class LocalEngine:
                 vertex.name,
                 vertex.fresh,
                 isinstance(vertex.op, ExecOp),
+                self.executors.require if isinstance(vertex.op, ExecOp) else None,
             )
             for vertex in graph.vertices
         ]

@@ -63,3 +63,7 @@ class FileExecutors:
         from wherry.engines.local.settling import settled  # noqa: PLC0415 - not without RUN
 
         return settled(self.shared, built, cancel)
+
+    def require(self) -> None:
+        """Raise `MachineError` where RUN certainly cannot run here."""
+        self.running.require()

@@ -72,6 +72,9 @@ class GoExecutors:
         """The result itself: these ops give layers."""
         return built
 
+    def require(self) -> None:
+        """Nothing: no op of these runs in a root."""
+
 
 @dataclass(frozen=True, slots=True)
 class GoBuildOperation:

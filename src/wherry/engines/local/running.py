@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from wherry.engines.local.results import Change, Held, Slab, root_digest
 from wherry.engines.local.snapshot_files import SnapshotReader, lost
 from wherry.engines.local.storage import LayerSettings, Storage, written_layer
-from wherry.errors import BuildError
+from wherry.errors import BuildError, MachineError
 from wherry.oci.image import Layer
 
 if TYPE_CHECKING:
@@ -43,6 +43,16 @@ class Choices(Protocol):
         """The error of a step that needs an agent which was not given."""
 
 
+class Starter(Protocol):
+    """Starts namespace workers."""
+
+    def start(self) -> Namespace:
+        """The worker; what asks it first makes it run."""
+
+    def refusal(self) -> MachineError | None:
+        """Why none can work here, where that is certain; nothing is started to find out."""
+
+
 class Running:
     """Made for one build; safe for threads. `close` ends the worker and all that runs in it."""
 
@@ -50,7 +60,7 @@ class Running:
         self,
         storage: Storage,
         settings: LayerSettings,
-        start: Callable[[], Namespace],
+        starter: Starter,
         choices: Choices,
         say: Callable[[str], None],
     ) -> None:
@@ -60,7 +70,7 @@ class Running:
         # Whether a failed step's root is wanted afterwards.
         self.keep_failed = False
         self._settings = settings
-        self._start = start
+        self._starter = starter
         self._lock = threading.Lock()
         self._namespace: Namespace | None = None
         self._lent: dict[tuple[int, str], str] = {}
@@ -72,8 +82,15 @@ class Running:
         """The worker, started by the first call; raises `MachineError` where it is refused."""
         with self._lock:
             if self._namespace is None:
-                self._namespace = self._start()
+                self._namespace = self._starter.start()
             return self._namespace
+
+    def require(self) -> None:
+        """Raise `MachineError` where steps certainly cannot run, before anything else does."""
+        with self._lock:
+            refusal = self._starter.refusal() if self._namespace is None else None
+        if refusal is not None:
+            raise refusal
 
     def close(self) -> None:
         """End the worker."""
