@@ -43,7 +43,10 @@ class BuildKit(NamedTuple):
     client: str
 
     def build(
-        self, words: list[str], env: Mapping[str, str], timeout: float = 120,
+        self,
+        words: list[str],
+        env: Mapping[str, str],
+        timeout: float = 120,
         progress: str = "plain",
     ) -> subprocess.CompletedProcess[str]:
         """`buildctl build --frontend dockerfile.v0` with more words, however it ends."""

@@ -2,7 +2,8 @@
 """`mode_driver.py STORE BUSYBOX SCRIPT...`: runs scripts as RUN steps would and prints how.
 
 One JSON object: the place, the mode and what holds the steps, and for each script its exit code and
-output. Each script's root is what the one before left. Started in the machine that a test made.
+output. A script is `USER:SHELL LINE`, or `USER:exec WORDS` without a shell; its root is what the
+one before left. Started in the machine that a test made.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from wherry.errors import MachineError
 from wherry.oci.digest import sha256
 from wherry.oci.image import LAYER_TAR, Descriptor, Layer
 from wherry.process.cancel import CancelToken
+from wherry.sandbox.foreign_programs import least_program
 from wherry.sandbox.modes import Mode, lacks, owners_hint
 from wherry.sandbox.namespace import Namespace, NamespaceOptions
-from wherry.sandbox.rundir import Workplace, run_directory
+from wherry.sandbox.rundir import Workplace, leftovers, run_directory
 from wherry.sandbox.step_spec import StepSpec
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nada:x:1000:1000::/home:/bin/sh\n"
@@ -34,7 +36,8 @@ def main(store: str, busybox: str, scripts: list[str]) -> None:
         options = NamespaceOptions(
             os.environ["PATH"], directory.path, directory.lock, say=told.append
         )
-        with Namespace(options) as namespace:
+        # As a build does: what a killed one left goes first.
+        with leftovers(place) as stale, Namespace(options._replace(leftovers=stale)) as namespace:
             try:
                 answer = ask(namespace, store, base(busybox), scripts)
             except MachineError as error:
@@ -54,7 +57,10 @@ def ask(namespace: Namespace, store: str, base: bytes, scripts: list[str]) -> di
     for script in scripts:
         user, _, words = script.partition(":")
         snapshots.append(snapshot(store))
-        spec = StepSpec(args=("/bin/sh", "-c", words), env=("PATH=/bin",), user=user)
+        args = ("/bin/sh", "-c", words)
+        if words.startswith("exec "):
+            args = tuple(words.split()[1:])
+        spec = StepSpec(args=args, env=("PATH=/bin",), user=user)
         with tempfile.TemporaryFile() as output, open(os.devnull, "rb") as empty:
             streams = (empty.fileno(), output.fileno(), output.fileno())
             executed = namespace.execute(
@@ -92,6 +98,7 @@ def base(busybox: str) -> bytes:
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(link)
+        add(archive, "bin/foreign", least_program("s390x"), 0o755)
         add(archive, "etc/passwd", PASSWD.encode())
         add(archive, "home/ada", b"hers", 0o600, 1000)
     return buffer.getvalue()

@@ -66,7 +66,13 @@ class Driver:
         began = time.monotonic()
         name = self.namespace.place.name
         taken = time.monotonic() - began
-        return {"name": name, "runtime": self.namespace.runtime, "seconds": taken, "said": said}
+        return {
+            "name": name,
+            "runtime": self.namespace.runtime,
+            "own_proc": self.namespace.own_proc,
+            "seconds": taken,
+            "said": said,
+        }
 
     def unpack(self, lowers: list[str], name: str, tar: str, diff_id: str = "") -> Any:
         data = Path(tar).read_bytes()

@@ -29,7 +29,9 @@ DOORS = {"__init__", "__main__"}
 # Where the process's environment, directory and arguments are read.
 EDGES = {"cli", "api/public.py"}
 # Programs of their own, started by command inside a namespace: no part of the main process.
-PROGRAMS = {"sandbox/enter.py", "sandbox/syscalls.py", "sandbox/worker.py"}
+PROGRAMS = {
+    "sandbox/enter.py", "sandbox/namespace_worker.py", "sandbox/syscalls.py", "sandbox/worker.py",
+}  # fmt: skip
 
 
 def room_of(path: Path) -> str:

@@ -47,8 +47,9 @@ def main() -> int:
             print(f"skipped: {world.why_not}")
             return 0
         results = runs.run(
-            cases, world, Path(work, "cases"), options.jobs, wherry=not options.buildkit, user=user
-        )
+            cases, world, Path(work, "cases"), options.jobs, wherry=not options.buildkit, user=user,
+            told=lambda result: print(f"{result.verdict:<12} {result.name}", file=sys.stderr),
+        )  # fmt: skip
     print(runs.shown(results) if options.buildkit else runs.table(results, why=options.why))
     return int(any(result.is_bad for result in results))
 

@@ -88,20 +88,29 @@ def _image(
     layers = [_layer(_blob(members, layer)) for layer in manifest["layers"] or ()]
     if [layer.diff_id for layer in layers] != (config["rootfs"]["diff_ids"] or []):
         raise BadImage("the layers are not what rootfs.diff_ids says")
-    tree = Tree()
+    history = [_history(line, names) for line in config.get("history") or ()]
+    steps = _steps(history, len(layers))
+    tree, runs = Tree(), []
     for number, layer in enumerate(layers):
         try:
+            if steps[number].startswith("RUN "):
+                runs.append({"step": steps[number], "names": tree.named(layer.entries)})
             tree.lay(layer.entries)
         except BadImage as error:
             raise BadImage(f"layer {number + 1} of {len(layers)}: {error}") from None
-    history = [_history(line, names) for line in config.get("history") or ()]
     return {
         "config": _config(config, names),
         "history": history,
         "layers": len(layers),
-        "runs": list(_run_layers(history, layers)),
+        "runs": runs,
         "tree": tree.facts(),
     }
+
+
+def _steps(history: list[Facts], layers: int) -> list[str]:
+    """What made each layer; a line of history without `empty_layer` is a layer's."""
+    made = [line.get("created_by", "") for line in history if not line.get("empty_layer")]
+    return made if len(made) == layers else [""] * layers
 
 
 class Entry(NamedTuple):
@@ -151,20 +160,6 @@ def read_entries(tar: bytes) -> tuple[Entry, ...]:
 
 
 _RECENT = 1_700_000_000  # what is later is a time of this very build
-
-
-def _run_layers(history: list[Facts], layers: list[_Layer]) -> Iterator[Facts]:
-    """What each RUN's layer names; a line of history without `empty_layer` is a layer's."""
-    lines = [line for line in history if not line.get("empty_layer")]
-    if len(lines) != len(layers):
-        return
-    for line, layer in zip(lines, layers, strict=True):
-        if line.get("created_by", "").startswith("RUN "):
-            times = {entry.name: entry.time for entry in layer.entries}
-            names = {
-                "/" + name: "now" if time > _RECENT else time for name, time in times.items()
-            }
-            yield {"step": line["created_by"], "names": names}
 
 
 def _uncompressed(data: bytes) -> bytes:
@@ -240,6 +235,35 @@ class Tree:
         for entry in entries:
             if not entry.name.rpartition("/")[2].startswith(".wh."):
                 self._put(entry)
+
+    def named(self, entries: tuple[Entry, ...]) -> Facts:
+        """What a layer that is laid on this tree names, with times; directories end with /.
+
+        Opaque directories are told as what they take away, as if it were by one whiteout each.
+        """
+        found: Facts = {}
+        present = {entry.name for entry in entries}
+        for entry in entries:
+            parent, _, last = entry.name.rpartition("/")
+            if last == _OPAQUE:
+                found |= {
+                    f"/{parent}/.wh.{child}": 0
+                    for child in self._children(parent)
+                    if f"{parent}/{child}".lstrip("/") not in present
+                }
+                continue
+            is_directory = entry.node is not None and entry.node["type"] == "dir"
+            name = f"/{entry.name}/" if is_directory and entry.name else f"/{entry.name}"
+            found[name] = "now" if entry.time > _RECENT else entry.time
+        return found
+
+    def _children(self, path: str) -> set[str]:
+        below = f"{path}/" if path else ""
+        return {
+            name.removeprefix(below)
+            for name in self._nodes
+            if name.startswith(below) and name and "/" not in name.removeprefix(below)
+        }
 
     def facts(self) -> dict[str, Facts]:
         """Path to facts, with the names of all hard links of a file."""

@@ -169,16 +169,22 @@ def _busybox() -> Layer:
 def _more_names() -> Layer:
     """Other names of busybox, for steps without a shell, and `act`."""
     names = (
-        "awk chmod chown cp cut date dd df du echo egrep env expr false find grep gunzip gzip head"
-        " hexdump hostname ln md5sum mkdir mkfifo mknod mount mv nproc od printf ps pwd readlink"
-        " realpath rm rmdir sed sha256sum sleep sort stat su sync tail tar tee test touch tr true"
-        " umount uname uniq wc wget whoami xargs"
-    ).split()
+        "awk", "chmod", "chown", "cp", "cut", "date", "dd", "df", "du", "echo", "egrep", "env",
+        "expr", "false", "find", "grep", "gunzip", "gzip", "head", "hexdump", "hostname", "ln",
+        "md5sum", "mkdir", "mkfifo", "mknod", "mount", "mv", "nproc", "od", "printf", "ps", "pwd",
+        "readlink", "realpath", "rm", "rmdir", "sed", "sha256sum", "sleep", "sort", "stat", "su",
+        "sync", "tail", "tar", "tee", "test", "touch", "tr", "true", "umount", "uname", "uniq",
+        "wc", "wget", "whoami", "xargs",
+    )  # fmt: skip
     return (
         ("bin", directory()),
         *((f"bin/{name}", symlink("busybox")) for name in names),
         ("bin/act", regular(program(), 0o755)),
     )
+
+
+def _seventy() -> tuple[Layer, ...]:
+    return tuple((("deep", directory()), (f"deep/{n}", regular(str(n)))) for n in range(70))
 
 
 def _running() -> dict[str, Image]:
@@ -193,10 +199,7 @@ def _running() -> dict[str, Image]:
         "homely": Image((busybox, names, files), env),
         "devices": Image((busybox, devices), env),
         "run-layers": Image((busybox, *_LAYERS), env),
-        "deep": Image(
-            (busybox, *((("deep", directory()), (f"deep/{n}", regular(str(n)))) for n in range(70))),
-            env,
-        ),
+        "deep": Image((busybox, *_seventy()), env),
         "run-full": Image((busybox, names, files), {
             **_FULL, "Shell": ["/bin/sh", "-e", "-c"], "Env": [*_FULL["Env"], "HOME=/own/home"],
         }),

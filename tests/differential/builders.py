@@ -70,7 +70,9 @@ def by_buildkit(case: Case, work: Path, world: World) -> Built:
     done = world.buildkit.build(words, {**_ENV, **case.around.secret_env}, progress="rawjson")
     if done.returncode == 0:
         return Built(Answer(read_images(archive, world.names)), _ran_by_buildkit(done, world))
-    message = _first_error(done.stderr, r"^error: (?:failed to (?:solve|run Build function): )?(.*)")
+    message = _first_error(
+        done.stderr, r"^error: (?:failed to (?:solve|run Build function): )?(.*)"
+    )
     if "rpc error: code = Unavailable" in done.stderr or not message:
         raise CannotTell(done.stderr)
     for pattern, word in _OF_ITS_OWN.items():
@@ -166,9 +168,7 @@ def _given_to_buildkit(case: Case, work: Path, world: World) -> Iterator[str]:
         yield from ("--secret", f"id=ca,src={world.ca}")
 
 
-def by_wherry(
-    case: Case, work: Path, world: World, place: Place, progress: str = "plain"
-) -> Built:
+def by_wherry(case: Case, work: Path, world: World, place: Place, progress: str = "plain") -> Built:
     """What the command `wherry build` makes of the case laid out below `work`."""
     archive = work / "wherry.tar"
     archive.unlink(missing_ok=True)
@@ -206,8 +206,8 @@ def _ran_by_wherry(events: str, world: World) -> tuple[str, ...]:
         if event.get("event") == "step_started":
             names[event["id"]] = event["name"]
         elif event.get("event") == "step_ended" and event["outcome"] != "cached":
-            if match := _STEP.fullmatch(names[event["id"]]):
-                ran.append(with_tokens(" ".join(match[1].split()), world.names))
+            match = _STEP.fullmatch(names[event["id"]])
+            ran += [with_tokens(" ".join(match[1].split()), world.names)] if match else []
     return tuple(sorted(ran))
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from differential.answers import Answer, Facts
@@ -11,10 +12,14 @@ from differential.answers import Answer, Facts
 def differences(expected: Answer, got: Answer) -> list[str]:
     """Lines `where: BuildKit ... wherry ...`; none where the answers are equal.
 
-    Two refusals are equal: their words are each builder's own.
+    Two refusals are equal but for the exit code of a step: their words are each builder's own. A
+    program that cannot be started has none in BuildKit, which says 1; wherry says 126 and 127.
     """
     if bool(expected.refusal) != bool(got.refusal):
         return [f"refusal: BuildKit {_outcome(expected)}, wherry {_outcome(got)}"]
+    codes = [_exit_code(answer.refusal) for answer in (expected, got)]
+    if all(codes) and codes[0] != codes[1] and codes not in (["1", "126"], ["1", "127"]):
+        return [_line("exit code", *codes)]
     if sorted(expected.images) != sorted(got.images):
         return [_line("platforms", sorted(expected.images), sorted(got.images))]
     found = []
@@ -22,6 +27,11 @@ def differences(expected: Answer, got: Answer) -> list[str]:
         where = f"{platform} " if len(expected.images) > 1 else ""
         found += [where + line for line in _image(image, got.images[platform])]
     return found
+
+
+def _exit_code(refusal: str) -> str:
+    found = re.search(r"exit code:? (\d+)", refusal)
+    return found[1] if found else ""
 
 
 def _outcome(answer: Answer) -> str:
@@ -40,13 +50,18 @@ def _image(expected: Facts, got: Facts) -> Iterator[str]:
 
 
 def _run_layers(expected: list[Facts], got: list[Facts]) -> Iterator[str]:
-    """Which names each RUN's layer has, and their times where these are not of now."""
+    """Which names each RUN's layer has, and their times where these are not of now.
+
+    BuildKit's own mount points give directories the time of the step, which wherry mends; those
+    that other instructions make have such a time in BuildKit, and a fixed one in wherry.
+    """
     if len(expected) != len(got):
         return  # then histories or numbers of layers differ, and say so
     for number, (one, other) in enumerate(zip(expected, got, strict=True), 1):
         for name in sorted(one["names"].keys() | other["names"].keys()):
             times = [names["names"].get(name, "none") for names in (one, other)]
-            if times[0] != times[1]:
+            is_mended = name.endswith("/") and times[0] == "now" and times[1] != "none"
+            if times[0] != times[1] and not is_mended:
                 yield _line(f"layer of RUN {number}, {name}", *times)
 
 

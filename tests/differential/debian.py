@@ -159,8 +159,9 @@ def _make(root: Path, name: str, package: _Package) -> str:
         (tree / "DEBIAN" / "control").write_text(control)
         for script, text in package.scripts.items():
             file = tree / "DEBIAN" / script
-            file.write_text(f"{text}\n" if script == "conffiles" else f"#!/bin/sh\nset -e\n{text}\n")
-            file.chmod(0o644 if script == "conffiles" else 0o755)
+            is_script = script != "conffiles"
+            file.write_text(f"#!/bin/sh\nset -e\n{text}\n" if is_script else f"{text}\n")
+            file.chmod(0o755 if is_script else 0o644)
         made = root / f"{name}.deb"
         subprocess.run(
             ["dpkg-deb", "--root-owner-group", "-Zgzip", "-b", str(tree), str(made)],

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -78,17 +78,25 @@ def run(
     *,
     wherry: bool = True,
     user: User | None = None,
+    told: Callable[[Result], object] = lambda _: None,
 ) -> list[Result]:
     """Build all cases, `jobs` at once, in directories of their own below `work`.
 
-    wherry runs as `user`; as root, with the rights of root only where a case has a RUN, without.
+    wherry runs as `user`; as root without, with the rights of root only where a case has a RUN.
+    `told` is called with each result as it comes, by the thread that has it.
     """
+
+    def one(number: int, name: str, case: Case | Sequence) -> Result:
+        result = run_one(name, case, world, work / str(number), wherry=wherry, user=user)
+        told(result)
+        return result
+
     work.mkdir(parents=True, exist_ok=True)
     for directory in (work, *work.parents)[:4]:
         directory.chmod(directory.stat().st_mode | 0o111)  # for the user
     with ThreadPoolExecutor(jobs) as pool:
         futures = [
-            pool.submit(run_one, name, case, world, work / str(number), wherry=wherry, user=user)
+            pool.submit(one, number, name, case)
             for number, (name, case) in enumerate(cases.items())
         ]
         results = [future.result() for future in futures]

@@ -58,12 +58,11 @@ def ordinary_user() -> Iterator[User]:
     try:
         account = pwd.getpwnam(name)
         os.chown(home, account.pw_uid, account.pw_gid)
-        words = ("setpriv", f"--reuid={name}", f"--regid={name}", "--clear-groups", "--")
+        # setpriv itself still executes with root's rights; what `env` starts does not.
+        words = ("setpriv", f"--reuid={name}", f"--regid={name}", "--clear-groups", "--", "env")
         process, agent = _agent(words, home)
         packages = _packages(home)
-        yield User(
-            account.pw_uid, account.pw_gid, words, _interpreter(words), packages, str(agent)
-        )
+        yield User(account.pw_uid, account.pw_gid, words, _interpreter(words), packages, str(agent))
     finally:
         if process is not None:
             process.terminate()

@@ -97,8 +97,10 @@ def test_every_point_of_a_build_is_among_those_that_are_killed(place: Place) -> 
             _, call, rest = line.partition('trace("')
             if call:
                 found.add(rest.partition('"')[0])
-    # Points of prune are killed in the store's own tests, those of a push in the registry's.
-    elsewhere = {point for point in found if point.startswith("prune-")} | {"pushed"}
+    # Points of trees and of prune are killed in the store's own tests, those of a push in the
+    # registry's.
+    own = ("prune-", "snapshot-", "mount-")
+    elsewhere = {point for point in found if point.startswith(own)} | {"pushed"}
     killed = {point for point, _ in (*POINTS, *DOCKERFILE_POINTS)}
     assert found - elsewhere | {"store-prepared"} == killed
 

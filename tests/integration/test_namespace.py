@@ -34,12 +34,19 @@ def users(request: pytest.FixtureRequest) -> Iterator[Users]:
         yield users
 
 
-@pytest.fixture(params=("overlay", "whole"))
-def driven(request: pytest.FixtureRequest, users: Users) -> Iterator[Driven]:
+@pytest.fixture(scope="module", params=("overlay", "whole"))
+def worker(request: pytest.FixtureRequest, users: Users) -> Iterator[Driven]:
     with users.drive(request.param) as driven:
         yield driven
-        driven.call("remove", names=os.listdir(driven.home / "snapshots"))
-        assert os.listdir(driven.home / "snapshots") == []
+
+
+@pytest.fixture
+def driven(request: pytest.FixtureRequest, worker: Driven) -> Iterator[Driven]:
+    worker.prefix = f"{request.function.__name__}-"
+    yield worker
+    worker.prefix = ""
+    worker.call("remove", names=os.listdir(worker.home / "snapshots"))
+    assert os.listdir(worker.home / "snapshots") == []
 
 
 @pytest.fixture(scope="module")
@@ -136,19 +143,34 @@ def test_links_of_the_image_stay_inside(driven: Driven) -> None:
     assert driven.call("open", name="a", path="usr/etc/passwd") == "p"
 
 
-def test_a_hundred_and_twenty_layers(driven: Driven) -> None:
+def test_a_hundred_and_twenty_layers() -> None:
+    # With ranges the mount's options are longest.
     names: list[str] = []
-    for number in range(120):
-        driven.unpack(names, f"layer-{number}", [Piece(f"d/{number}", data=str(number).encode())])
-        names.append(f"layer-{number}")
-    for number in (0, 60, 119):
-        assert driven.call("read", lowers=names, path=f"d/{number}") == str(number)
+    with make_users("ranges") as users, users.drive("overlay") as driven:
+        for number in range(120):
+            driven.unpack(names, f"layer-{number}", [Piece(f"d/{number}", data=b"%d" % number)])
+            names.append(f"layer-{number}")
+        for number in (0, 60, 119):
+            assert driven.call("read", lowers=names, path=f"d/{number}") == str(number)
+        driven.call("remove", names=names)
 
 
 def test_a_wrong_diff_id_is_refused(driven: Driven) -> None:
     with pytest.raises(Refused, match="diff ID") as refused:
         driven.unpack([], "a", [Piece("x")], diff_id=f"sha256:{NULL}")
     assert refused.value.kind == "UsageError"
+
+
+def test_owners_that_do_not_exist_are_refused_with_a_hint(users: Users, driven: Driven) -> None:
+    piece = Piece("x", uid=70_000)
+    if users.runner.kind == "ranges":
+        with pytest.raises(Refused, match="wherry doctor") as refused:
+            driven.unpack([], "a", [piece])
+        assert refused.value.kind == "MachineError"
+    else:
+        # Root has all ids; with one id nobody's owners are kept.
+        driven.unpack([], "a", [piece])
+        assert driven.scan("a")["x"]["uid"] == (70_000 if users.runner.kind == "root" else 0)
 
 
 def test_a_layer_cannot_speak_to_overlayfs(driven: Driven) -> None:
@@ -168,7 +190,7 @@ def test_a_cache_mount_begins_with_files_of_a_root(users: Users, driven: Driven)
     driven.call("copy_out", lowers=["a"], selector="/go", name="cache")
     rows = driven.call("read", lowers=[], path="/nothing")
     assert rows is None
-    target = driven.home / "snapshots" / "cache"
+    target = driven.path("cache")
     assert target.stat().st_mode & 0o7777 == 0o750
     driven.call("make_directory", name="cache", uid=0, gid=0, mode=0o755)
     assert (target / "pkg" / "x").read_bytes() == b"1"
@@ -201,9 +223,8 @@ def test_steps_run_side_by_side(driven: Driven, probe: bytes) -> None:
         for number in range(4)
     ]
     # They are all at work at once, and other requests are answered meanwhile.
-    outs = [driven.home / f"w{number}.out" for number in range(4)]
     end = time.monotonic() + 30
-    while not all(out.exists() and b"ready" in out.read_bytes() for out in outs):
+    while not all(b"ready" in driven.output(f"w{number}") for number in range(4)):
         assert time.monotonic() < end, [call.answer for call in waits]
         time.sleep(0.01)
     assert driven.call("read", lowers=["a"], path="/absent") is None
@@ -220,9 +241,7 @@ def test_the_kill_of_wherry_leaves_no_process_and_no_mount(users: Users, probe: 
         try:
             driven.unpack([], "a", [Piece("probe", data=probe, mode=0o755)])
             call = driven.start("execute", lowers=["a"], name="w", args=["/probe", "wait"])
-            while (
-                b"ready" not in (home / "w.out").read_bytes() if (home / "w.out").exists() else True
-            ):
+            while b"ready" not in driven.output("w"):
                 assert not call.done.is_set(), call.answer
                 time.sleep(0.01)
             below = descendants(driven.process.pid)
@@ -243,7 +262,8 @@ def test_the_death_of_the_worker_is_told(root_users: Users, probe: bytes) -> Non
     with root_users.drive("overlay") as driven:
         driven.unpack([], "a", [Piece("probe", data=probe, mode=0o755)])
         call = driven.start("execute", lowers=["a"], name="w", args=["/probe", "wait"])
-        while not (driven.home / "w.out").exists():
+        while b"ready" not in driven.output("w"):
+            assert not call.done.is_set(), call.answer
             time.sleep(0.01)
         worker = descendants(driven.process.pid)[1]
         os.kill(worker, 9)
@@ -272,6 +292,19 @@ def test_the_runtime_is_proved_once_in_a_boot(root_users: Users) -> None:
             assert third.call("place")["runtime"] == place["runtime"]
 
 
+def test_without_a_proc_of_its_own(users: Users, probe: bytes) -> None:
+    # As in containers: parts of /proc are covered, so that the kernel lets nobody mount it anew.
+    words = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs t /proc/fs; exec "$0" "$@"')
+    runner = users.runner._replace(words=(*words, *(users.runner.words or ("env",))))
+    with users.directory() as home, Driven(runner, home, "overlay") as driven:
+        assert driven.call("place")["own_proc"] == (runner.kind == "root")
+        driven.unpack([], "a", [Piece("probe", data=probe, mode=0o755)])
+        done = driven.call("execute", lowers=["a"], name="b", args=["/probe", "write", "/new"])
+        assert done["code"] == 0, driven.output("b")
+        assert driven.call("read", lowers=["a", "b"], path="new") == "written"
+        driven.call("remove", names=["a", "b"])
+
+
 def test_a_full_disk_is_the_machines_fault(root_users: Users) -> None:
     with root_users.directory() as home:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", home], check=True)
@@ -293,7 +326,7 @@ def test_both_kinds_see_the_same_changes(users: Users) -> None:
     with users.directory() as home:
         words = [*users.runner.words, *namespace_command(mapping, "unshare")]
         words += ["sh", "-c", 'mount -t proc proc /proc; exec "$0" "$@"']
-        command = [*words, users.runner.python, "-P", script, str(home), "0", "25", owners]
+        command = [*words, users.runner.python, "-P", script, str(home), "0", "15", owners]
         done = subprocess.run(
             command, env=users.runner.env(), capture_output=True, timeout=120, check=False
         )

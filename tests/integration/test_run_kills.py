@@ -17,7 +17,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -420,6 +421,40 @@ def test_a_killed_worker_ends_the_build_with_an_error(builds: StepBuilds) -> Non
 # --- races ------------------------------------------------------------------------------------
 
 
+class Running(NamedTuple):
+    """A build under way, of a value, to an archive."""
+
+    value: str
+    archive: Path
+    process: subprocess.Popen[str]
+
+
+@contextmanager
+def ended_at_last(running: list[Running]) -> Iterator[None]:
+    """Nothing that the block started outlives it, whatever fails."""
+    try:
+        yield
+    finally:
+        for one in running:
+            with one.process:
+                one.process.kill()
+
+
+def start_eight(builds: StepBuilds, values: Sequence[str]) -> list[Running]:
+    """Builds of the work with each of the values, all at once, each from a context of its own."""
+    place = builds.scratch / uuid.uuid4().hex
+    running = []
+    for number, value in enumerate(values):
+        context, archive = place / f"context-{number}", place / f"{number}.tar"
+        shutil.copytree(builds.context, context)
+        (context / "value").write_text(value + "\n")
+        if builds.users:
+            os.chown(place, *2 * (builds.users[0][0],))
+        process = builds._replace(context=context).start("-o", f"type=oci,dest={archive}")
+        running.append(Running(value, archive, process))
+    return running
+
+
 def test_eight_equal_builds_at_once_run_each_step_once(builds: StepBuilds) -> None:
     builds.write(
         "FROM start\n"
@@ -438,18 +473,12 @@ def test_eight_equal_builds_at_once_run_each_step_once(builds: StepBuilds) -> No
 def test_eight_different_builds_at_once(builds: StepBuilds) -> None:
     right = undisturbed(builds)
     empty(builds)
-    running = []
-    for number in range(8):
-        context = builds.scratch / f"context-{number}"
-        shutil.copytree(builds.context, context)
-        (context / "value").write_text(f"value-{number:06}\n")
-        archive = builds.scratch / f"{number}.tar"
-        one = builds._replace(context=context)
-        running.append((number, archive, one.start("-o", f"type=oci,dest={archive}")))
-    for number, archive, process in running:
-        ended = finish(process)
-        assert ended.returncode == 0, ended.stderr
-        assert facts(archive) == replaced(right, FIRST, f"value-{number:06}")
+    running = start_eight(builds, [f"value-{number:06}" for number in range(8)])
+    with ended_at_last(running):
+        for one in running:
+            ended = finish(one.process)
+            assert ended.returncode == 0, ended.stderr
+            assert facts(one.archive) == replaced(right, FIRST, one.value)
     assert_pruned_clean(builds)
 
 
@@ -475,24 +504,19 @@ def test_eight_builds_at_once_while_some_are_killed(builds: StepBuilds) -> None:
     right = undisturbed(builds)
     for seed in range(10):
         choice = random.Random(seed)
-        running = []
-        for number in range(8):
-            context = builds.scratch / f"context-{seed}-{number}"
-            shutil.copytree(builds.context, context)
-            (context / "value").write_text(f"value-{seed:03}{number % 4:03}\n")
-            archive = builds.scratch / f"{seed}-{number}.tar"
-            one = builds._replace(context=context)
-            running.append((number, archive, one.start("-o", f"type=oci,dest={archive}")))
-        time.sleep(choice.random() * 4)
-        for _, _, process in running[::2]:
-            process.send_signal(choice.choice(SIGNALS))
-        for number, archive, process in running:
-            ended = finish(process)
-            assert_no_crash(ended)
-            if number % 2:
-                assert ended.returncode == 0, ended.stderr
-                assert facts(archive) == replaced(right, FIRST, f"value-{seed:03}{number % 4:03}")
-        assert builds.strays() == []
+        values = [f"value-{seed:03}{number % 4:03}" for number in range(8)]
+        running = start_eight(builds, values)
+        with ended_at_last(running):
+            time.sleep(choice.random() * 4)
+            for one in running[::2]:
+                one.process.send_signal(choice.choice(SIGNALS))
+            for number, one in enumerate(running):
+                ended = finish(one.process)
+                assert_no_crash(ended)
+                if number % 2:
+                    assert ended.returncode == 0, f"seed {seed}: {ended.stderr}"
+                    assert facts(one.archive) == replaced(right, FIRST, one.value)
+        assert builds.strays() == [], f"seed {seed}"
     assert_pruned_clean(builds)
 
 
@@ -560,7 +584,7 @@ def fill_disk(builds: StepBuilds, limit: str) -> str:
     if first == 0:
         return "whole"
     assert first in (1, 3), told["first.log"]
-    message = told["first.log"][told["first.log"].rindex("error: ") :]
+    message = told["first.log"][told["first.log"].rindex("\nerror: ") + 1 :]
     # Where a step met the full disk, its own program says so, each in its way.
     in_step = ("the command failed" in message and "head: " in message) or "cp: " in message
     assert in_step or "space" in message.lower(), told["first.log"]

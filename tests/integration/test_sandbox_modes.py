@@ -206,6 +206,23 @@ def test_root_of_a_container_may_have_ranges(runner: Runner, busybox: Path, tmp_
     assert [code for code, _ in answer["steps"]] == [0, 0]
 
 
+@pytest.mark.parametrize("runner", ["one"], indirect=True)
+@pytest.mark.parametrize("options", [("--unconfined",), ("--unconfined", "--unmasked")])
+def test_without_a_runtime_that_works(
+    runner: Runner, busybox: Path, options: tuple[str, ...]
+) -> None:
+    tools = runner.home / "tools"
+    tools.mkdir(exist_ok=True)
+    for name in ("runc", "crun"):
+        (tools / name).write_text("#!/bin/sh\nexit 1\n")
+        (tools / name).chmod(0o755)
+    words = (*container(runner, *options), "env", f"PATH={tools}:/usr/bin:/bin")
+    answer = ask(runner, busybox, HOLD, words=words)
+    assert (answer["runtime"], answer["seccomp"]) == ("", False)
+    assert answer["steps"] == [[0, f"CapEff:\t{CAPABILITIES}\nSeccomp:\t0\n1\n"]]
+    assert "less isolation" in answer["told"][0]
+
+
 @pytest.mark.parametrize("runner", ["ranges"], indirect=True)
 def test_set_user_id_tools_do_not_map_in_a_container(runner: Runner, busybox: Path) -> None:
     answer = ask(runner, busybox, OWNER, words=container(runner, "--unconfined"))
@@ -257,3 +274,96 @@ def test_in_a_chroot(runner: Runner, busybox: Path) -> None:
     words = ("unshare", "--mount", "sh", "-c", script, str(root), "env", f"--chdir={runner.home}")
     answer = ask(runner, busybox, HOLD, words=words)
     assert "outside the chroot" in answer["hint"], answer
+
+
+# Starts the driver on a step that sleeps, kills whom it is told to, prints what still sleeps.
+KILLER = """
+import os, pathlib, signal, subprocess, sys, time
+
+def running(words):
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\\0", b" ").decode()
+        except OSError:
+            continue
+        if line.startswith(words[0]) and words[1] in line:
+            found.append(int(path.parent.name))
+    return found
+
+def wait(there):
+    end = time.monotonic() + 20
+    while bool(running(STEP)) is not there and time.monotonic() < end:
+        time.sleep(0.02)
+    return running(STEP)
+
+STEP = ("/bin/busybox sleep", "4242")
+with subprocess.Popen(sys.argv[2:], stdout=subprocess.DEVNULL) as driver:
+    assert wait(there=True), "the step did not start"
+    worker = "sandbox.namespace_worker"
+    targets = {"main": [driver.pid], "worker": running((sys.executable, worker)),
+               "unshare": running(("/usr/bin/unshare", worker))}[sys.argv[1]]
+    assert targets
+    for pid in targets:
+        os.kill(pid, signal.SIGKILL)
+    print(wait(there=False))
+"""
+
+
+@pytest.mark.parametrize("runner", ["ranges", "one"], indirect=True)
+@pytest.mark.parametrize("killed", ["main", "worker", "unshare"])
+def test_a_kill_leaves_no_step_where_proc_is_covered(
+    runner: Runner, busybox: Path, killed: str
+) -> None:
+    words = container(runner, "--unconfined", *mapping_tools(runner))
+    ask(runner, busybox, words=words)
+    python = (*words, *runner.words, runner.python)
+    driver = (runner.python, "-P", "driver.py", str(runner.store), "busybox")
+    done = subprocess.run(
+        (*python, "-c", KILLER, killed, *driver, ":exec /bin/busybox sleep 4242"),
+        cwd=runner.home,
+        env=runner.env(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == b"[]\n", done.stderr.decode()
+
+
+# The entry's name, kind, offset, magic, mask, emulator, flag: s390x programs of any ELF type.
+REGISTER = (
+    r":wherry-test:M:0:\x7fELF\x02\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x16"
+    r":\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff"
+)
+BINFMT = "/proc/sys/fs/binfmt_misc"
+OWN_BINFMT = (
+    "unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc",
+    "sh", "-c", f'mount -t binfmt_misc none {BINFMT} && $0 && exec "$@"',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("runner", ["root"], indirect=True)
+@pytest.mark.parametrize("flags", ["F", "none", "unregistered"])
+def test_programs_of_another_platform(runner: Runner, busybox: Path, flags: str) -> None:
+    """In a user namespace with emulators of its own, so that the machine's are left alone."""
+    if subprocess.run((*OWN_BINFMT, "true", "true"), capture_output=True, check=False).returncode:
+        pytest.skip("this kernel has one binfmt_misc for all, which tests leave alone")
+    # It goes by its name, and so ends with 0 whatever it is to emulate.
+    emulator = runner.home / "true"
+    shutil.copy(busybox, emulator)
+    emulator.chmod(0o755)
+    register = runner.home / f"register-{flags}"
+    flag = "F" if flags == "F" else ""
+    register.write_text(f"#!/bin/sh\necho '{REGISTER}:{emulator}:{flag}' > {BINFMT}/register\n")
+    register.chmod(0o755)
+    words = (*OWN_BINFMT, "true" if flags == "unregistered" else str(register))
+    code, output = ask(runner, busybox, ":exec /bin/foreign", words=words)["steps"][0]
+    platforms = check_of(doctor(runner, words)[1], "platforms")
+    if flags == "F":
+        assert (code, output) == (0, "")
+        assert "linux/s390x (the emulator true)" in platforms["found"]
+    else:
+        assert code != 0
+        assert "s390x" not in platforms["found"]
+    assert ("exec format error" in output) is (flags == "unregistered")

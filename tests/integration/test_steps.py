@@ -4,11 +4,8 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,7 @@ import pytest
 from step_runs import Steps, run_steps
 from wherry.sandbox.step_spec import StepMount, StepSpec
 
-KINDS = ("root", "ranges", "root-plain", "ranges-plain")
+KINDS = ("root", "ranges", "ranges-plain")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -107,41 +104,6 @@ def test_mounts_of_every_kind_and_no_trace_of_them(steps: Steps) -> None:
         assert done.err.count("Read-only file system") == 2
         assert (done.code, done.changed, done.empty) == (0, (), True)
     assert not os.path.lexists(f"{steps.base}/fs/new")
-
-
-def test_an_agents_socket(steps: Steps) -> None:
-    """Through the relay one may ask for keys (11); what would remove them (19) is refused."""
-    upstream = steps.directory / f"agent-{steps.kind}"
-    heard: list[bytes] = []
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(upstream))
-        upstream.chmod(0o666)
-        listener.listen()
-        listener.settimeout(10)
-
-        def serve() -> None:
-            with suppress(TimeoutError):
-                peer, _ = listener.accept()
-            with peer:
-                while data := peer.recv(100):
-                    heard.append(data)
-                    peer.sendall(b"\0\0\0\2\x0c!")
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        mount = StepMount(
-            "ssh", "/run/buildkit/ssh_agent.0", socket=str(upstream), mode=0o600, uid=1000, gid=1001
-        )
-        script = (
-            "stat -c '%a %u:%g' $SSH_AUTH_SOCK; printf '\\0\\0\\0\\1\\23\\0\\0\\0\\1\\13'"
-            " | nc -w2 local:$SSH_AUTH_SOCK | od -An -tx1"
-        )
-        env = (f"SSH_AUTH_SOCK={mount.target}",)
-        done = steps.sh(script, mount, env=env, user="bob")
-        thread.join()
-    assert done.out == "600 1000:1001\n 00 00 00 01 05 00 00 00 02 0c 21\n"
-    assert heard == [b"\0\0\0\1\x0b"]
-    assert done.empty
 
 
 def test_nested_mounts_come_in_the_order_of_their_places(steps: Steps) -> None:

@@ -175,6 +175,51 @@ def test_devices_are_left_out_and_told(tmp_path: Path) -> None:
     assert listing(tmp_path) == {"dev"}
 
 
+def nodes() -> io.BytesIO:
+    """A pipe, a device, and the device that overlayfs takes for a removed file."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, kind, numbers in (
+            ("pipe", tarfile.FIFOTYPE, (0, 0)),
+            ("null", tarfile.CHRTYPE, (1, 3)),
+            ("mark", tarfile.CHRTYPE, (0, 0)),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.mode, member.mtime = kind, 0o640, 1_600_000_000
+            member.devmajor, member.devminor = numbers
+            archive.addfile(member)
+    out.seek(0)
+    return out
+
+
+def test_pipes_and_devices_are_made_where_asked_for(tmp_path: Path) -> None:
+    skipped = {
+        item.path: item.why
+        for item in unpack_layer(nodes(), str(tmp_path), Ownership.IGNORE, nodes=True)
+    }
+    pipe = (tmp_path / "pipe").lstat()
+    assert stat.S_ISFIFO(pipe.st_mode)
+    assert (stat.S_IMODE(pipe.st_mode), pipe.st_mtime) == (0o640, 1_600_000_000)
+    assert "overlayfs" in skipped.pop("mark")
+    assert not (tmp_path / "mark").exists()
+    if os.geteuid() == 0:
+        null = (tmp_path / "null").lstat()
+        assert stat.S_ISCHR(null.st_mode)
+        assert null.st_rdev == os.makedev(1, 3)
+        assert skipped == {}
+    else:
+        assert skipped == {"null": "only root may make devices"}
+
+
+def test_attributes_of_directories_are_set_and_those_of_overlayfs_never(tmp_path: Path) -> None:
+    xattrs = (("user.overlay.opaque", b"y"), ("user.test", b"1"), ("trusted.overlay.opaque", b"y"))
+    tree = make_tree([Directory("d", xattrs=xattrs), File("d/x", Inline(b""), xattrs=xattrs)])
+    skipped = unpack_layer(tar_of(tree), str(tmp_path), Ownership.IGNORE)
+    for path in ("d", "d/x"):
+        assert os.listxattr(tmp_path / path) == ["user.test"]
+    assert skipped == ()
+
+
 def test_attributes_are_set_or_told(tmp_path: Path) -> None:
     tree = make_tree([File("x", Inline(b""), xattrs=(("user.test", b"\x00\xff"),))])
     skipped = unpack_layer(tar_of(tree), str(tmp_path), Ownership.IGNORE)

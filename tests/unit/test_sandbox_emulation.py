@@ -10,7 +10,14 @@ import pytest
 
 from wherry.oci.platform import Platform, host_platform, parse_platform
 from wherry.sandbox import emulation
-from wherry.sandbox.emulation import find_entry, read_entries, runnable, starts, way_to_run
+from wherry.sandbox.emulation import (
+    find_entry,
+    read_entries,
+    runnable,
+    starts,
+    starts_like,
+    way_to_run,
+)
 from wherry.sandbox.foreign_programs import PROGRAMS, least_program
 
 # The bytes of qemu's own entries: those that differ between programs of one kind are masked out.
@@ -61,6 +68,18 @@ def test_programs_are_elf_files_of_their_kind(architecture: str) -> None:
 def test_this_machines_program_starts() -> None:
     assert starts(least_program(host_platform().architecture))
     assert not starts(b"no program")
+
+
+def test_a_kind_is_known_by_a_programs_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert starts_like(least_program(host_platform().architecture)[:20])
+    tried: list[bytes] = []
+    monkeypatch.setattr(emulation, "starts", lambda program: bool(tried.append(program)))
+    for architecture in ("arm64", "mips", "mips64le", "s390x"):
+        assert not starts_like(least_program(architecture)[:64])
+        assert tried.pop() == least_program(architecture)
+    assert not starts_like(b"\x7fELF" + b"\2\1" + bytes(12) + b"\xff\xff")
+    assert not starts_like(b"\x7fELF")
+    assert tried == []
 
 
 def test_an_emulator_with_the_flag_f_will_do(tmp_path: Path) -> None:

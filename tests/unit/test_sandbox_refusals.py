@@ -139,6 +139,12 @@ def test_a_whole_mode_lacks_nothing(mapping: Mapping) -> None:
             "usermod --del-subuids 7-16 --del-subgids 7-16 --add-subuids 100000-165535",
         ),
         (
+            {"ids": 1, "free": Range(1, 0)},
+            "",
+            "no more than 1 exist",
+            "outside of this user namespace",
+        ),
+        (
             {"name": ""},
             "",
             "no line for NAME",

@@ -338,11 +338,11 @@ def _explained(name: str) -> Iterator[None]:
         # Decompressors raise OSError without a number for damaged input.
         if error.errno in (None, errno.ENAMETOOLONG):
             raise UsageError(f"cannot unpack {name}", why=str(error), hint=_HINT) from error
-        raise MachineError(
-            f"cannot unpack {name}",
-            why=_reason(error),
-            hint="check the rights and the free space of the directory it goes to",
-        ) from error
+        hint = "check the rights and the free space of the directory it goes to"
+        if error.errno == errno.EINVAL:
+            # What chown(2) says of ids that a user namespace lacks.
+            hint = "its files may belong to ids that do not exist here: see `wherry doctor`"
+        raise MachineError(f"cannot unpack {name}", why=_reason(error), hint=hint) from error
 
 
 def _reason(error: OSError) -> str:

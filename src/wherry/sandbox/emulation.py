@@ -10,6 +10,7 @@ binfmt_misc cannot be read, as in containers, a program that does nothing is sta
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,18 @@ def starts(program: bytes) -> bool:
     finally:
         os.close(descriptor)
     return done.returncode == 0
+
+
+def starts_like(head: bytes) -> bool:
+    """Whether programs of the kind that `head`, the beginning of an ELF file, tells start here."""
+    if len(head) < 20:
+        return False
+    for name, kind in PROGRAMS.items():
+        bits, order = 32 * head[4], "<" if head[5] == 1 else ">"
+        machine = struct.unpack_from(f"{order}H", head, 18)[0]
+        if (bits, order, machine) == (kind.bits, kind.order, kind.machine):
+            return starts(least_program(name))
+    return False
 
 
 def _native(platform: Platform, host: Platform, root: Path) -> Way:

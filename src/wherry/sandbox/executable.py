@@ -14,6 +14,7 @@ import struct
 import sys
 from typing import Final
 
+from wherry.sandbox.emulation import starts_like
 from wherry.sandbox.request import CannotExecute, ProgramNotFound
 from wherry.sandbox.rootpath import find_program, resolve
 
@@ -68,7 +69,8 @@ def _check_format(root: str, name: str, head: bytes) -> None:
         return
     machine, own = _machine(head), _own_machine()
     if own and machine != own and machine not in _ALSO_RUN.get(own, ()):
-        if not _has_binfmt():
+        # Asked of the kernel itself: the worker's own /proc does not show binfmt_misc.
+        if not starts_like(head):
             raise _bad_format(name, f"it is made for another architecture (ELF machine {machine})")
         return
     _check_loader(root, name, _interpreter(head), "loader")

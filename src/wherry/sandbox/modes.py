@@ -66,6 +66,8 @@ def _lacks_ranges(facts: HostFacts, refused: str) -> Lack:
 
 
 def _ranges_cause(facts: HostFacts, refused: str) -> str:
+    if _is_narrow(facts):
+        return f"only one user id: no more than {facts.ids} exist where wherry runs"
     if facts.missing_tools:
         return f"only one user id: {' and '.join(facts.missing_tools)} not found"
     if not facts.ranges:
@@ -78,7 +80,14 @@ def _ranges_cause(facts: HostFacts, refused: str) -> str:
     return "only one user id: the id ranges cannot be mapped" + (f" ({refused})" if refused else "")
 
 
+def _is_narrow(facts: HostFacts) -> bool:
+    """Whether the user namespace around has no ids to map."""
+    return not facts.ranges and not facts.free.length
+
+
 def _ranges_remedy(facts: HostFacts, refused: str) -> str:
+    if _is_narrow(facts):
+        return "run wherry where more user ids exist: outside of this user namespace"
     steps = []
     if facts.missing_tools:
         steps.append("apt-get install uidmap (Fedora: shadow-utils; Alpine: shadow-uidmap)")

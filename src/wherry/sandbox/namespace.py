@@ -11,16 +11,17 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import IO, Any, BinaryIO, NamedTuple, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, Self
 
 from wherry.errors import InternalError, MachineError
 from wherry.oci.image import Layer
 from wherry.process.cancel import CancelToken
-from wherry.sandbox.blob_files import as_file
 from wherry.sandbox.exchange import Place, Scanned, Unpacked
 from wherry.sandbox.host_facts import HostFacts
-from wherry.sandbox.namespace_link import Started, start_link
 from wherry.sandbox.step_spec import Executed, StepSpec
+
+if TYPE_CHECKING:
+    from wherry.sandbox.namespace_link import Started
 
 
 class Memory(Protocol):
@@ -129,6 +130,8 @@ class Namespace:
             "layer": layer.descriptor.as_json(),
             "diff_id": str(layer.diff_id),
         }
+        from wherry.sandbox.blob_files import as_file  # noqa: PLC0415 - as above, builds need none
+
         file: IO[bytes] = as_file(blob)
         try:
             answer = self._ask("unpack a layer", "unpack", fields, (file.fileno(),), cancel)
@@ -174,7 +177,7 @@ class Namespace:
     def open(self, snapshot: str, path: str) -> BinaryIO:
         """The regular file `path` in the `fs` of `snapshot`, never through links.
 
-        Raises `UsageError` for what is no regular file, `FileNotFoundError` for nothing.
+        Raises `UsageError` for what is no regular file, `MachineError` where nothing is.
         """
         link = self._start().link
         waiting = link.ask("open", {"snapshot": snapshot, "path": path})
@@ -237,6 +240,10 @@ class Namespace:
             if self._refused is not None:
                 raise self._refused
             if self._started is None:
+                from wherry.sandbox.namespace_link import (  # noqa: PLC0415 - most builds need none
+                    start_link,
+                )
+
                 try:
                     self._started = start_link(self._options)
                 except MachineError as error:

@@ -216,8 +216,27 @@ def start_link(options: NamespaceOptions) -> Started:
 def _try_mapping(
     options: NamespaceOptions, facts: HostFacts, mapping: mappings.Mapping, reasons: list[str]
 ) -> Started | None:
+    covered = mappings.is_proc_covered(mapping, facts)
+    for alone in (False, True) if covered else (True,):
+        started = _try_worker(options, facts, mapping, reasons, alone=alone)
+        # What stands in for a runtime needs a pid namespace that is the worker's own.
+        if started is None or alone or started.found.runtime:
+            return started
+        started.link.close()
+    return None
+
+
+def _try_worker(
+    options: NamespaceOptions,
+    facts: HostFacts,
+    mapping: mappings.Mapping,
+    reasons: list[str],
+    *,
+    alone: bool,
+) -> Started | None:
+    """A worker in a pid namespace of its own (`alone`), or without."""
     runtimes = installed_runtimes(options.search_path)
-    known = _Known(options, facts, mapping, runtimes)
+    known = _Known(options, facts, f"{mapping}, alone: {alone}", runtimes)
     fields = {
         "directory": os.path.join(options.directory, mapping.name.lower()),
         "leftovers": options.leftovers,
@@ -228,8 +247,9 @@ def _try_mapping(
         "known": known.load(),
         "packages": zstd_packages(),
     }
-    words = mappings.namespace_command(mapping, facts.unshare)
-    link = Link(SpawnedWorker("namespace_worker", words, options.search_path, options.lock))
+    words = mappings.namespace_command(mapping, facts.unshare, own_processes=alone)
+    worker = SpawnedWorker("namespace_worker", words, options.search_path, options.lock)
+    link = Link(worker)
     try:
         answer = link.wait(link.ask("begin", fields), "start the namespace worker")
     except MachineError as error:
@@ -239,6 +259,8 @@ def _try_mapping(
     except BaseException:
         link.close()
         raise
+    if not alone:
+        worker.guard_namespace()
     rows = answer.fields
     found = Found(rows["runtime"], rows["seccomp"], tuple(rows["problems"]))
     known.save(found)
@@ -253,12 +275,12 @@ class _Known:
         self,
         options: NamespaceOptions,
         facts: HostFacts,
-        mapping: mappings.Mapping,
+        mode: str,
         runtimes: tuple[str, ...],
     ) -> None:
         self._memory = options.probed
         facts_text, stamps = facts_json(facts), [_stamp(path) for path in runtimes]
-        conditions = [__version__, _boot(), mapping.value, facts_text, options.search_path, stamps]
+        conditions = [__version__, _boot(), mode, facts_text, options.search_path, stamps]
         self._key = json.dumps(conditions)
         self._known = False
 

@@ -10,7 +10,6 @@ processes here are killed, what they wrote half is removed, and the namespaces e
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import socket
 import sys
@@ -42,11 +41,12 @@ _DEEP: Final = 6000  # Python frames: directories nest deeper than its usual lim
 def main(arguments: list[str]) -> None:
     """Serve the other end of the socket whose descriptor is the only argument."""
     os.umask(0o022)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     sys.setrecursionlimit(_DEEP)
     # The kernel keeps it from process 1 then, and what is started here has it as usual.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if os.getpid() != 1:
+        # Without a pid namespace, what an OCI runtime starts would go to another process.
+        syscalls.adopt_orphans()
     end = socket.socket(fileno=int(arguments[0]))
     end.set_inheritable(False)
     Worker(Exchange(end)).serve()
@@ -134,6 +134,9 @@ class Worker:
         user = mapping is not Mapping.ROOT or not facts.initial
         overlay = probe_overlay(directory, user=user) if fields["overlay"] else None
         found = Found(**fields["known"]) if fields["known"] else None
+        if os.getpid() == 1 and not own_proc:
+            # A runtime looks its processes up in /proc, where they have other numbers.
+            found = Found(problems=("an OCI runtime needs to see its processes in /proc",))
         if found is None:
             mounts = system_mounts(mapping, facts.initial, own_proc)
             found = find_runtime(tuple(fields["runtimes"]), memory, mounts)

@@ -44,6 +44,21 @@ def refusal(facts: HostFacts, why: str, purpose: Purpose = Purpose.IMAGES) -> Ma
     return MachineError(what, why=why, hint=f"{remedy(facts, why)}; {_AROUND[purpose]}")
 
 
+def certain_refusal(facts: HostFacts, purpose: Purpose) -> MachineError | None:
+    """The error where files alone tell that no mapping can work; nothing is started to find out."""
+    if not facts.unshare:
+        return refusal(facts, "there is no program `unshare`", purpose)
+    if facts.powerful:
+        return None
+    if facts.max_user_namespaces == 0:
+        return refusal(facts, "user.max_user_namespaces is 0", purpose)
+    if facts.clone_refused:
+        return refusal(facts, "kernel.unprivileged_userns_clone is 0", purpose)
+    if not facts.rooted:
+        return refusal(facts, "the root directory is no mount point", purpose)
+    return None
+
+
 def remedy(facts: HostFacts, why: str) -> str:
     """What to do about refused namespaces; `why` holds the words of what was tried."""
     if not facts.unshare:

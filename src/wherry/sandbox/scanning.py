@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,8 @@ from typing import Final
 from wherry.sandbox.exchange import Scanned
 
 CHANGES: Final = "changes"
-DEEPEST: Final = 1000
+_DEEP: Final = 100
+_DEEPEST: Final = 1000
 _OURS: Final = ("trusted.overlay.", "user.overlay.")
 _KINDS: Final = {
     stat.S_IFDIR: "directory",
@@ -113,8 +115,13 @@ def open_directory(path: str, parent: int | None = None) -> Iterator[int]:
 
 def check_depth(path: str) -> None:
     """Raise `OSError` for what is nested deeper than anybody does in earnest."""
-    if path.count("/") >= DEEPEST:
-        raise OSError(errno.ENAMETOOLONG, f"it is nested deeper than {DEEPEST} directories")
+    depth = path.count("/")
+    if depth == _DEEP:
+        # Each level holds open files. Not from the start: steps would get that limit, too.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if depth >= _DEEPEST:
+        raise OSError(errno.ENAMETOOLONG, f"it is nested deeper than {_DEEPEST} directories")
 
 
 def _scan(directory: int, prefix: str, opaque: str) -> Iterator[Scanned]:

@@ -13,12 +13,13 @@ from typing import Final
 
 from wherry.sandbox.hosts_files import certificate_variables
 from wherry.sandbox.request import RunError
-from wherry.sandbox.rootpath import read_text, resolve
+from wherry.sandbox.rootpath import read_bytes, resolve
 from wherry.sandbox.spec import DEFAULT_PATH, Program
 from wherry.sandbox.step_spec import StepSpec
 from wherry.sandbox.users import User, find_user
 
 _LARGEST_ID: Final = (1 << 32) - 2
+_LARGEST_FILE: Final = 10 << 20
 
 
 def step_program(spec: StepSpec, root: str) -> Program:
@@ -35,12 +36,16 @@ def step_program(spec: StepSpec, root: str) -> Program:
 
 def step_user(root: str, text: str) -> User:
     """The user that USER's `text` means in `root`. Raises `RunError`."""
-    passwd = read_text(root, "/etc/passwd")
+    passwd = _text(root, "/etc/passwd")
     user = _numbers(text)
     if user is None:
-        user = _looked_up(text, passwd, read_text(root, "/etc/group"))
+        user = _looked_up(text, passwd, _text(root, "/etc/group"))
     groups = user.groups if user.gid in user.groups else (user.gid, *user.groups)
     return user._replace(groups=groups, home=_home(passwd, user.uid))
+
+
+def _text(root: str, path: str) -> str:
+    return read_bytes(root, path, _LARGEST_FILE).decode("utf-8", "replace")
 
 
 def _looked_up(text: str, passwd: str, group: str) -> User:

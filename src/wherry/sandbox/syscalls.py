@@ -35,6 +35,7 @@ _SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 1
 _MNT_DETACH: Final = 2
+_PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_CAPBSET_READ: Final = 23
 _PR_CAPBSET_DROP: Final = 24
 _PR_CAP_AMBIENT: Final = 47
@@ -66,6 +67,11 @@ _PIVOT_ROOT: Final = {"x86_64": 155, "i686": 217, "armv7l": 218, "s390x": 217, "
 _PIVOT_ROOT_GENERIC: Final = 41
 
 
+def adopt_orphans() -> None:
+    """Make what descendants of this process leave behind its children, as process 1 has it."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+
+
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2)."""
     _check(
@@ -88,6 +94,19 @@ def unshare(flags: int) -> None:
 def unmount(target: str) -> None:
     """umount2(2), at once for everybody who does not use it already."""
     _check(_libc.umount2(os.fsencode(target), _MNT_DETACH), target)
+
+
+@contextmanager
+def inside(directory: str) -> Iterator[None]:
+    """The block's relative paths begin in `directory`.
+
+    Only for threads with a mount namespace, and so a working directory, of their own.
+    """
+    os.chdir(directory)
+    try:
+        yield
+    finally:
+        os.chdir("/")
 
 
 @contextmanager

@@ -16,9 +16,10 @@ import time
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from wherry.sandbox.scanning import check_depth
+
 _FICLONE: Final = 0x40049409
 _GET_VERSION: Final = 0x80087601  # FS_IOC_GETVERSION of linux/fs.h
-_DEEPEST: Final = 1000
 _TICK_SECONDS: Final = 0.001
 _PIECE: Final = 1 << 20
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -80,14 +81,12 @@ class _Copy:
         # Files with several names, by inode number: where the first name's copy is.
         self._links: dict[int, str] = {}
         self._top = -1
-        self._depth = 0
 
     def directory(self, old: int, new: int, path: str) -> None:
         """Copy all that `old` holds to `new`, then its own metadata."""
         if not path:
             self._top = new
-        if path.count("/") > _DEEPEST:
-            raise OSError(errno.ENAMETOOLONG, "directories are nested too deep")
+        check_depth(path)
         for name in sorted(os.listdir(old)):
             status = os.lstat(name, dir_fd=old)
             self._entry(old, new, name, status, f"{path}/{name}" if path else name)

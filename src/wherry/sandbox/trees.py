@@ -41,14 +41,13 @@ class Overlay:
     def mount(self, target: str, lowers: tuple[str, ...], upper: str = "") -> None:
         """Mount the `fs` of `lowers`, lowest first, below that of `upper` unless it is empty.
 
-        Read-only without `upper`. Changes the thread's working directory. Raises `OSError`.
+        Read-only without `upper`. Raises `OSError`.
         """
         # One page holds 120 names only if they are short.
         base = os.path.dirname(lowers[-1])
-        os.chdir(base)
         names = (os.path.relpath(path, base).translate(_SPECIAL) for path in reversed(lowers))
         data = f"{self._always},lowerdir={':'.join(f'{name}/fs' for name in names)}"
-        try:
+        with syscalls.inside(base):
             if not upper:
                 self._mount(target, data, syscalls.MS_RDONLY)
                 return
@@ -59,8 +58,6 @@ class Overlay:
                 self._mount(target, data, 0)
             finally:
                 os.close(descriptor)
-        finally:
-            os.chdir("/")
 
     def _mount(self, target: str, data: str, flags: int) -> None:
         if len(os.fsencode(data)) > _LONGEST:

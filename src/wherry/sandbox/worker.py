@@ -120,6 +120,10 @@ class Worker:
         remount(root, syscalls.MS_NODEV)
         own_proc = mount_proc()
         close_cgroups()
+        if not own_proc:
+            # A runtime looks its processes up in /proc, where they have other numbers.
+            why = "an OCI runtime needs to see its processes in /proc"
+            return messages.Ready(own_proc, "", (why,) if request.runtimes else ())
         mounts = system_mounts(Mapping(request.mapping), request.initial, own_proc)
         found = find_runtime(request.runtimes, self._directory, mounts)
         return messages.Ready(own_proc, found.runtime, found.problems)

@@ -40,18 +40,20 @@ CASES = [
           "RUN --mount=type=cache,target=/%CASE% ls /%CASE% > /f\n"),
     _case("id-odd", "RUN --mount=type=cache,id=../%CASE%/a:b,target=/c echo > /c/x\n"
           "RUN --mount=type=cache,id=../%CASE%/a:b,target=/c ls /c > /f\n"),
-    _case("id-variable", f"ARG N=%CASE%\nRUN --mount=type=cache,id=$N,target=/c echo > /c/x\n"
+    _case("id-variable", "ARG N=%CASE%\nRUN --mount=type=cache,id=$N,target=/c echo > /c/x\n"
           f"RUN --mount={_ID} ls /c > /f\n"),
     _case("target-variable", "ARG T=/c\nENV I=%CASE%\nRUN --mount=type=cache,id=$I,target=${T} "
           "echo > /c/x\n" f"RUN --mount={_ID} ls /c > /f\n"),
     _case("over-content", "RUN mkdir /c && echo old > /c/old\n" f"RUN --mount={_ID} ls -A /c > /f; "
           "echo new > /c/new\nRUN ls /c > /g\n", sample=True),
     _case("target-made-and-gone", f"RUN --mount={_ID} true\nRUN ls / > /f\n"),
-    _case("target-deep-made", "RUN --mount=type=cache,id=%CASE%,target=/a/b/c true\nRUN ls -R /a > /f "
+    _case("target-deep-made", "RUN --mount=type=cache,id=%CASE%,target=/a/b/c true\nRUN ls -R /a "
+         "> /f "
           "|| echo none > /f\n"),
     _case("target-root", "RUN --mount=type=cache,id=%CASE%,target=/ true\n", refused=True),
     _case("target-missing", "RUN --mount=type=cache,id=%CASE% true\n", refused=True),
-    _case("target-of-link", "RUN mkdir /r && ln -s /r /c\n" f"RUN --mount={_ID} echo > /c/x; ls /r > /f\n"),
+    _case("target-of-link", "RUN mkdir /r && ln -s /r /c\n" f"RUN --mount={_ID} echo > /c/x; ls "
+         f"/r > /f\n"),
     _case("file-at-target", f"RUN echo > /c\nRUN --mount={_ID} true\n", refused=True),
     # mode, uid, gid
     _then("mode", f"{_ID},mode=0700", f"{_LS} > /f", f"{_LS} > /g", sample=True),
@@ -88,14 +90,17 @@ CASES = [
     _case("from-image-whole", f"RUN --mount={_ID},from=%REGISTRY%/layers find /c | sort > /f\n"),
     _case("from-image-links", f"RUN --mount={_ID},from=%REGISTRY%/homely,source=/ ls -la /c | "
           "awk '{print $1, $3, $4, $9, $11}' > /f; rm -r /c/srv\nRUN ls /srv > /g || true\n"),
-    Case("from-stage", "FROM %REGISTRY%/busybox AS a\nRUN mkdir /o && echo x > /o/x && chown 5:6 /o/x\n"
+    Case("from-stage", "FROM %REGISTRY%/busybox AS a\nRUN mkdir /o && echo x > /o/x && chown 5:6 "
+         "/o/x\n"
          + _BOX + f"RUN --mount={_ID},from=a,source=/o {_LS} > /f; rm /c/x; touch /c/y\n"
          f"RUN --mount={_ID},from=a,source=/o {_LS} > /g\n", sample=True),
     Case("from-stage-no-source", "FROM %REGISTRY%/busybox AS a\nRUN echo x > /x\n" + _BOX
          + f"RUN --mount={_ID},from=a ls /c > /f\n"),
-    Case("from-stage-subdirs", "FROM %REGISTRY%/busybox AS a\nRUN mkdir -p /o/1/2 && echo x > /o/1/2/x\n"
+    Case("from-stage-subdirs", "FROM %REGISTRY%/busybox AS a\nRUN mkdir -p /o/1/2 && echo x > "
+         "/o/1/2/x\n"
          + _BOX + f"RUN --mount={_ID},from=a,source=o/1 find /c > /f\n"),
-    Case("from-other-stages-same-id", "FROM %REGISTRY%/busybox AS a\nRUN mkdir /o && echo a > /o/a\n"
+    Case("from-other-stages-same-id", "FROM %REGISTRY%/busybox AS a\nRUN mkdir /o && echo a > "
+         "/o/a\n"
          "FROM %REGISTRY%/busybox AS b\nRUN mkdir /o && echo b > /o/b\n" + _BOX
          + f"RUN --mount={_ID},from=a,source=/o ls /c > /f\n"
          f"RUN --mount={_ID},from=b,source=/o ls /c > /g\n"),
@@ -144,7 +149,7 @@ CASES = [
           "RUN --mount=type=cache,id=%CASE%b,target=/a ls /a > /f\n"),
     _case("same-twice-in-one-step", f"RUN --mount={_ID} --mount=type=cache,id=%CASE%,target=/d "
           "echo x > /c/x; ls /d > /f\n"),
-    _case("cache-in-bind", f"RUN --mount=target=/m,rw --mount=type=cache,id=%CASE%,target=/m/c "
+    _case("cache-in-bind", "RUN --mount=target=/m,rw --mount=type=cache,id=%CASE%,target=/m/c "
           "ls /m > /f; touch /m/c/x\n", files={"a": "A"}),
     _case("cache-below-cache", f"RUN --mount={_ID} --mount=type=cache,id=%CASE%in,target=/c/in "
           f"touch /c/x /c/in/y\nRUN --mount={_ID} ls /c /c/in > /f\n"),
@@ -157,4 +162,4 @@ CASES = [
     _case("required-refused", f"RUN --mount={_ID},required true\n", refused=True),
     _case("work-in-it", f"WORKDIR /c\nRUN --mount={_ID} pwd > x; ls -A > /f\n"
           f"RUN --mount={_ID} ls -A >> /f\n"),
-]
+]  # fmt: skip

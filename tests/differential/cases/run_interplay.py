@@ -56,7 +56,8 @@ CASES = [
     _simple("line-continued", Build(("COPY", "RUN cat", "RUN echo", "RUN echo"),
             _A.replace("echo one", "echo \\\n  one"))),
     _simple("metadata-added", Build((), _A + "LABEL a=b\nCMD x\n"), sample=True),
-    _simple("metadata-first", Build((), _A.replace("RUN : ", "LABEL a=b\nEXPOSE 1\nCMD x\nRUN : "))),
+    _simple("metadata-first", Build((), _A.replace("RUN : ", "LABEL a=b\nEXPOSE 1\nCMD x\nRUN : "
+         ""))),
     _simple("unused-argument", Build((), args={"UNUSED": "1"})),
     _simple("unused-label", Build((), _A.replace("COPY", "LABEL x=y\nCOPY"))),
     # content
@@ -83,7 +84,8 @@ CASES = [
          'RUN ["/bin/sh", "-c", "echo x > /1"]\n', ()),
     _two("run-heredoc-same-text", "RUN echo x > /1\n", ("RUN echo",),
          "RUN <<EOF\necho x > /1\nEOF\n", ("RUN <<EOF",)),
-    _two("env-before", "RUN echo x > /1\n", ("RUN echo",), "ENV A=1\nRUN echo x > /1\n", ("RUN echo",),
+    _two("env-before", "RUN echo x > /1\n", ("RUN echo",), "ENV A=1\nRUN echo x > "
+         "/1\n", ("RUN echo",),
          sample=True),
     _two("env-after", "RUN echo x > /1\n", ("RUN echo",), "RUN echo x > /1\nENV A=1\n", ()),
     _two("env-order", "ENV A=1 B=2\nRUN echo x > /1\n", ("RUN echo",),
@@ -104,7 +106,8 @@ CASES = [
          'SHELL ["/bin/sh", "-e", "-c"]\nRUN echo x > /1\n', ("RUN echo",)),
     _two("network-none", "RUN echo x > /1\n", ("RUN echo",), "RUN --network=none echo x > /1\n",
          ("RUN --network",), sample=True),
-    _two("network-default", "RUN echo x > /1\n", ("RUN echo",), "RUN --network=default echo x > /1\n",
+    _two("network-default", "RUN echo x > /1\n", ("RUN echo",), "RUN --network=default echo x > "
+         "/1\n",
          ()),
     _two("security-sandbox", "RUN echo x > /1\n", ("RUN echo",),
          "RUN --security=sandbox echo x > /1\n", ()),
@@ -128,7 +131,8 @@ CASES = [
               _OWN + "RUN echo x > /1\nARG A=/a\nCOPY a $A\n", _FILES),
               Build(("COPY",), args={"A": "/b"})),
     _sequence("argument-in-env", Build(("RUN : ", "RUN echo x"),
-              _OWN + "ARG A=1\nENV B=$A\nRUN echo x > /1\n"), Build(("RUN echo x",), args={"A": "2"})),
+              _OWN + "ARG A=1\nENV B=$A\nRUN echo x > /1\n"), Build(("RUN echo "
+              "x",), args={"A": "2"})),
     _sequence("argument-in-label", Build(("RUN : ", "RUN echo x"),
               _OWN + "RUN echo x > /1\nARG A=1\nLABEL b=$A\n"), Build((), args={"A": "2"})),
     _sequence("argument-default-given", Build(("RUN : ", "RUN echo x"),
@@ -137,18 +141,22 @@ CASES = [
               Build((), args={"http_proxy": "http://p.example:1", "NO_PROXY": "y"}),
               Build((), args={"http_proxy": "http://q.example:1"}), sample=True),
     _sequence("proxy-declared", Build(("RUN : ", "RUN echo x"),
-              _OWN + "ARG http_proxy\nRUN echo x > /1\n", args={"http_proxy": "http://p.example:1"}),
+              _OWN + "ARG http_proxy\nRUN echo x > "
+              "/1\n", args={"http_proxy": "http://p.example:1"}),
               Build(("RUN echo x",), args={"http_proxy": "http://q.example:1"})),
     # stages
     _sequence("stages-nothing", Build(_STAGES_ALL, _STAGES, _FILES), Build(())),
     _sequence("stages-one-changed", Build(_STAGES_ALL, _STAGES, _FILES),
-              Build(("COPY --from=one", "COPY a", "RUN cat /one", "RUN cut -c1 /a", "COPY --from=two"),
+              Build(("COPY --from=one", "COPY a", "RUN cat /one", "RUN cut -c1 /a", "COPY "
+              "--from=two"),
                     files={"a": "X %CASE%"}), sample=True),
     _sequence("stages-same-result", Build(_STAGES_ALL, _STAGES, _FILES),
               Build(("COPY a", "RUN cut -c1 /a"), files={"a": "A but longer %CASE%"}), sample=True),
     _sequence("stages-target", Build(("COPY a", "RUN : ", "RUN cut -c1 /a"), _STAGES, _FILES,
-              target="one"), Build(tuple(set(_STAGES_ALL) - {"COPY a", "RUN : ", "RUN cut -c1 /a"}))),
-    _sequence("stages-unneeded-changed", Build(("RUN : ",), _OWN.replace("acting\n", "acting AS base\n")
+              target="one"), Build(tuple(set(_STAGES_ALL) - {"COPY a", "RUN : ", "RUN cut -c1 "
+              "/a"}))),
+    _sequence("stages-unneeded-changed", Build(("RUN : ",), _OWN.replace("acting\n", "acting AS "
+         "base\n")
                     + "FROM base AS no\nCOPY a /a\nFROM base\n", _FILES),
               Build((), files={"a": "changed"})),
     _sequence("stage-renamed", Build(_STAGES_ALL, _STAGES, _FILES),
@@ -160,7 +168,8 @@ CASES = [
     _sequence("stage-from-stage-changed", Build(("COPY", "RUN : ", "RUN cat"),
               _OWN.replace("acting\n", "acting AS s\n") + "COPY a /a\nFROM s\nRUN cat /a > /2\n",
               _FILES), Build(("COPY", "RUN cat"), files={"a": "new %CASE%"})),
-    _sequence("run-gives-the-same-again", Build(("COPY a", "COPY --from", "RUN : ", "RUN wc", "RUN cat"),
+    _sequence("run-gives-the-same-again", Build(("COPY a", "COPY --from", "RUN : "
+         "", "RUN wc", "RUN cat"),
               _OWN.replace("acting\n", "acting AS s\n") + "COPY a /a\nRUN wc -c < /a > /n\n"
               + _BOX + "COPY --from=s /n /n\nRUN cat /n > /m\n", _FILES),
               Build(("COPY a", "RUN wc"), files={"a": "Z %CASE%"}), sample=True),
@@ -196,7 +205,8 @@ CASES = [
               + _BOX + "RUN --mount=from=s,source=/x,target=/m cat /m > /1\n", _FILES),
               Build(("COPY a",), files={"a": "new %CASE%"}), sample=True),
     _sequence("mount-stage-rebuilt-same", Build(("COPY", "RUN --mount", "RUN : ", "RUN mkdir"),
-              _OWN.replace("acting\n", "acting AS s\n") + "COPY a /a\nRUN mkdir /o && cut -c1 /a > /o/x\n"
+              _OWN.replace("acting\n", "acting AS s\n") + "COPY a /a\nRUN mkdir /o && cut -c1 /a "
+              "> /o/x\n"
               + _BOX + "RUN --mount=from=s,source=/o,target=/m cat /m/x > /1\n", _FILES),
               Build(("COPY a", "RUN mkdir"), files={"a": "A longer %CASE%"})),
     _sequence("cache-content-does-not-count", Build(_THREE, _CACHE.format(",target=/c", "$(ls /c)"
@@ -209,7 +219,8 @@ CASES = [
               Build(("RUN --mount", "RUN echo after"), _CACHE.format(",target=/d", "x"))),
     _sequence("cache-mode-changed", Build(_THREE, _CACHE.format(",target=/c", "x")),
               Build(("RUN --mount", "RUN echo after"), _CACHE.format(",target=/c,mode=700", "x"))),
-    _sequence("cache-kept-over-builds", Build(_THREE, _CACHE.format(",target=/c", "1 >> /c/x; echo")),
+    _sequence("cache-kept-over-builds", Build(_THREE, _CACHE.format(",target=/c", "1 >> /c/x; "
+         "echo")),
               Build(("RUN --mount", "RUN echo after"),
                     _CACHE.format(",target=/c", "2 >> /c/x; cat /c/x; wc -l < /c/x")),
               sample=True),
@@ -250,7 +261,8 @@ CASES = [
     # failures
     _sequence("failed-then-mended", Build(("RUN : ", "RUN echo x", "RUN false"),
               _OWN + "RUN echo x > /1\nRUN false\nRUN echo y > /2\n"),
-              Build(("RUN true", "RUN echo y"), _OWN + "RUN echo x > /1\nRUN true\nRUN echo y > /2\n"),
+              Build(("RUN true", "RUN echo y"), _OWN + "RUN echo x > /1\nRUN true\nRUN echo y > "
+              "/2\n"),
               sample=True),
     _sequence("failed-twice", Build(("RUN : ", "RUN false"), _OWN + "RUN false\n"),
               Build(("RUN false",))),
@@ -266,8 +278,8 @@ CASES = [
               _OWN.replace("acting\n", "acting AS s\n") + "RUN date > /d; echo %CASE% > /x\n"
               + _BOX + "COPY --from=s /x /x\nRUN cat /x > /y\n"),
               Build(("RUN : ", "RUN date"), around=Around(no_cache="s"))),
-    _sequence("onbuild-run", Build(("COPY", "RUN cat", "RUN echo", "RUN /bin/cat", "RUN echo"),
+    _sequence("onbuild-run", Build(("COPY", "RUN cat", "RUN echo", 'RUN ["/bin/cat', "RUN echo"),
               "FROM %REGISTRY%/onbuild-run\nRUN cat /who > /%CASE%\n", {"trigger.txt": "t %CASE%"},
               args={"WHO": "%CASE%"}), Build((), args={"WHO": "%CASE%"}),
-              Build(("COPY", "RUN cat", "RUN echo", "RUN /bin/cat"), args={"WHO": "2%CASE%"})),
-]
+              Build(("COPY", "RUN cat", "RUN echo", 'RUN ["/bin/cat'), args={"WHO": "2%CASE%"})),
+]  # fmt: skip

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mistakes in RUN's flags, refused where the step is needed: with names that are near, doubled, or of another type."""
+"""Mistakes in RUN's flags, refused: names that are near, doubled, or of another type of mount."""
 
 from differential.model import Case
 
@@ -64,4 +64,4 @@ CASES = [
     Case("run-before-from", "RUN true\nFROM %REGISTRY%/busybox\n", refused=True),
     Case("run-in-onbuild-onbuild", f"{_BOX}ONBUILD ONBUILD RUN true\n", refused=True),
     Case("run-missing-base", "FROM %REGISTRY%/no-such-base\nRUN true\n", refused=True),
-]
+]  # fmt: skip

@@ -70,7 +70,8 @@ CASES = [
          "ls /m > /f\n", _FILES),
     Case("bind-ignored-files", _BOX + "RUN --mount=target=/m find /m | sort > /f\n",
          {**_FILES, ".dockerignore": "d/e\n"}, sample=True),
-    Case("bind-owners-and-modes", _BOX + "RUN --mount=target=/m ls -lnR /m | awk '{print $1, $3, $4}'"
+    Case("bind-owners-and-modes", _BOX + "RUN --mount=target=/m ls -lnR /m | awk '{print $1, $3, "
+         "$4}'"
          " > /f\n", {"a": File("x", 0o600), "d": Dir(0o700), "d/f": File("", 0o777)}),
     Case("bind-with-user", _BOX + "USER app\nRUN --mount=target=/m cat /m/a > /tmp/f\n", _FILES),
     Case("bind-through-link-target", _BOX + "RUN mkdir /r && ln -s /r /l\n"
@@ -103,7 +104,8 @@ CASES = [
          "find /t | sort > /f\n"),
     Case("bind-from-scratch-stage", "FROM scratch AS s\nCOPY a /a\n" + _BOX
          + "RUN --mount=from=s,target=/m ls /m > /f\n", _FILES),
-    Case("bind-from-empty", "FROM scratch AS s\n" + _BOX + "RUN --mount=from=s,target=/m ls /m > /f\n"),
+    Case("bind-from-empty", "FROM scratch AS s\n" + _BOX + "RUN --mount=from=s,target=/m ls /m > "
+         "/f\n"),
     Case("bind-from-context", _BOX + "RUN --mount=from=c,target=/m ls /m > /f\n",
          contexts={"c": {"one": "1"}}),
     Case("bind-from-itself", _BOX.rstrip() + " AS a\nRUN --mount=from=a,target=/m true\n",
@@ -125,8 +127,10 @@ CASES = [
     # tmpfs
     _case("tmpfs", "RUN --mount=type=tmpfs,target=/t echo x > /t/x && act free /t > /dev/null; "
           "ls /t > /f\nRUN ls /t > /g 2>&1 || echo gone > /g\n", sample=True),
-    _case("tmpfs-over-content", "RUN --mount=type=tmpfs,target=/etc ls /etc > /f; echo x > /etc/y\n"),
-    _case("tmpfs-mode", "RUN --mount=type=tmpfs,target=/t ls -ldn /t | awk '{print $1, $3, $4}' > /f\n",
+    _case("tmpfs-over-content", "RUN --mount=type=tmpfs,target=/etc ls /etc > /f; echo x > "
+         "/etc/y\n"),
+    _case("tmpfs-mode", "RUN --mount=type=tmpfs,target=/t ls -ldn /t | awk '{print $1, $3, $4}' > "
+         "/f\n",
           sample=True),
     _case("tmpfs-size", "RUN --mount=type=tmpfs,target=/t,size=4m act free /t > /f\n", sample=True),
     _case("tmpfs-size-bytes", "RUN --mount=type=tmpfs,target=/t,size=2097152 act free /t > /f\n"),
@@ -142,11 +146,13 @@ CASES = [
     _case("tmpfs-with-source", "RUN --mount=type=tmpfs,target=/t,source=/x ls /t > /f\n",
           refused=True),
     _case("tmpfs-from", "RUN --mount=type=tmpfs,target=/t,from=%REGISTRY%/tree ls /t > /f\n"),
-    _case("tmpfs-as-user", "USER app\nRUN --mount=type=tmpfs,target=/t touch /t/x || echo no > /tmp/f\n"),
+    _case("tmpfs-as-user", "USER app\nRUN --mount=type=tmpfs,target=/t touch /t/x || echo no > "
+         "/tmp/f\n"),
     _case("tmpfs-two-and-bind", "RUN --mount=type=tmpfs,target=/t --mount=target=/t/in "
           "--mount=type=tmpfs,target=/u ls /t /t/in /u > /f\n", files={"a": "A"}),
     _case("tmpfs-no-target", "RUN --mount=type=tmpfs true\n", refused=True),
-    _case("tmpfs-exec-there", "RUN --mount=type=tmpfs,target=/t cp /bin/act /t/a && /t/a write /f x\n"),
+    _case("tmpfs-exec-there", "RUN --mount=type=tmpfs,target=/t cp /bin/act /t/a && /t/a write /f "
+         "x\n"),
     # secrets
     _secret("secret", ",id=s", "cat /run/secrets/s > /f", sample=True),
     _secret("secret-not-kept", ",id=s", "test -s /run/secrets/s", sample=True),
@@ -179,7 +185,8 @@ CASES = [
     _secret("secret-written", ",id=s", "echo x > /run/secrets/s", refused=True),
     _secret("secret-env", ",id=s,env=TOKEN", 'echo "$TOKEN" > /f; ls /run >> /f 2>&1 || true',
             sample=True),
-    _secret("secret-env-and-target", ",id=s,env=TOKEN,target=/x", 'cat /x > /f; echo "$TOKEN" >> /f'),
+    _secret("secret-env-and-target", ",id=s,env=TOKEN,target=/x", 'cat /x > /f; echo "$TOKEN" >> '
+         '/f'),
     _secret("secret-env-missing", ",id=none,env=TOKEN", 'echo "-${TOKEN-unset}-" > /f'),
     _secret("secret-env-missing-required", ",id=none,env=TOKEN,required", "true", refused=True),
     Case("secret-env-over-env", _BOX + "ENV TOKEN=public\nRUN --mount=type=secret,id=s,env=TOKEN "
@@ -196,7 +203,8 @@ CASES = [
             refused=True),
     _secret("secret-large", ",id=b", "wc -c < /run/secrets/b > /f",
             Around(secrets={"b": "x" * 400_000})),
-    _secret("secret-two", ",id=a --mount=type=secret,id=b", "cat /run/secrets/a /run/secrets/b > /f",
+    _secret("secret-two", ",id=a --mount=type=secret,id=b", "cat /run/secrets/a /run/secrets/b > "
+         "/f",
             Around(secrets={"a": "1", "b": "2"})),
     _secret("secret-same-twice", ",id=s --mount=type=secret,id=s,target=/x",
             "cat /run/secrets/s /x > /f"),
@@ -212,18 +220,22 @@ CASES = [
          "RUN ls -R /run > /f 2>&1 || true\n", around=_SECRET, sample=True),
     # ssh
     _case("ssh", "RUN --mount=type=ssh act agent > /f\n", around=_SSH, sample=True),
-    _case("ssh-socket-name", "RUN --mount=type=ssh echo $SSH_AUTH_SOCK > /f; ls -ln $SSH_AUTH_SOCK | "
+    _case("ssh-socket-name", "RUN --mount=type=ssh echo $SSH_AUTH_SOCK > /f; ls -ln "
+         "$SSH_AUTH_SOCK | "
           "awk '{print $1, $3, $4}' >> /f\n", around=_SSH, sample=True),
     _case("ssh-target", "RUN --mount=type=ssh,target=/own/sock echo $SSH_AUTH_SOCK > /f; "
           "act agent >> /f\n", around=_SSH),
-    _case("ssh-mode-and-owner", "RUN --mount=type=ssh,mode=0666,uid=1000,gid=50 ls -ln $SSH_AUTH_SOCK "
+    _case("ssh-mode-and-owner", "RUN --mount=type=ssh,mode=0666,uid=1000,gid=50 ls -ln "
+         "$SSH_AUTH_SOCK "
           "| awk '{print $1, $3, $4}' > /f\n", around=_SSH),
-    _case("ssh-by-user", "USER app\nRUN --mount=type=ssh,uid=1000 act agent > /tmp/f\n", around=_SSH),
+    _case("ssh-by-user", "USER app\nRUN --mount=type=ssh,uid=1000 act agent > "
+         "/tmp/f\n", around=_SSH),
     _case("ssh-by-other-user", "USER app\nRUN --mount=type=ssh act agent\n", around=_SSH,
           refused=True),
     _case("ssh-id", "RUN --mount=type=ssh,id=other act agent > /f\n",
           around=Around(ssh=("default", "other"))),
-    _case("ssh-missing", "RUN --mount=type=ssh echo \"-${SSH_AUTH_SOCK-unset}-\" > /f\n", sample=True),
+    _case("ssh-missing", "RUN --mount=type=ssh echo \"-${SSH_AUTH_SOCK-unset}-\" > "
+         "/f\n", sample=True),
     _case("ssh-missing-required", "RUN --mount=type=ssh,required true\n", refused=True),
     _case("ssh-missing-id-required", "RUN --mount=type=ssh,id=none,required=true true\n",
           around=_SSH, refused=True),
@@ -233,4 +245,4 @@ CASES = [
           around=_SSH),
     _case("ssh-only-in-its-step", "RUN --mount=type=ssh act agent > /f\n"
           "RUN echo \"-${SSH_AUTH_SOCK-unset}-\" > /g; ls /run > /g 2>&1 || true\n", around=_SSH),
-]
+]  # fmt: skip

@@ -53,9 +53,11 @@ CASES = [
     _case("security-bad", "RUN --security=open true\n", refused=True),
     _case("security-insecure", "RUN --security=insecure mount -t tmpfs x /tmp && echo ok > /f\n",
           around=_ALL_RIGHTS, as_user=_NOT_ROOT),
-    _case("security-insecure-capabilities", "RUN --security=insecure grep ^CapEff /proc/self/status "
+    _case("security-insecure-capabilities", "RUN --security=insecure grep ^CapEff "
+         "/proc/self/status "
           "> /f; grep ^Seccomp: /proc/self/status >> /f\n", around=_ALL_RIGHTS, as_user=_NOT_ROOT),
-    _case("security-insecure-devices", "RUN --security=insecure mknod /d c 1 3 && ls -l /d | cut -c1 "
+    _case("security-insecure-devices", "RUN --security=insecure mknod /d c 1 3 && ls -l /d | cut "
+         "-c1 "
           "> /f\n", around=_ALL_RIGHTS, as_user=_NOT_ROOT),
     _case("security-mount-refused", "RUN mount -t tmpfs x /tmp\n", refused=True, sample=True),
     _case("security-unshare-refused", "RUN busybox unshare -m true || echo no > /f\n"),
@@ -67,10 +69,12 @@ CASES = [
     _case("security-kernel-files", "RUN (cat /proc/kcore /proc/keys /proc/timer_list | head -c 1; "
           "ls /sys/firmware /proc/acpi /proc/scsi) > /f 2>&1; echo x > /proc/sysrq-trigger || "
           "echo no >> /f\n"),
-    _case("security-sys-read-only", "RUN echo 1 > /sys/kernel/x || mkdir /sys/fs/x || echo no > /f\n"),
+    _case("security-sys-read-only", "RUN echo 1 > /sys/kernel/x || mkdir /sys/fs/x || echo no > "
+         "/f\n"),
     _case("security-hostname-refused", "RUN hostname other || echo no > /f\n"),
     _case("security-time-refused", "RUN date -s @0 || echo no > /f\n"),
-    _case("security-ptrace-own", "RUN sleep 0.2 & ls -l /proc/$!/exe > /dev/null && echo ok > /f\n"),
+    _case("security-ptrace-own", "RUN sleep 0.2 & ls -l /proc/$!/exe > /dev/null && echo ok > "
+         "/f\n"),
     # hosts, names
     _around("hosts", "grep example /etc/hosts > /f", hosts={"a.example": "10.1.2.3"}, sample=True),
     _around("hosts-several", "grep -c example /etc/hosts > /f; grep -E 'a.example|six' /etc/hosts "
@@ -83,7 +87,8 @@ CASES = [
     _case("hosts-writable", "RUN echo >> /etc/hosts || echo no > /f\n"),
     _case("hostname", "RUN hostname > /f; uname -n >> /f; cat /etc/hostname >> /f || true\n",
           sample=True),
-    _case("hostname-argument", "RUN hostname > /f\n", args={"BUILDKIT_SANDBOX_HOSTNAME": "own-name"}),
+    _case("hostname-argument", "RUN hostname > "
+         "/f\n", args={"BUILDKIT_SANDBOX_HOSTNAME": "own-name"}),
     _case("hostname-in-hosts", "RUN grep -c $(hostname) /etc/hosts > /f || true\n",
           args={"BUILDKIT_SANDBOX_HOSTNAME": "own-name"}),
     _case("resolv-conf", "RUN grep nameserver /etc/resolv.conf > /f || true\n"),
@@ -98,26 +103,34 @@ CASES = [
     _around("ulimit-holds", "dd if=/dev/zero of=/x bs=1k count=5", ulimits=("fsize=1000:1000",),
             refused=True),
     _around("ulimit-unknown", "true", ulimits=("nothing=1:2",), refused=True),
-    _case("pids", "RUN n=0; while [ $n -lt 300 ]; do sleep 0.3 & n=$((n+1)); done; wait; echo $n > /f\n"),
+    _case("pids", "RUN n=0; while [ $n -lt 300 ]; do sleep 0.3 & n=$((n+1)); done; wait; echo $n "
+         "> /f\n"),
     # what is there
-    _case("devices", "RUN ls -1 /dev | sort > /f; ls -ln /dev | awk '/^c/ {print $1, $3, $4, $5, $6, "
+    _case("devices", "RUN ls -1 /dev | sort > /f; ls -ln /dev | awk '/^c/ {print $1, $3, $4, $5, "
+         "$6, "
           "$10}' | sort >> /f\n", sample=True),
     _case("device-links", "RUN ls -ln /dev | awk '/^l/ {print $9, $10, $11}' | sort > /f\n"),
     _case("device-nodes-work", "RUN head -c 4 /dev/urandom | wc -c > /f; echo x > /dev/full || "
           "echo full >> /f; (echo > /dev/tty) 2>/dev/null || echo none >> /f\n"),
-    _case("no-terminal", "RUN test -t 0 || echo 0 >> /f; test -t 1 || echo 1 >> /f; tty >> /f || true\n"),
+    _case("no-terminal", "RUN test -t 0 || echo 0 >> /f; test -t 1 || echo 1 >> /f; tty >> /f || "
+         "true\n"),
     _case("stdin-empty", "RUN wc -c > /f; readlink /proc/self/fd/0 >> /f\n"),
     _case("descriptors", "RUN ls /proc/self/fd | wc -l > /f\n"),
     _case("processes", "RUN ps -o pid,args | grep -v ps > /f; ls -d /proc/[0-9]* | wc -l >> /f\n"),
-    _case("mounts", "RUN awk '{print $2, $3}' /proc/mounts | grep -v -E 'resolv|hosts|^/ |^/proc/|^/sys"
+    _case("mounts", "RUN awk '{print $2, $3}' /proc/mounts | grep -v -E 'resolv|hosts|^/ "
+         "|^/proc/|^/sys"
           "|kcore' | sort > /f\n"),
-    _case("mount-root-writable", "RUN awk '$2 == \"/\" {print $3}' /proc/mounts > /f; df / > /dev/null\n"),
+    _case("mount-root-writable", "RUN awk '$2 == \"/\" {print $3}' /proc/mounts > /f; df / > "
+         "/dev/null\n"),
     _case("ids-mapped", "RUN id -u > /f; awk '{print $1}' /proc/self/uid_map >> /f\n"),
-    _case("session", "RUN awk '{print $4, $5, $6}' /proc/self/stat > /dev/null; ps -o pid,ppid,pgid | "
+    _case("session", "RUN awk '{print $4, $5, $6}' /proc/self/stat > /dev/null; ps -o "
+         "pid,ppid,pgid | "
           "head -2 | tail -1 > /f\n"),
     _case("signals-not-ignored", "RUN grep -E '^Sig(Ign|Blk)' /proc/self/status > /f\n"),
-    _case("oom-and-nice", "RUN cat /proc/self/oom_score_adj > /f; awk '{print $19}' /proc/self/stat >> /f\n"),
-    _case("time-zone-and-locale", "RUN date +%Z > /f; ls /etc/localtime >> /f 2>/dev/null || true\n"),
+    _case("oom-and-nice", "RUN cat /proc/self/oom_score_adj > /f; awk '{print $19}' "
+         "/proc/self/stat >> /f\n"),
+    _case("time-zone-and-locale", "RUN date +%Z > /f; ls /etc/localtime >> /f 2>/dev/null || "
+         "true\n"),
     _case("ca-not-in-image", "RUN env | grep -c CERT > /dev/null; ls /etc > /f; test ! -e "
           "/etc/ssl/certs/ca-certificates.crt\n", around=Around(ca=True), sample=True),
-]
+]  # fmt: skip

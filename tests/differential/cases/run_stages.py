@@ -24,8 +24,10 @@ def _made(name: str, lines: str, **more: object) -> Case:
 
 CASES = [
     # COPY and ADD around RUN
-    _box("copy-run", "COPY a /a\nRUN cat /a > /f; echo more >> /a\n", files={"a": "A"}, sample=True),
-    _box("run-copy", "RUN mkdir /d && echo 1 > /d/x && chmod 700 /d\nCOPY a /d/\n", files={"a": "A"},
+    _box("copy-run", "COPY a /a\nRUN cat /a > /f; echo more >> "
+         "/a\n", files={"a": "A"}, sample=True),
+    _box("run-copy", "RUN mkdir /d && echo 1 > /d/x && chmod 700 /d\nCOPY a "
+         "/d/\n", files={"a": "A"},
          sample=True),
     _box("run-copy-run", "RUN mkdir /d && echo 1 > /d/x\nCOPY d /d\nRUN cat /d/* > /f; rm /d/x\n",
          files={"d/y": "y"}),
@@ -41,10 +43,12 @@ CASES = [
          files={"d/x": "x", "b": "B"}),
     _box("run-makes-file-copy-dir-onto", "RUN echo > /d\nCOPY d /d\n", files={"d/x": "x"},
          refused=True),
-    _box("copied-times-and-modes", "COPY d /d\nRUN ls -ln --full-time /d | awk '{print $1, $3, $6}' "
+    _box("copied-times-and-modes", "COPY d /d\nRUN ls -ln --full-time /d | awk '{print $1, $3, "
+         "$6}' "
          "| tail -2 > /f\n", files={"d/x": File("x", 0o750), "d/l": Link("x")}),
     _box("copied-touched-only", "COPY a /a\nRUN touch -r /etc/passwd /a\n", files={"a": "A"}),
-    _box("copy-link", "COPY --link a /d/a\nRUN ls -ln /d | tail -1 | awk '{print $1, $3, $4}' > /f; "
+    _box("copy-link", "COPY --link a /d/a\nRUN ls -ln /d | tail -1 | awk '{print $1, $3, $4}' > "
+         "/f; "
          "echo more >> /d/a\n", files={"a": "A"}, sample=True),
     _box("copy-link-between", "RUN mkdir -m 700 /d && chown 5 /d && echo 1 > /d/x\n"
          "COPY --link a /d/a\nRUN ls -lan /d | awk '{print $1, $3, $9}' > /f\n", files={"a": "A"},
@@ -58,7 +62,8 @@ CASES = [
     _box("add-url-run", "ADD http://%HTTP%/plain.txt /p\nRUN cat /p > /f\n"),
     _box("heredoc-copy-run", "COPY --chmod=755 <<EOF /s\n#!/bin/sh\necho ran > /f\nEOF\nRUN /s\n",
          sample=True),
-    _box("copy-chmod-run", "COPY --chmod=4711 --chown=5:6 a /a\nRUN ls -ln /a | awk '{print $1, $3}' "
+    _box("copy-chmod-run", "COPY --chmod=4711 --chown=5:6 a /a\nRUN ls -ln /a | awk '{print $1, "
+         "$3}' "
          "> /f\n", files={"a": "A"}),
     _box("copy-empty-dir-run", "COPY d/ /d/\nRUN rmdir /d || ls /d > /f\n", files={"d/.keep": ""}),
     # COPY --from a stage that ran
@@ -77,12 +82,15 @@ CASES = [
           refused=True),
     _made("from-wild", "FROM scratch\nCOPY --from=a /o/[fh] /x/\n"),
     _made("from-base-of-stage", "FROM scratch\nCOPY --from=a /etc/passwd /p\n"),
-    _made("from-mount-points", "FROM scratch\nCOPY --from=a /dev /dev\nCOPY --from=a /proc /proc\n"),
+    _made("from-mount-points", "FROM scratch\nCOPY --from=a /dev /dev\nCOPY --from=a /proc "
+         "/proc\n"),
     _made("stage-of-stage", "FROM a\nRUN echo 2 > /o/f && rm /o/h\n", sample=True),
     _made("two-stages-of-stage", "FROM a AS b\nRUN echo b > /o/b\nFROM a AS c\nRUN echo c > /o/c\n"
           "FROM scratch\nCOPY --from=b /o /b\nCOPY --from=c /o /c\n"),
-    Case("beside", "".join(_AS.format(f"s{n}") + f"RUN echo {n} > /f && sleep 0.1\n" for n in range(8))
-         + "FROM scratch\n" + "".join(f"COPY --from=s{n} /f /{n}\n" for n in range(8)), sample=True),
+    Case("beside", "".join(_AS.format(f"s{n}") + f"RUN echo {n} > /f && sleep "
+         f"0.1\n" for n in range(8))
+         + "FROM scratch\n" + "".join(f"COPY --from=s{n} /f "
+         f"/{n}\n" for n in range(8)), sample=True),
     Case("chain", "".join(_AS.format(f"s{n}") + (f"COPY --from=s{n - 1} /f /f\n" if n else "")
          + f"RUN echo {n} >> /f\n" for n in range(6)) + "FROM scratch\nCOPY --from=s5 /f /f\n"),
     Case("target", _MADE + _AS.format("b") + "RUN exit 1\n", target="a"),
@@ -126,7 +134,8 @@ CASES = [
     _box("history-of-mounts", "RUN --mount=target=/m --mount=type=tmpfs,target=/t --network=none "
          "echo x > /f\n"),
     _box("many-steps", "".join(f"RUN echo {n} > /{n}\n" for n in range(60))),
-    Case("platform-of-this-machine", "FROM --platform=linux/amd64 %REGISTRY%/acting\nRUN uname -m > /f\n",
+    Case("platform-of-this-machine", "FROM --platform=linux/amd64 %REGISTRY%/acting\nRUN uname -m "
+         "> /f\n",
          platform="linux/amd64"),
     Case("platform-other-not-run", "FROM %REGISTRY%/two\nCOPY f /\n", {"f": "f"},
          platform="linux/arm64"),
@@ -138,4 +147,4 @@ CASES = [
          contexts={"base": "oci-layout://acting"}),
     Case("copy-from-context-image-run", _BOX + "COPY --from=i /file /got\nRUN cat /got > /f\n",
          contexts={"i": "docker-image://%REGISTRY%/tree"}),
-]
+]  # fmt: skip

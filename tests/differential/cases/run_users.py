@@ -78,7 +78,8 @@ CASES = [
     _box("may-write-own", "RUN mkdir -m 755 /own && chown app /own\nUSER app\n"
          "RUN echo x > /own/f; chmod 600 /own/f; mkdir /own/d\n", sample=True),
     _box("may-write-tmp", "USER app:staff\nRUN echo x > /tmp/f; umask 0; touch /tmp/g\n"),
-    _box("may-use-devices", "USER app\nRUN echo x > /dev/null && head -c 3 /dev/zero | od -c > /tmp/f "
+    _box("may-use-devices", "USER app\nRUN echo x > /dev/null && head -c 3 /dev/zero | od -c > "
+         "/tmp/f "
          "&& echo out > /dev/stdout && echo err > /dev/stderr\n"),
     _box("may-read-group-files", "RUN echo x > /s && chown 0:50 /s && chmod 640 /s\nUSER app\n"
          "RUN cat /s > /tmp/f\n"),
@@ -91,7 +92,8 @@ CASES = [
     _box("exec-of-capable", "RUN cp /bin/act /nc && act cap /nc\nUSER app\n"
          "RUN /nc write /tmp/f x\n"),
     # owners that others see
-    _box("workdir-of-user", "USER app\nWORKDIR /made/here\nRUN ls -ldn . .. | awk '{print $1, $3, $4}'"
+    _box("workdir-of-user", "USER app\nWORKDIR /made/here\nRUN ls -ldn . .. | awk '{print $1, $3, "
+         "$4}'"
          " > /tmp/f; echo x > f || echo no >> /tmp/f\n", sample=True),
     _box("workdir-then-write", "RUN mkdir /w && chown app /w\nUSER app\nWORKDIR /w\n"
          "RUN echo x > f\n"),
@@ -103,10 +105,12 @@ CASES = [
     _box("copy-chown-name", _ADD + "COPY --chown=neu f /f\nCOPY --chown=neu:more f /g\n",
          files={"f": "f"}, sample=True),
     _box("copy-chown-name-unknown", "COPY --chown=neu f /f\n" + _ADD, files={"f": "f"}),
-    _box("copy-of-user", "USER app\nCOPY f /f\nRUN cat /f > /tmp/g\n", files={"f": File("f", 0o600)},
+    _box("copy-of-user", "USER app\nCOPY f /f\nRUN cat /f > "
+         "/tmp/g\n", files={"f": File("f", 0o600)},
          refused=True),
     _box("copy-then-chown", "COPY d /d\nRUN chown -R app:staff /d && chmod -R o= /d\n",
          files={"d/a": "a", "d/b/c": "c"}, sample=True),
     _box("group-of-name-kept", "RUN touch /f && chgrp staff /f && chown svc /f\n"),
-    _box("volume-of-user", "RUN mkdir /v && chown app /v\nVOLUME /v\nUSER app\nRUN echo x > /v/f\n"),
-]
+    _box("volume-of-user", "RUN mkdir /v && chown app /v\nVOLUME /v\nUSER app\nRUN echo x > "
+         "/v/f\n"),
+]  # fmt: skip

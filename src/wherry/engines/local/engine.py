@@ -85,15 +85,27 @@ class LocalEngine:
         vertices = [layer.vertex for layer in graph.image.layers if layer.vertex is not None]
         wanted = [vertex for vertex in dict.fromkeys(vertices) if vertex not in results]
         results |= dict(zip(wanted, solver.solve(tasks, wanted), strict=True))
-        layers = tuple(
-            self.executors.settled(_layers(results[vertex]), self.cancel) for vertex in vertices
-        )
+        layers = self._settled([_layers(results[vertex]) for vertex in vertices])
         image = compose(graph.image, layers)
         was_there = self.storage.blobs.has(image.digest, len(image.manifest_bytes))
         self._store(image.config_bytes, image.manifest.config.digest)
         self._store(image.manifest_bytes, image.digest)
         self.trace("image-stored")
         return Solved(image, layers, was_there)
+
+    def _settled(self, layers: list[Built]) -> tuple[Built, ...]:
+        """All results as layers in the store, written side by side."""
+        if all(built.change is None for built in layers):
+            return tuple(layers)
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not without RUN
+
+        with ThreadPoolExecutor(self.jobs, thread_name_prefix="layer") as pool:
+            try:
+                return tuple(
+                    pool.map(lambda built: self.executors.settled(built, self.cancel), layers)
+                )
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _operation(self, vertex: Vertex) -> Operation[Result]:
         op = vertex.op

@@ -112,7 +112,7 @@ class ExecOperation:
                 self._check(executed, last)
                 change = _kept(executed, staged, root, running)
             except BaseException:
-                snapshots.discard(staged)
+                running.drop(staged)
                 raise
         for note in executed.notes:
             running.say(note)
@@ -136,7 +136,7 @@ class ExecOperation:
             spec, _ = _Specified(self, inputs, step, stack).spec()
             spec = spec._replace(args=_SHELL, terminal=os.isatty(streams[0]))
             staged = snapshots.stage()
-            stack.callback(snapshots.discard, staged)
+            stack.callback(self.running.drop, staged)
             namespace = self.running.namespace()
             return namespace.execute(lowers, staged, spec, streams, step.cancel).code
 
@@ -183,9 +183,20 @@ class ExecOperation:
         return StepFailed(
             f"the command failed with exit code {code}{reason}",
             why="\n".join(last),
-            hint=f"what ran, in the step's root: {replayable(self.op)}",
+            hint="\n".join(filter(None, (self._owners_hint(), f"what ran: {replayable(self.op)}"))),
             op=self.op,
         )
+
+    def _owners_hint(self) -> str:
+        """How to get more user ids, where there is but one: often that is why steps fail."""
+        from wherry.sandbox.mapping import Mapping  # noqa: PLC0415 - only where a step failed
+        from wherry.sandbox.modes import owners_hint  # noqa: PLC0415 - as above
+
+        namespace = self.running.namespace()
+        if namespace.place.mapping is not Mapping.ONE:
+            return ""
+        remedy = owners_hint(namespace.facts, "\n".join(namespace.problems))
+        return f"there is only one user id here, and owners cannot change; if that is why: {remedy}"
 
 
 _HINTS: Final = {
@@ -232,7 +243,7 @@ def _kept(executed: Executed, staged: str, root: Built, running: Running) -> Cha
     place = running.namespace().place.name
     change = Change(sha256(os.urandom(32)), place, executed.size, executed.empty)
     if executed.empty:
-        snapshots.discard(staged)
+        running.drop(staged)
     else:
         key = f"{place}/{root_digest((*root.stack, change)).hex}"
         snapshots.commit(key, staged, executed.size)

@@ -129,12 +129,17 @@ def encode_layer(layer: Layer, tree: Digest, unpacked: int, below: tuple[Slab, .
     }
     if below:
         value["below"] = [_slab_json(item) for item in below]
-    return canonical_json(value)
+    return _encoded(value)
 
 
 def encode_change(change: Change, below: tuple[Slab, ...]) -> bytes:
     """A change, and what it stands on, as a cache record."""
-    return canonical_json({**_slab_json(change), "below": [_slab_json(item) for item in below]})
+    return _encoded({**_slab_json(change), "below": [_slab_json(item) for item in below]})
+
+
+def _encoded(value: dict[str, Json]) -> bytes:
+    # Not canonical: nothing is known by a record's digest, and stacks may be long.
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _slab_json(slab: Slab) -> dict[str, Json]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from wherry.engines.local.results import Change, Held, Slab, root_digest
 from wherry.engines.local.snapshot_files import SnapshotReader, lost
 from wherry.engines.local.storage import LayerSettings, Storage, written_layer
-from wherry.errors import BuildError, MachineError
+from wherry.errors import BuildError, MachineError, WherryError
+from wherry.oci.digest import Digest
 from wherry.oci.image import Layer
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ class Running:
         self._starter = starter
         self._lock = threading.Lock()
         self._namespace: Namespace | None = None
+        # The snapshots of each root that was asked for: all stay while the store is open.
+        self._roots: dict[Digest, tuple[str, ...]] = {}
         self._lent: dict[tuple[int, str], str] = {}
         self._held: list[Held] = []
         self._said: set[str] = set()
@@ -85,6 +89,12 @@ class Running:
                 self._namespace = self._starter.start()
             return self._namespace
 
+    def drop(self, staged: str) -> None:
+        """Remove what a step left half, or left for nothing."""
+        with suppress(WherryError):
+            self.namespace().remove((staged,))
+        self.storage.snapshots.discard(staged)
+
     def require(self) -> None:
         """Raise `MachineError` where steps certainly cannot run, before anything else does."""
         with self._lock:
@@ -94,6 +104,7 @@ class Running:
 
     def close(self) -> None:
         """End the worker."""
+        self.reader.close()
         with self._lock:
             if self._namespace is not None:
                 self._namespace.close()
@@ -107,34 +118,41 @@ class Running:
         Raises `NetworkError` where a layer cannot be fetched, `UsageError` for one that is damaged,
         `MachineError`, `Cancelled`.
         """
-        namespace = self.namespace()
-        place = namespace.place
-        found: list[str] = []
-        first = self._first_needed(stack) if place.kind == "whole" else 0
-        for number in range(first, len(stack)):
+        place = self.namespace().place
+        length, found = self._known_prefix(stack)
+        for number in range(length, len(stack)):
             prefix = stack[: number + 1]
             slab = prefix[-1]
-            if isinstance(slab, Change) and slab.empty:
-                continue
-            key = f"{place.name}/{root_digest(prefix).hex}"
-            known = self.storage.snapshots.find(key)
-            if known is None:
-                step.progress(number, len(stack), "layers", "unpacking")
-                known = self._made(key, prefix, tuple(found), fetch, step)
-            found.append(known)
-        return tuple(found)
+            if not (isinstance(slab, Change) and slab.empty):
+                digest = root_digest(prefix)
+                key = f"{place.name}/{digest.hex}"
+                known = self.storage.snapshots.find(key)
+                if known is None:
+                    step.progress(number, len(stack), "layers", "unpacking")
+                    known = self._made(key, prefix, found, fetch, step)
+                # A whole tree is all that is needed of what it stands on, too.
+                found = (known,) if place.kind == "whole" else (*found, known)
+                with self._lock:
+                    self._roots[digest] = found
+        return found
 
-    def _first_needed(self, stack: tuple[Slab, ...]) -> int:
-        """The topmost slab whose whole tree is there: none below it is needed."""
-        place = self.namespace().place.name
-        for number in range(len(stack) - 1, 0, -1):
-            slab = stack[number]
+    def _known_prefix(self, stack: tuple[Slab, ...]) -> tuple[int, tuple[str, ...]]:
+        """The longest beginning of the stack that is there already, and its snapshots."""
+        place = self.namespace().place
+        for length in range(len(stack), 0, -1):
+            slab = stack[length - 1]
             if isinstance(slab, Change) and slab.empty:
                 continue
-            key = f"{place}/{root_digest(stack[: number + 1]).hex}"
-            if self.storage.snapshots.find(key) is not None:
-                return number
-        return 0
+            digest = root_digest(stack[:length])
+            with self._lock:
+                known = self._roots.get(digest)
+            if known is not None:
+                return length, known
+            if place.kind == "whole":
+                path = self.storage.snapshots.find(f"{place.name}/{digest.hex}")
+                if path is not None:
+                    return length, (path,)
+        return 0, ()
 
     def _made(
         self,
@@ -156,7 +174,7 @@ class Running:
                 with self.storage.blobs.open(layer.descriptor.digest) as blob:
                     unpacked = self.namespace().unpack(lowers, staged, layer, blob, step.cancel)
             except BaseException:
-                snapshots.discard(staged)
+                self.drop(staged)
                 raise
             self._tell_skipped(unpacked.skipped)
             return snapshots.commit(key, staged, unpacked.size)

@@ -7,7 +7,11 @@ around and opens, and this process reads through the descriptors that it is give
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import stat
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal, cast
@@ -15,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Literal, cast
 from wherry.engines.local.results import Slab, change_key
 from wherry.errors import BuildError
 from wherry.fstree.layer_changes import LayerIndex
+from wherry.fstree.safe_open import OpenRoot
 from wherry.fstree.tree import (
     Directory,
     Entry,
@@ -42,6 +47,21 @@ class SnapshotReader:
     def __init__(self, snapshots: Snapshots, namespace: Callable[[], Namespace]) -> None:
         self._snapshots = snapshots
         self._namespace = namespace
+        self._lock = threading.Lock()
+        self._opened: dict[str, _Opening] = {}
+
+    def close(self) -> None:
+        """Close what was opened; contents that were given can be read no more."""
+        with self._lock:
+            for opening in self._opened.values():
+                opening.close()
+            self._opened.clear()
+
+    def _opening(self, place: str) -> _Opening:
+        with self._lock:
+            if place not in self._opened:
+                self._opened[place] = _Opening(self._namespace(), place)
+            return self._opened[place]
 
     def index(self, stack: tuple[Slab, ...], below: Callable[[], View]) -> LayerIndex:
         """The change on top of `stack` as the layer that it would be.
@@ -53,7 +73,7 @@ class SnapshotReader:
         if place is None:
             raise lost(stack)
         one_id = namespace.place.mapping is Mapping.ONE
-        found = _Collected(_Opening(namespace, place), below() if one_id else None)
+        found = _Collected(self._opening(place), below() if one_id else None)
         found.take(namespace.scan(place))
         return found.index()
 
@@ -73,9 +93,21 @@ class _Opening:
     def __init__(self, namespace: Namespace, place: str) -> None:
         self._namespace = namespace
         self.place = place
+        self._root = OpenRoot(f"{place}/fs")
 
     def open(self, path: str) -> BinaryIO:
-        return self._namespace.open(self.place, path)
+        """The file: most are the user's own; the worker has to be asked for those of other ids."""
+        try:
+            descriptor = self._root.file(path)
+        except OSError:
+            return self._namespace.open(self.place, path)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return open(descriptor, "rb")
+
+    def close(self) -> None:
+        self._root.close()
 
 
 class _SnapshotFile:
