@@ -11,6 +11,7 @@ go by (`bare`). Those for RUN have a busybox: `acting` with all its names and th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import http.client
 import json
@@ -154,6 +155,21 @@ class Image(NamedTuple):
     more: Mapping[str, Any] = MappingProxyType({})
 
 
+class Made(NamedTuple):
+    """A layer as it is shipped."""
+
+    diff_id: str
+    blob: bytes
+
+
+@functools.cache
+def made(layer: Layer) -> Made:
+    """The layer packed; most bases share theirs."""
+    tar = tar_bytes(layer)
+    return Made("sha256:" + hashlib.sha256(tar).hexdigest(), packed(tar, "gz"))
+
+
+@functools.cache
 def _busybox() -> Layer:
     busybox = BUSYBOX.read_bytes() if BUSYBOX.exists() else b"no busybox on this machine"
     return (
@@ -166,6 +182,7 @@ def _busybox() -> Layer:
     )
 
 
+@functools.cache
 def _more_names() -> Layer:
     """Other names of busybox, for steps without a shell, and `act`."""
     names = (
@@ -214,6 +231,7 @@ def _running() -> dict[str, Image]:
     }  # fmt: skip
 
 
+@functools.cache
 def images() -> dict[str, Image | tuple[Image, ...]]:
     """All bases by name; a tuple is an index of platforms."""
     env = {"Env": [_PATH]}
@@ -280,22 +298,22 @@ class Pusher:
         return self._put_manifest(name, "latest", _INDEX, index)["digest"]
 
     def _manifest(self, name: str, image: Image) -> bytes:
-        tars = [tar_bytes(layer) for layer in image.layers]
+        layers = [made(layer) for layer in image.layers]
         config = _json({
             "architecture": image.architecture, "os": "linux", "created": _TIME, **image.more,
             "config": image.config,
             "rootfs": {
                 "type": "layers",
-                "diff_ids": ["sha256:" + hashlib.sha256(tar).hexdigest() for tar in tars],
+                "diff_ids": [layer.diff_id for layer in layers],
             },
             "history": [
-                *({"created": _TIME, "created_by": f"layer {n + 1}"} for n in range(len(tars))),
+                *({"created": _TIME, "created_by": f"layer {n + 1}"} for n in range(len(layers))),
                 {"created": _TIME, "created_by": "config", "empty_layer": True, "author": "base"},
             ],
         })  # fmt: skip
         return _json({
             "schemaVersion": 2, "mediaType": _MANIFEST, "config": self._blob(name, _CONFIG, config),
-            "layers": [self._blob(name, _LAYER, packed(tar, "gz")) for tar in tars],
+            "layers": [self._blob(name, _LAYER, layer.blob) for layer in layers],
         })  # fmt: skip
 
     def _blob(self, name: str, media: str, data: bytes) -> dict[str, Any]:

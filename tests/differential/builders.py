@@ -162,7 +162,8 @@ def _given_to_buildkit(case: Case, work: Path, world: World) -> Iterator[str]:
         yield from ("--secret", f"id={name},env={name}")
     for name in around.ssh:
         yield from ("--ssh", f"{name}={world.agent}")
-    for right in around.allow:
+    # As buildx does: who wants this network for all steps allows it.
+    for right in {*around.allow, *(["network.host"] if around.network == "host" else [])}:
         yield from ("--allow", right)
     if around.ca:
         yield from ("--secret", f"id=ca,src={world.ca}")
@@ -198,17 +199,24 @@ def by_wherry(case: Case, work: Path, world: World, place: Place, progress: str 
 
 
 def _ran_by_wherry(events: str, world: World) -> tuple[str, ...]:
-    """Read from the lines of `--progress json`: the steps that ended, and not as cached ones."""
+    """Read from the lines of `--progress json`: the steps that ended, and not as cached ones.
+
+    `COPY --link` is told twice by one name, as copying and as laying the copy on the stage's root;
+    the latter, which BuildKit calls LINK, does not count.
+    """
     names: dict[str, str] = {}
-    ran = []
+    outcomes: dict[str, set[str]] = {}
     for line in events.splitlines():
         event = json.loads(line) if line.startswith("{") else {}
         if event.get("event") == "step_started":
             names[event["id"]] = event["name"]
-        elif event.get("event") == "step_ended" and event["outcome"] != "cached":
-            match = _STEP.fullmatch(names[event["id"]])
-            ran += [with_tokens(" ".join(match[1].split()), world.names)] if match else []
-    return tuple(sorted(ran))
+        elif event.get("event") == "step_ended":
+            outcomes.setdefault(names[event["id"]], set()).add(event["outcome"])
+    return tuple(sorted(
+        with_tokens(" ".join(match[1].split()), world.names)
+        for name, ended in outcomes.items() if "cached" not in ended
+        for match in [_STEP.fullmatch(name)] if match
+    ))  # fmt: skip
 
 
 def _without_rights() -> list[str]:

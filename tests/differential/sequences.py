@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -87,8 +86,8 @@ def _is_as_said(build: Build, built: Built) -> bool:
 
 
 def _compare(sequence: Sequence, buildkit: Built, wherry: Built) -> Iterator[str]:
-    theirs, ours = Counter(buildkit.ran), Counter(wherry.ran)
-    yield from (f"only BuildKit runs {step}" for step in sorted((theirs - ours).elements()))
-    yield from (f"only wherry runs {step}" for step in sorted((ours - theirs).elements()))
+    theirs, ours = set(buildkit.ran), set(wherry.ran)
+    yield from (f"only BuildKit runs {step}" for step in sorted(theirs - ours))
+    yield from (f"only wherry runs {step}" for step in sorted(ours - theirs))
     if sequence.same_images:
         yield from differences(buildkit.answer, wherry.answer)

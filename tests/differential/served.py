@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from differential.bases import Image, images
+from differential.bases import Image, images, made
 from differential.debian import make_packages, mirror
 from differential.model import directory, packed, regular, symlink, tar_bytes
 
@@ -226,15 +226,15 @@ class _Layout:
         (root / "blobs" / "sha256").mkdir(parents=True)
 
     def write(self, image: Image) -> None:
-        tars = [tar_bytes(layer) for layer in image.layers]
-        diff_ids = ["sha256:" + hashlib.sha256(tar).hexdigest() for tar in tars]
+        made_layers = [made(layer) for layer in image.layers]
+        diff_ids = [layer.diff_id for layer in made_layers]
         config = {
             "architecture": image.architecture, "os": "linux", **image.more,
             "config": image.config, "rootfs": {"type": "layers", "diff_ids": diff_ids},
-            "history": [{"created_by": f"layer {n + 1}"} for n in range(len(tars))],
+            "history": [{"created_by": f"layer {n + 1}"} for n in range(len(diff_ids))],
         }  # fmt: skip
         kind = "application/vnd.oci.image"
-        layers = [self._blob(f"{kind}.layer.v1.tar+gzip", packed(tar, "gz")) for tar in tars]
+        layers = [self._blob(f"{kind}.layer.v1.tar+gzip", layer.blob) for layer in made_layers]
         manifest = {
             "schemaVersion": 2, "mediaType": f"{kind}.manifest.v1+json",
             "config": self._blob(f"{kind}.config.v1+json", _json(config)), "layers": layers,

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from dockerfile_builds import Builds, builds, plain_env
+from wherry.engines.local.executing import _Output
 
 __all__ = ["builds", "plain_env"]
 
@@ -194,7 +195,7 @@ def test_a_failing_command_is_told_with_its_lines_and_last_words(boxed: Builds) 
     _dockerfile(boxed, "WORKDIR /src\nENV A='b c'\nRUN echo one; \\\n  echo two >&2; exit 7\n")
     told = boxed.refused(
         1, "Dockerfile:5: the command failed with exit code 7", "5 | RUN echo one",
-        "6 |   echo two", "one\ntwo\n", "cd /src && env 'A=b c' /bin/sh -c",
+        "6 |   echo two", "one\ntwo\n", "what ran: cd /src && /bin/sh -c",
     )  # fmt: skip
     assert "wherry-failed" not in told
 
@@ -285,3 +286,92 @@ def test_pruned_snapshots_are_made_again(boxed: Builds) -> None:
     assert not list((boxed.store / "snapshots").iterdir())
     boxed.write("f", "b")
     assert boxed.text(boxed.build(), "2") == "b"
+
+
+# --- found by review ------------------------------------------------------------------------------
+
+
+def test_a_file_edited_during_the_build_is_seen_by_the_next_one(boxed: Builds) -> None:
+    _dockerfile(
+        boxed,
+        "RUN --mount=type=bind,source=src,target=/s cat /s/f > /one; sleep 2\n"
+        "RUN --mount=type=bind,source=src,target=/s cat /s/f > /two\n",
+    )
+    path = boxed.write("src/f", "old")
+    os.utime(path, (time.time() - 100,) * 2)
+    command = [sys.executable, "-m", "wherry", "build", "--progress", "plain", "."]
+    around = {**boxed.env, "WHERRY_STORE": str(boxed.store)}
+    with subprocess.Popen(
+        command, cwd=boxed.root, env=around, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "cat /s/f > /one" in line:
+                break
+        time.sleep(0.5)
+        path.write_text("new")
+        process.stderr.read()
+    time.sleep(2.1)
+    assert boxed.text(boxed.build(), "two") == "new"
+
+
+def test_empty_sources_of_mounts_are_told_apart(boxed: Builds) -> None:
+    run = (
+        "RUN --mount=type=bind,from=a,target=/a --mount=type=bind,from=b,target=/b"
+        " ls /a > /in-a; ls /b > /in-b\n"
+    )
+    filled, empty = "FROM scratch AS {}\nCOPY f /f\n", "FROM scratch AS {}\n"
+    boxed.write("f", "x")
+    _dockerfile(boxed, f"{filled.format('a')}{empty.format('b')}FROM base\n{run}")
+    assert boxed.text(boxed.build(), "in-a") == "f\n"
+    _dockerfile(boxed, f"{empty.format('a')}{filled.format('b')}FROM base\n{run}")
+    ran = boxed.build()
+    assert (boxed.text(ran, "in-a"), boxed.text(ran, "in-b")) == ("", "f\n")
+
+
+def test_a_lost_snapshot_is_made_again_for_other_times(boxed: Builds) -> None:
+    _dockerfile(boxed, "RUN echo one > /1\n")
+    boxed.build()
+    for path in (boxed.store / "snapshots").iterdir():
+        shutil.rmtree(path)
+    ran = boxed.build(more={"SOURCE_DATE_EPOCH": "1000000000"})
+    assert boxed.tree(ran)["1"].mtime == 1_000_000_000
+
+
+def test_a_lost_snapshot_of_a_stage_is_made_again(boxed: Builds) -> None:
+    _dockerfile(boxed, "RUN echo one > /1\nFROM base\nRUN cat /1 > /2\nCOPY f /f\n")
+    boxed.write("f", "a")
+    boxed.build()
+    for path in (boxed.store / "snapshots").iterdir():
+        shutil.rmtree(path)
+    _dockerfile(boxed, "RUN echo one > /1\nFROM base\nRUN cat /1 > /2; echo 3 > /3\nCOPY f /f\n")
+    assert boxed.text(boxed.build(), "2") == "one\n"
+
+
+def test_values_of_variables_are_not_in_the_hint_of_a_failure(boxed: Builds) -> None:
+    _dockerfile(boxed, "ARG API_TOKEN\nRUN false\n")
+    told = boxed.refused(1, "what ran: cd / && /bin/sh -c",
+                         args=("--build-arg", "API_TOKEN=hunter2hunter2"))  # fmt: skip
+    assert "hunter2" not in told
+
+
+def test_steps_that_lock_the_same_caches_do_not_wait_for_each_other(boxed: Builds) -> None:
+    locked = "--mount=type=cache,sharing=locked,id={},target=/{} "
+    stages = ""
+    for number in range(4):
+        first, second = ("p", "q") if number % 2 else ("q", "p")
+        mounts = locked.format(first, "a") + locked.format(second, "b")
+        stages += f"FROM base AS s{number}\nRUN {mounts} echo {number} > /n\n"
+    copies = "".join(f"COPY --from=s{number} /n /n{number}\n" for number in range(4))
+    _dockerfile(boxed, f"{stages}FROM scratch\n{copies}")
+    assert len(boxed.tree(boxed.build())) == 4
+
+
+def test_line_ends_that_are_cut_in_two_are_one() -> None:
+    lines: list[str] = []
+    with _Output(lines.append, ()) as output:
+        for piece in (b"one\r", b"\ntwo\rthree\r", b"four\r\n"):
+            os.write(output.end, piece)
+            time.sleep(0.05)
+    assert lines == ["one", "two", "three", "four"]

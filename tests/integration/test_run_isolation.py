@@ -108,6 +108,9 @@ def test_secrets_are_their_steps_alone(builds: StepBuilds, secrets: dict[str, st
         assert "secrets" not in listed
         assert "/etc/own" not in listed
     hold_nothing(builds, secrets, ended.stdout + ended.stderr)
+    # What is no secret is found: in the packed layer, and in the step's own files.
+    known = files_with({"sum": sums_of(secrets)[:64]}, *searched(builds))
+    assert len(known) > 1, known
 
 
 def sums_of(secrets: dict[str, str]) -> str:
@@ -218,6 +221,8 @@ def test_while_a_step_runs_its_secrets_are_in_memory_and_in_it(
             assert [line for _, line in found if "cmdline" in line] == []
             # The user's command was given one of them, and the step that asked has it.
             own = {process.pid, *running_steps(process.pid)}
+            assert {pid for pid, _ in found} >= {process.pid}
+            assert len({pid for pid, _ in found}) > 1, "the step's environment is not seen"
             assert [line for pid, line in found if pid not in own] == []
             assert files_with(secrets, *searched(builds)) == []
             meeting.let_go("beside")
@@ -262,7 +267,9 @@ def test_a_secret_is_gone_however_the_step_ends(
         "RUN --mount=type=secret,id=file --mount=type=secret,id=variable,env=WORD "
         f"echo step | nc 127.0.0.1 {meeting.port}; test -z $WORD\n"
     )
-    with builds.start(*flags(builds), PASSED=secrets["variable"]) as process:
+    # Without a terminal the root of the step that failed is kept.
+    words = ("--on-error", "shell", *flags(builds))
+    with builds.start(*words, PASSED=secrets["variable"]) as process:
         meeting.await_step("step")
         if ending == "fails":
             meeting.let_go("step")
@@ -273,6 +280,27 @@ def test_a_secret_is_gone_however_the_step_ends(
     assert "Traceback" not in ended.stderr
     assert builds.strays() == []
     hold_nothing(builds, secrets, ended.stdout + ended.stderr)
+
+
+def test_an_agent_is_its_steps_alone(builds: StepBuilds) -> None:
+    builds.write(
+        "FROM start\n"
+        'RUN --mount=type=ssh test -S "$SSH_AUTH_SOCK" && echo $SSH_AUTH_SOCK >/where\n'
+        'RUN echo "agent=$SSH_AUTH_SOCK" >/none; ls $(cat /where) >/gone 2>&1; true\n'
+    )
+    place = builds.scratch / "agent"
+    archive = builds.scratch / "agent.tar"
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(place))
+        agent.listen()
+        if builds.users:
+            os.chown(place, *2 * (builds.users[0][0],))
+        ended = builds.run("-o", f"type=oci,dest={archive}", "--ssh", f"default={place}")
+    place.unlink()
+    assert ended.returncode == 0, ended.stderr
+    assert str(place) not in text_of(archive, "/where")
+    assert text_of(archive, "/none") == "agent=\n"
+    assert "No such file" in text_of(archive, "/gone")
 
 
 # --- the machine ------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ class ContextReader:
         rules = IgnoreRules(ignore)
         files = self._opened(place, rules, _Memo(self._store, place))
         hidden_by = _Hiding(place, rules, ignore_file, self._cancel)
-        return Held(files, files.signature, hidden_by)
+        return Held(files, files.signature, hidden_by, files.seen)
 
     def named_directory(self, name: str, place: str) -> tuple[Held, tuple[str, ...]]:
         """A named context's files, and the rules of its own `.dockerignore`."""

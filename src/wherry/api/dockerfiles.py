@@ -33,6 +33,7 @@ from wherry.engines.local.executors import FileExecutors
 from wherry.engines.local.files import FileRules, FileSteps
 from wherry.engines.local.results import Held
 from wherry.engines.local.running import Running
+from wherry.engines.local.snapshot_files import LostChange
 from wherry.engines.local.storage import LayerSettings, Times
 from wherry.errors import BuildError, UsageError, WherryError, near
 from wherry.events import Level, Message
@@ -107,11 +108,20 @@ class _Building:
             self._say(f"--build-context {name}: no instruction asks for it")
         self._request.trace("lowered")
         watch.look(lowered.graph, resolver, self._inputs.context)
-        engine = self._engine(resolver)
         try:
-            return engine.solve(lowered.graph)
+            return self._run(lowered, resolver)
         except WherryError as error:
             raise self._explained(self._looked_at(error), lowered) from error
+
+    def _run(self, lowered: Lowered, resolver: Resolver) -> Solved:
+        try:
+            return self._engine(resolver, reuse=not self._request.no_cache).solve(lowered.graph)
+        except LostChange as error:
+            if self._request.no_cache:
+                raise
+            # Removed under our hands, or made under other user ids.
+            self._say(f"{error.what}: all steps run again")
+            return self._engine(resolver, reuse=False).solve(lowered.graph)
 
     def _looked_at(self, error: WherryError) -> WherryError:
         """With `--on-error shell`: let the user look at what a failed RUN left, or keep it."""
@@ -204,10 +214,10 @@ class _Building:
             )
             raise self._snippets.placed(refused, Lines(bad, bad)) from error
 
-    def _engine(self, resolver: Resolver) -> LocalEngine:
+    def _engine(self, resolver: Resolver, *, reuse: bool) -> LocalEngine:
         request, store, around = self._request, self._store, self._around
         jobs = request.jobs or cores()
-        settings = LayerSettings(Compression(), jobs, codec(), not request.no_cache)
+        settings = LayerSettings(Compression(), jobs, codec(), reuse)
         workers = Workers(store, around.env, self._say)
         running = Running(store, settings, workers, self._choices(), self._say)
         running.keep_failed = bool(self._options.on_error)

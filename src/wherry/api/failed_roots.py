@@ -11,7 +11,6 @@ from wherry.engines.local.results import Built, Change
 from wherry.engines.local.settling import settled
 from wherry.oci.image import ImageConfig, Layer, RunConfig, make_image
 from wherry.oci.reference import parse_reference
-from wherry.process.cancel import CancelToken
 from wherry.store.store import Store
 
 NAME: Final = "wherry-failed"
@@ -51,7 +50,7 @@ def _layers(left: Built, shared: FileSteps) -> tuple[Layer, ...]:
     for number, slab in enumerate(stack):
         if isinstance(slab, Change):
             alone = Built((), slab.size, below=stack[:number], change=slab)
-            found += settled(shared, alone, CancelToken()).layers
+            found += settled(shared, alone, shared.cancel).layers
         else:
             found.append(slab)
     return tuple(found)

@@ -85,6 +85,11 @@ class DirectoryFiles:
         """The digest of a file's content; `file` is one that `entry` gave."""
         return file.content.digest
 
+    def seen(self, prefixes: tuple[str, ...]) -> str | None:
+        """As `signature`, of what was looked at first, which is what `entry` gives."""
+        with self._lock:
+            return signature(self._scan, prefixes, self._read_link)
+
     def signature(self, prefixes: tuple[str, ...]) -> str | None:
         """A digest of all that can be seen at and below `prefixes`, without contents.
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cache mounts: what stays from step to step, whose it is, and how steps share it."""
 
-from differential.model import Case
+from differential.model import Case, Meant
 
-_BOX = "FROM %REGISTRY%/acting\n"
+# BuildKit's keys do not have the id of a cache: the first step makes those of each case its own.
+_BOX = "FROM %REGISTRY%/acting\nRUN : %CASE%\n"
+_AS = "FROM %REGISTRY%/acting AS {}\nRUN : %CASE%\n"
 _ID = "type=cache,id=%CASE%,target=/c"
+_SPECIAL = Meant("set-id and sticky bits of mode= are set: BuildKit loses them", "^/[fg] content: ")
 _LS = "ls -lan /c | awk 'NR > 1 {print $1, $3, $4, $9}' | grep -v '[.][.]$'"
 
 
@@ -20,15 +23,15 @@ def _then(name: str, mount: str, first: str, second: str, **more: object) -> Cas
 
 CASES = [
     _then("kept", _ID, "echo x > /c/x", "cat /c/x > /f", sample=True),
-    _then("kept-by-target", "type=cache,target=/%CASE%", "echo x > /%CASE%/x", "cat /%CASE%/x > /f",
-          sample=True),
-    _then("not-in-image", _ID, "echo x > /c/x", "rm /c/x; ls / > /f", sample=True),
-    _then("facts", _ID, f"{_LS} > /f", f"touch /c/x; {_LS} > /g", sample=True),
+    _then("kept-by-target", "type=cache,target=/%CASE%", "echo x > /%CASE%/x", "cat /%CASE%/x > "
+         "/f"),
+    _then("not-in-image", _ID, "echo x > /c/x", "rm /c/x; ls / > /f"),
+    _then("facts", _ID, f"{_LS} > /f", f"touch /c/x; {_LS} > /g"),
     _then("added-up", _ID, "echo 1 >> /c/x", "echo 2 >> /c/x; cat /c/x > /f"),
     _case("other-id", f"RUN --mount={_ID} echo x > /c/x\n"
           "RUN --mount=type=cache,id=%CASE%2,target=/c ls -A /c > /f\n"),
     _case("other-target-same-id", f"RUN --mount={_ID} echo x > /c/x\n"
-          "RUN --mount=type=cache,id=%CASE%,target=/d ls /d > /f\n", sample=True),
+          "RUN --mount=type=cache,id=%CASE%,target=/d ls /d > /f\n"),
     _case("target-with-slash-same-id", "RUN --mount=type=cache,target=/%CASE%/ echo > /%CASE%/x\n"
           "RUN --mount=type=cache,target=/%CASE% ls /%CASE% > /f\n"),
     _case("id-is-path", "RUN --mount=type=cache,id=/%CASE%,target=/c echo > /c/x\n"
@@ -45,7 +48,7 @@ CASES = [
     _case("target-variable", "ARG T=/c\nENV I=%CASE%\nRUN --mount=type=cache,id=$I,target=${T} "
           "echo > /c/x\n" f"RUN --mount={_ID} ls /c > /f\n"),
     _case("over-content", "RUN mkdir /c && echo old > /c/old\n" f"RUN --mount={_ID} ls -A /c > /f; "
-          "echo new > /c/new\nRUN ls /c > /g\n", sample=True),
+          "echo new > /c/new\nRUN ls /c > /g\n"),
     _case("target-made-and-gone", f"RUN --mount={_ID} true\nRUN ls / > /f\n"),
     _case("target-deep-made", "RUN --mount=type=cache,id=%CASE%,target=/a/b/c true\nRUN ls -R /a "
          "> /f "
@@ -56,15 +59,15 @@ CASES = [
          f"/r > /f\n"),
     _case("file-at-target", f"RUN echo > /c\nRUN --mount={_ID} true\n", refused=True),
     # mode, uid, gid
-    _then("mode", f"{_ID},mode=0700", f"{_LS} > /f", f"{_LS} > /g", sample=True),
-    _then("mode-special", f"{_ID},mode=1777", f"{_LS} > /f", f"{_LS} > /g"),
+    _then("mode", f"{_ID},mode=0700", f"{_LS} > /f", f"{_LS} > /g"),
+    _then("mode-special", f"{_ID},mode=1777", f"{_LS} > /f", f"{_LS} > /g", meant=_SPECIAL),
     _then("mode-set-group", f"{_ID},mode=2770,gid=50", f"{_LS} > /f; touch /c/x; mkdir /c/y",
-          f"{_LS} > /g"),
+          f"{_LS} > /g", meant=_SPECIAL),
     _then("uid-and-gid", f"{_ID},uid=1000,gid=50", f"{_LS} > /f", f"{_LS} > /g", sample=True),
     _then("uid-only", f"{_ID},uid=1000", f"{_LS} > /f", f"{_LS} > /g"),
     _then("gid-only", f"{_ID},gid=50", f"{_LS} > /f", f"{_LS} > /g"),
     _case("by-user", f"USER app\nRUN --mount={_ID},uid=1000 echo x > /c/x\n"
-          f"RUN --mount={_ID},uid=1000 cat /c/x > /tmp/f; {_LS} >> /tmp/f\n", sample=True),
+          f"RUN --mount={_ID},uid=1000 cat /c/x > /tmp/f; {_LS} >> /tmp/f\n"),
     _case("by-user-of-root", f"USER app\nRUN --mount={_ID} echo x > /c/x\n", refused=True),
     _case("other-uid-other-content", f"RUN --mount={_ID} echo x > /c/x\n"
           f"RUN --mount={_ID},uid=1000 ls -A /c > /f; {_LS} >> /f\n", sample=True),
@@ -79,21 +82,20 @@ CASES = [
     _case("uid-negative", f"RUN --mount={_ID},uid=-1 true\n", refused=True),
     # ro and rw
     _case("read-only", f"RUN --mount={_ID} echo x > /c/x\nRUN --mount={_ID},ro cat /c/x > /f; "
-          "echo y > /c/y || echo no >> /f\n" f"RUN --mount={_ID} ls /c > /g\n", sample=True),
+          "echo y > /c/y || echo no >> /f\n" f"RUN --mount={_ID} ls /c > /g\n"),
     _case("readonly-only", f"RUN --mount={_ID},readonly touch /c/x\n", refused=True),
     _case("read-write-said", f"RUN --mount={_ID},rw echo x > /c/x; ls /c > /f\n"),
     _case("read-only-false", f"RUN --mount={_ID},ro=false echo x > /c/x; ls /c > /f\n"),
     # from and source
     _case("from-image", f"RUN --mount={_ID},from=%REGISTRY%/tree,source=/srv/data {_LS} > /f; "
-          "echo > /c/x\n" f"RUN --mount={_ID},from=%REGISTRY%/tree,source=/srv/data {_LS} > /g\n",
-          sample=True),
+          "echo > /c/x\n" f"RUN --mount={_ID},from=%REGISTRY%/tree,source=/srv/data {_LS} > /g\n"),
     _case("from-image-whole", f"RUN --mount={_ID},from=%REGISTRY%/layers find /c | sort > /f\n"),
     _case("from-image-links", f"RUN --mount={_ID},from=%REGISTRY%/homely,source=/ ls -la /c | "
           "awk '{print $1, $3, $4, $9, $11}' > /f; rm -r /c/srv\nRUN ls /srv > /g || true\n"),
     Case("from-stage", "FROM %REGISTRY%/busybox AS a\nRUN mkdir /o && echo x > /o/x && chown 5:6 "
          "/o/x\n"
          + _BOX + f"RUN --mount={_ID},from=a,source=/o {_LS} > /f; rm /c/x; touch /c/y\n"
-         f"RUN --mount={_ID},from=a,source=/o {_LS} > /g\n", sample=True),
+         f"RUN --mount={_ID},from=a,source=/o {_LS} > /g\n"),
     Case("from-stage-no-source", "FROM %REGISTRY%/busybox AS a\nRUN echo x > /x\n" + _BOX
          + f"RUN --mount={_ID},from=a ls /c > /f\n"),
     Case("from-stage-subdirs", "FROM %REGISTRY%/busybox AS a\nRUN mkdir -p /o/1/2 && echo x > "
@@ -107,8 +109,7 @@ CASES = [
     _case("from-missing-source", f"RUN --mount={_ID},from=%REGISTRY%/tree,source=/none true\n",
           refused=True),
     _case("from-source-file", f"RUN --mount={_ID},from=%REGISTRY%/tree,source=/file cat /c > /f\n"),
-    _case("source-no-from", f"RUN --mount={_ID},source=/x ls -A /c > /f; touch /c/y\n"
-          f"RUN --mount={_ID} ls -A /c > /g\n"),
+    _case("source-no-from", f"RUN --mount={_ID},source=/x true\n", refused=True),
     _case("from-context", f"RUN --mount={_ID},from=named,source=d find /c > /f; echo > /c/x\n"
           f"RUN --mount={_ID},from=named,source=d find /c | sort > /g\n",
           contexts={"named": {"d/x": "x"}}),
@@ -120,27 +121,27 @@ CASES = [
           "touch /c/x || echo no >> /f\n"),
     # sharing
     _then("shared", f"{_ID},sharing=shared", "echo x > /c/x", "ls /c > /f"),
-    _then("private", f"{_ID},sharing=private", "echo x > /c/x", "ls /c > /f", sample=True),
-    _then("locked", f"{_ID},sharing=locked", "echo x > /c/x", "ls /c > /f", sample=True),
+    _then("private", f"{_ID},sharing=private", "echo x > /c/x", "ls /c > /f"),
+    _then("locked", f"{_ID},sharing=locked", "echo x > /c/x", "ls /c > /f"),
     _case("sharing-bad", f"RUN --mount={_ID},sharing=mine true\n", refused=True),
     _case("sharing-upper-case", f"RUN --mount={_ID},sharing=LOCKED ls -A /c > /f\n"),
     _case("sharing-changes", f"RUN --mount={_ID} echo x > /c/x\nRUN --mount={_ID},sharing=locked "
           f"ls /c > /f\nRUN --mount={_ID},sharing=private ls /c > /g\n"),
-    Case("locked-beside", f"{_BOX.rstrip()} AS a\nRUN --mount={_ID},sharing=locked "
+    Case("locked-beside", f"{_AS.format('a')}RUN --mount={_ID},sharing=locked "
          "test ! -e /c/in && touch /c/in && sleep 0.5 && rm /c/in && echo 1 >> /c/n\n"
-         f"{_BOX.rstrip()} AS b\nRUN --mount={_ID},sharing=locked : b; test ! -e /c/in && "
+         f"{_AS.format('b')}RUN --mount={_ID},sharing=locked : b; test ! -e /c/in && "
          "touch /c/in && sleep 0.5 && rm /c/in && echo 1 >> /c/n\n"
          f"{_BOX}COPY --from=a /etc/group /a\nCOPY --from=b /etc/group /b\n"
-         f"RUN --mount={_ID},sharing=locked cp /c/n /f\n", sample=True),
-    Case("private-beside", f"{_BOX.rstrip()} AS a\nRUN --mount={_ID},sharing=private "
+         f"RUN --mount={_ID},sharing=locked cp /c/n /f\n"),
+    Case("private-beside", f"{_AS.format('a')}RUN --mount={_ID},sharing=private "
          "touch /c/mine && sleep 1 && ls /c > /f\n"
-         f"{_BOX.rstrip()} AS b\nRUN --mount={_ID},sharing=private : b; "
+         f"{_AS.format('b')}RUN --mount={_ID},sharing=private : b; "
          "touch /c/mine && sleep 1 && ls /c > /f\n"
          f"{_BOX}COPY --from=a /f /a\nCOPY --from=b /f /b\n"),
-    Case("shared-beside", f"{_BOX.rstrip()} AS a\nRUN --mount={_ID} "
+    Case("shared-beside", f"{_AS.format('a')}RUN --mount={_ID} "
          "touch /c/a; n=0; while [ ! -e /c/b ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n+1)); done; "
          "ls /c > /f\n"
-         f"{_BOX.rstrip()} AS b\nRUN --mount={_ID} touch /c/b; n=0; "
+         f"{_AS.format('b')}RUN --mount={_ID} touch /c/b; n=0; "
          "while [ ! -e /c/a ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n+1)); done; ls /c > /f\n"
          f"{_BOX}COPY --from=a /f /a\nCOPY --from=b /f /b\n"),
     # several

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mistakes in RUN's flags, refused: names that are near, doubled, or of another type of mount."""
 
-from differential.model import Case
+from differential.model import Case, Meant
 
 _BOX = "FROM %REGISTRY%/busybox\n"
 
@@ -12,13 +12,13 @@ def _bad(name: str, words: str, **more: object) -> Case:
 
 
 CASES = [
-    _bad("flag-unknown", "--mounts=target=/m true", sample=True),
-    _bad("flag-without-value", "--mount true", sample=True),
+    _bad("flag-unknown", "--mounts=target=/m true"),
+    _bad("flag-without-value", "--mount true"),
     _bad("flag-empty-mount", "--mount= true"),
     _bad("flag-network-twice", "--network=none --network=default true"),
     _bad("flag-security-twice", "--security=sandbox --security=sandbox true"),
     _bad("flag-after-word", "true --mount=target=/m && false"),
-    _bad("type-unknown", "--mount=type=volume,target=/m true", sample=True),
+    _bad("type-unknown", "--mount=type=volume,target=/m true"),
     _bad("type-near", "--mount=type=secrets,id=x true"),
     _bad("type-empty", "--mount=type=,target=/m true"),
     _bad("key-unknown", "--mount=type=bind,targett=/m true"),
@@ -55,11 +55,11 @@ CASES = [
     _bad("variable-bad", "--mount=target=${X:?no such} true"),
     _bad("variable-open", "--mount=target=${X true"),
     _bad("variable-type-unknown", "--mount=type=$T,target=/m true"),
-    _bad("network-unknown", "--network=bridge true", sample=True),
+    _bad("network-unknown", "--network=bridge true"),
     _bad("security-unknown", "--security=none true"),
     _bad("several-mistakes", "--mount=type=nope,target=/m --network=nope true"),
     Case("mistake-in-unneeded-stage", f"{_BOX}RUN --mount=type=nope true\nFROM scratch\nCOPY f /\n",
-         {"f": "f"}),
+         {"f": "f"}, meant=Meant("errors of stages that are not needed are told, too")),
     Case("mistake-after-failing", f"{_BOX}RUN false\nRUN --mount=typo=x true\n", refused=True),
     Case("run-before-from", "RUN true\nFROM %REGISTRY%/busybox\n", refused=True),
     Case("run-in-onbuild-onbuild", f"{_BOX}ONBUILD ONBUILD RUN true\n", refused=True),

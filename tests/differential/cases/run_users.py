@@ -23,9 +23,9 @@ def _user(name: str, user: str, **more: object) -> Case:
 
 
 CASES = [
-    _user("name", "app", sample=True),
+    _user("name", "app"),
     _user("number", "1000"),
-    _user("number-unknown", "4711", sample=True),
+    _user("number-unknown", "4711"),
     _user("number-and-group", "4711:815"),
     _user("name-and-group", "app:staff", sample=True),
     _user("name-and-number", "app:50"),
@@ -38,7 +38,7 @@ CASES = [
     _user("number-as-name", "1234"),
     _user("group-only", ":staff"),
     _user("empty-group", "'app:'"),
-    _user("name-unknown", "nobody-here", refused=True, sample=True),
+    _user("name-unknown", "nobody-here", refused=True),
     _user("group-unknown", "app:nothing-here", refused=True),
     _user("high-number", "65534:65534"),
     _user("too-high", "4294967296", refused=True),
@@ -54,7 +54,7 @@ CASES = [
     _box("user-back-to-root", "USER app\nRUN id > /tmp/1\nUSER root\nRUN id > /tmp/2\n"),
     _box("user-copied-with-passwd", "COPY passwd /etc/passwd\nUSER mine\n" + _WHO,
          files={"passwd": "mine:x:31:32::/h:/bin/sh\n"}),
-    _box("no-passwd", "RUN rm /etc/passwd\nRUN id > /f\nUSER 5\nRUN id > /tmp/f\n", sample=True),
+    _box("no-passwd", "RUN rm /etc/passwd\nRUN id > /f\nUSER 5\nRUN id > /tmp/f\n"),
     _box("no-passwd-name", "RUN rm /etc/passwd\nUSER app\nRUN id\n", refused=True),
     _box("no-passwd-root", "RUN rm /etc/passwd\nUSER root\nRUN id > /f; echo $HOME >> /f\n",
          refused=True),
@@ -65,18 +65,17 @@ CASES = [
          "USER app\n" + _WHO),
     _box("passwd-link-out", "RUN ln -sf ../../../../etc/group /etc/passwd\nUSER root\n" + _WHO),
     _box("home-missing", "USER app\nRUN echo $HOME > /tmp/f; ls $HOME >> /tmp/f 2>&1 || true\n"),
-    _box("home-of-root", "RUN echo $HOME > /f; ls -ld $HOME | cut -c1-10 >> /f\n", sample=True),
+    _box("home-of-root", "RUN echo $HOME > /f; ls -ld $HOME | cut -c1-10 >> /f\n"),
     _box("home-in-env", "ENV HOME=/x\nUSER app\nRUN echo $HOME > /tmp/f\n"),
     _box("home-empty-in-passwd", "RUN echo 'h:x:9:9:::' >> /etc/passwd\nUSER h\n"
          "RUN echo \"-$HOME-\" > /tmp/f\n"),
-    Case("user-of-base", "FROM %REGISTRY%/run-full\nRUN (id; pwd; echo $HOME) > /tmp/f\n",
-         sample=True),
+    Case("user-of-base", "FROM %REGISTRY%/run-full\nRUN (id; pwd; echo $HOME) > /tmp/f\n"),
     Case("user-of-stage", _HOME.rstrip() + " AS a\nUSER svc\nFROM a\nRUN id > /tmp/f\n"),
     # what a user may
     _box("may-not-write-root", "USER app\nRUN echo x > /f\n", refused=True, sample=True),
     _box("may-not-read", "RUN echo x > /s && chmod 600 /s\nUSER app\nRUN cat /s\n", refused=True),
     _box("may-write-own", "RUN mkdir -m 755 /own && chown app /own\nUSER app\n"
-         "RUN echo x > /own/f; chmod 600 /own/f; mkdir /own/d\n", sample=True),
+         "RUN echo x > /own/f; chmod 600 /own/f; mkdir /own/d\n"),
     _box("may-write-tmp", "USER app:staff\nRUN echo x > /tmp/f; umask 0; touch /tmp/g\n"),
     _box("may-use-devices", "USER app\nRUN echo x > /dev/null && head -c 3 /dev/zero | od -c > "
          "/tmp/f "
@@ -87,8 +86,7 @@ CASES = [
          "cp /bin/busybox /su-touch && chown svc /su-touch && chmod 4755 /su-touch\nUSER app\n"
          "RUN /bin/who touch /tmp/f; ls -ln /tmp/f | awk '{print $3, $4}' > /tmp/g\n"),
     _box("su-inside", "RUN su app -c 'id > /tmp/f' || setpriv --reuid=app id > /tmp/f || true\n"),
-    _box("capabilities-none", "USER app\nRUN grep ^Cap /proc/self/status | grep -v Bnd > /tmp/f\n",
-         sample=True),
+    _box("capabilities-none", "USER app\nRUN grep ^Cap /proc/self/status | grep -v Bnd > /tmp/f\n"),
     _box("exec-of-capable", "RUN cp /bin/act /nc && act cap /nc\nUSER app\n"
          "RUN /nc write /tmp/f x\n"),
     # owners that others see
@@ -109,7 +107,7 @@ CASES = [
          "/tmp/g\n", files={"f": File("f", 0o600)},
          refused=True),
     _box("copy-then-chown", "COPY d /d\nRUN chown -R app:staff /d && chmod -R o= /d\n",
-         files={"d/a": "a", "d/b/c": "c"}, sample=True),
+         files={"d/a": "a", "d/b/c": "c"}),
     _box("group-of-name-kept", "RUN touch /f && chgrp staff /f && chown svc /f\n"),
     _box("volume-of-user", "RUN mkdir /v && chown app /v\nVOLUME /v\nUSER app\nRUN echo x > "
          "/v/f\n"),

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from wherry.engines.local.base import ComposedOperation, EmptyOperation, RegistryOperation
 from wherry.engines.local.results import Built, Result
 from wherry.engines.local.storage import CacheRecords, LayerSettings, Storage
-from wherry.errors import InternalError
+from wherry.errors import InternalError, WherryError
 from wherry.events import Sink
 from wherry.graph.build import BuildGraph, ImageOutput, Vertex
 from wherry.graph.ops import ComposedBase, ExecOp, ImageOp, RegistryBase
@@ -85,7 +85,8 @@ class LocalEngine:
         vertices = [layer.vertex for layer in graph.image.layers if layer.vertex is not None]
         wanted = [vertex for vertex in dict.fromkeys(vertices) if vertex not in results]
         results |= dict(zip(wanted, solver.solve(tasks, wanted), strict=True))
-        layers = self._settled([_layers(results[vertex]) for vertex in vertices])
+        done = self._settled({vertex: _layers(results[vertex]) for vertex in vertices})
+        layers = tuple(done[vertex] for vertex in vertices)
         image = compose(graph.image, layers)
         was_there = self.storage.blobs.has(image.digest, len(image.manifest_bytes))
         self._store(image.config_bytes, image.manifest.config.digest)
@@ -93,17 +94,22 @@ class LocalEngine:
         self.trace("image-stored")
         return Solved(image, layers, was_there)
 
-    def _settled(self, layers: list[Built]) -> tuple[Built, ...]:
-        """All results as layers in the store, written side by side."""
-        if all(built.change is None for built in layers):
-            return tuple(layers)
+    def _settled(self, made: Mapping[int, Built]) -> dict[int, Built]:
+        """All results, by vertex, as layers in the store; written side by side."""
+        if all(built.change is None for built in made.values()):
+            return dict(made)
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not without RUN
+
+        def settled(vertex: int) -> Built:
+            try:
+                return self.executors.settled(made[vertex], self.cancel)
+            except WherryError as error:
+                error.step = vertex
+                raise
 
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="layer") as pool:
             try:
-                return tuple(
-                    pool.map(lambda built: self.executors.settled(built, self.cancel), layers)
-                )
+                return dict(zip(made, pool.map(settled, made), strict=True))
             finally:
                 pool.shutdown(cancel_futures=True)
 

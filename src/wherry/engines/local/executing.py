@@ -9,11 +9,12 @@ steps, in this build or in another one at the same time, one runs and the others
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from wherry.engines.local.files import FileSteps, built
@@ -24,7 +25,6 @@ from wherry.errors import BuildError, MachineError
 from wherry.graph.keys import CacheKey, content_key, definition_key
 from wherry.graph.ops import Copy, ExecMount, ExecOp, MountKind
 from wherry.oci.digest import Digest, sha256
-from wherry.process.cancel import CancelToken
 from wherry.solver.model import Step
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class ExecOperation:
     fresh: bool
     shared: FileSteps
     running: Running
+    # The content keys that were worked out, for `run`.
+    keys: dict[tuple[Result, ...], CacheKey] = field(default_factory=dict, compare=False)
 
     def definition(self, inputs: tuple[Digest, ...]) -> CacheKey | None:
         """The op and the keys of its inputs, where they have any."""
@@ -72,19 +74,23 @@ class ExecOperation:
     def content(self, inputs: tuple[Result, ...]) -> CacheKey | None:
         """The op, the root, and what its mounts select; raises `NotFound`."""
         digests = [built(inputs[0]).root_digest]
-        for mount in self.op.mounts:
-            source = inputs[mount.input] if mount.input >= 0 else None
-            # An empty root has nothing to select.
-            if isinstance(source, Held) or (source is not None and source.stack):
-                start = Copy(mount.input, mount.selector or "/", "/", literal=True)
-                digests.append(self.shared.selected(start, source))
-        return content_key(_keyed(self.op), tuple(digests))
+        mounts = (mount for mount in self.op.mounts if mount.input >= 0)
+        digests += [self.shown(mount, inputs[mount.input]) for mount in mounts]
+        key = content_key(_keyed(self.op), tuple(digests))
+        self.keys[inputs] = key
+        return key
+
+    def shown(self, mount: ExecMount, source: Result) -> Digest:
+        """What a mount shows of its source."""
+        if isinstance(source, Built) and not source.stack:
+            return sha256(b"empty")
+        start = Copy(mount.input, mount.selector or "/", "/", literal=True)
+        return self.shared.selected(start, source)
 
     def run(self, inputs: tuple[Result, ...], step: Step) -> Result:
         """Run the command; raises `StepFailed`, `MachineError` where this machine cannot."""
-        reuse = self.shared.settings.reuse and not self.fresh
-        key = self.content(inputs)
-        if key is None or not reuse:
+        key = self.keys.get(inputs)
+        if key is None or self.fresh or not self.shared.settings.reuse:
             return self._run(inputs, step)
         shared = self.shared
         with shared.storage.snapshots.lock(f"run-{key.digest.hex}", step.cancel.check):
@@ -129,7 +135,7 @@ class ExecOperation:
     ) -> int:
         """Run a shell in the root that a failed step left, with all that the step had."""
         # The step's own token was cancelled with the failure.
-        step = Step(int(step.id), step.name, lambda _event: None, CancelToken())
+        step = Step(int(step.id), step.name, lambda _event: None, self.shared.cancel)
         lowers = self.running.directories(left.stack, self.shared.fetch, step)
         snapshots = self.shared.storage.snapshots
         with ExitStack() as stack:
@@ -221,6 +227,7 @@ def _keyed_mount(mount: ExecMount) -> ExecMount:
     return replace(mount, id=mount.id if is_default else "", sharing="")
 
 
+_USER_OF_URL: Final = re.compile(r"(?<=://)[^\s/@'\"]+@")
 _REASONS: Final = {
     126: " (it cannot be executed)",
     127: " (there is no such program)",
@@ -229,12 +236,14 @@ _REASONS: Final = {
 
 
 def replayable(op: ExecOp) -> str:
-    """The command as a line for a shell in the step's root."""
+    """The command as a line for a shell in the step's root.
+
+    Without the variables, which the root's image has and whose values may be secrets.
+    """
     import shlex  # noqa: PLC0415 - only where a step failed
 
     words = " ".join(shlex.quote(word) for word in op.args)
-    env = " ".join(shlex.quote(item) for item in op.env if not item.startswith("PATH="))
-    return f"cd {shlex.quote(op.cwd or '/')} && {f'env {env} ' if env else ''}{words}"
+    return f"cd {shlex.quote(op.cwd or '/')} && {_USER_OF_URL.sub('****@', words)}"
 
 
 def _kept(executed: Executed, staged: str, root: Built, running: Running) -> Change:
@@ -274,6 +283,7 @@ class _Specified:
         from wherry.sandbox.step_spec import StepSpec  # noqa: PLC0415 - only where a step runs
 
         op = self._operation.op
+        self._hold_caches(op.mounts)
         mounts = [self._mount(mount) for mount in op.mounts]
         spec = StepSpec(
             args=op.args,
@@ -315,8 +325,11 @@ class _Specified:
         source = self._inputs[mount.input]
         given = StepMount("bind", mount.target, read_only=mount.read_only)
         if isinstance(source, Held):
-            alone = not mount.read_only
-            path = self._running.lend(source, mount.selector, self._step, alone=alone)
+            if mount.read_only:
+                path = self._running.lend(source, mount.selector, self._step)
+            else:
+                path = self._running.lend_alone(source, mount.selector, self._step)
+                self._stack.callback(self._running.drop, os.path.dirname(path))
             return given._replace(directory=path)
         lowers = self._lowers(source)
         return given._replace(lowers=lowers, selector=mount.selector)
@@ -325,34 +338,42 @@ class _Specified:
         fetch = self._operation.shared.fetch
         return self._running.directories(source.stack, fetch, self._step)
 
-    def _cache(self, mount: ExecMount) -> StepMount:
-        from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
-
-        source = self._inputs[mount.input] if mount.input >= 0 else None
-        name = mount.id
-        if mount.mode is not None:
-            # As in BuildKit, a cache of another owner or mode is another cache.
-            name += f"\0{mount.mode:o} {mount.uid}:{mount.gid}"
-        if source is not None:
-            start = Copy(0, mount.selector or "/", "/", literal=True)
-            name += f"\0{self._operation.shared.selected(start, source)}"
-        # What belongs to the ids of one mapping is of no use to another.
-        place = self._running.namespace().place
-        name += f"\0{place._replace(kind='').name}"
-        if name not in self._caches:
+    def _hold_caches(self, mounts: tuple[ExecMount, ...]) -> None:
+        """Hold the cache mounts, always in one order: steps must not wait for each other."""
+        named = {
+            self._cache_name(mount): mount for mount in mounts if mount.kind is MountKind.CACHE
+        }
+        for name, mount in sorted(named.items()):
+            # Two mounts of one step with the same directory hold it once.
             held = self._running.storage.mounts.hold(
                 name,
                 _SHARING[mount.sharing or "shared"],
                 self._step.cancel.check,
-                lambda path: self._begin(mount, source, path),
+                lambda path, mount=mount: self._begin(mount, path),  # type: ignore[misc] # bound now
             )
-            # Two mounts of one step with the same directory must not wait for each other.
             self._caches[name] = self._stack.enter_context(held).path
-        path = self._caches[name]
+
+    def _cache_name(self, mount: ExecMount) -> str:
+        """What tells this cache from others."""
+        name = mount.id
+        if mount.mode is not None:
+            # As in BuildKit, a cache of another owner or mode is another cache.
+            name += f"\0{mount.mode:o} {mount.uid}:{mount.gid}"
+        if mount.input >= 0:
+            name += f"\0{self._operation.shown(mount, self._inputs[mount.input])}"
+        # What belongs to the ids of one mapping is of no use to another.
+        place = self._running.namespace().place
+        return f"{name}\0{place._replace(kind='').name}"
+
+    def _cache(self, mount: ExecMount) -> StepMount:
+        from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
+
+        path = self._caches[self._cache_name(mount)]
         return StepMount("cache", mount.target, directory=path, read_only=mount.read_only)
 
-    def _begin(self, mount: ExecMount, source: Result | None, path: str) -> None:
+    def _begin(self, mount: ExecMount, path: str) -> None:
         """Fill a new cache mount."""
+        source = self._inputs[mount.input] if mount.input >= 0 else None
         namespace = self._running.namespace()
         mode = 0o755 if mount.mode is None else mount.mode
         if isinstance(source, Built) and source.stack:
@@ -360,7 +381,7 @@ class _Specified:
             namespace.copy_out(self._lowers(source), mount.selector, path, owner)
             return
         if isinstance(source, Held):
-            lent = self._running.lend(source, mount.selector, self._step, alone=True)
+            lent = self._running.lend_alone(source, mount.selector, self._step)
             os.rmdir(path)
             os.rename(lent, path)
             return
@@ -428,14 +449,18 @@ class _Output:
     def _read(self) -> None:
         rest = b""
         while data := self._stream.read(_LONGEST_LINE):
-            *lines, rest = (rest + data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+            data = (rest + data).replace(b"\r\n", b"\n")
+            # What follows says whether a last CR is half a line's end or a whole one.
+            end = b"\r" if data.endswith(b"\r") else b""
+            *lines, rest = data.removesuffix(end).replace(b"\r", b"\n").split(b"\n")
             for line in lines:
                 self._pass(line)
             if len(rest) > _LONGEST_LINE:
                 self._pass(rest)
                 rest = b""
+            rest += end
         if rest:
-            self._pass(rest)
+            self._pass(rest.removesuffix(b"\r"))
 
     def _pass(self, line: bytes) -> None:
         for secret in self._hidden:

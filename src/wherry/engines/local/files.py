@@ -99,7 +99,7 @@ class FileSteps:
 
         Raises `NotFound` where it is not there.
         """
-        key = _memo_key(action, source)
+        key = _memo_key(action, source, seen=True)
         records = self.storage.records
         if key is not None and self.settings.reuse:
             known = records.get(_KIND, key)
@@ -122,7 +122,7 @@ class FileSteps:
         # Wildcards that match nothing select nothing, and that is a selection too.
         found = found or sha256(b"")
         # Looked at again: what changed meanwhile is remembered under neither state.
-        if key is not None and key == _memo_key(action, source):
+        if key is not None and key == _memo_key(action, source, seen=False):
             records.put(_KIND, key, str(found).encode(), ())
         return found
 
@@ -209,9 +209,11 @@ class FileOperation:
         return inputs[action.source - 1 if self.op.alone else action.source]
 
 
-def _memo_key(action: Copy, source: Result) -> str | None:
+def _memo_key(action: Copy, source: Result, *, seen: bool) -> str | None:
+    """The state of what `action` reads: as it was `seen` first, or as it is now."""
     if isinstance(source, Held):
-        state = source.signature((fixed_part(action),))
+        look = source.seen if seen and source.seen is not None else source.signature
+        state = look((fixed_part(action),))
     else:
         state = str(source.root_digest)
     if state is None:

@@ -6,8 +6,9 @@ The JSON form is what cache records hold.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -86,13 +87,16 @@ class Held:
     """Files to copy from that are no root: a build context, a download.
 
     `signature` is a text that is the same only if what lies at or below some paths is, without a
-    look at contents; None where only they can tell. `hidden_by` gives the ignore rule that hides a
-    path which is there, and the file that holds the rule: for messages.
+    look at contents; None where only they can tell. It tells how they are now; `seen` the same of
+    what was looked at first, which is what `files` gives (None: files never change). `hidden_by`
+    gives the ignore rule that hides a path which is there, and the file that holds the rule: for
+    messages.
     """
 
     files: Files
     signature: Callable[[tuple[str, ...]], str | None]
     hidden_by: Callable[[str], tuple[str, str] | None] = lambda _path: None
+    seen: Callable[[tuple[str, ...]], str | None] | None = None
 
 
 Result = Built | Held
@@ -105,6 +109,20 @@ def root_digest(slabs: tuple[Slab, ...]) -> Digest:
     """
     names = [_identity(slab) for slab in slabs]
     return sha256(canonical_json([name for name in names if name]))
+
+
+def prefix_digests(slabs: tuple[Slab, ...]) -> Iterator[Digest]:
+    """`root_digest` of the first slab, of the first two, and so on; in time for one of them."""
+    hasher = hashlib.sha256(b"[")
+    is_first = True
+    for slab in slabs:
+        name = _identity(slab)
+        if name:
+            hasher.update(canonical_json(name) if is_first else b"," + canonical_json(name))
+            is_first = False
+        whole = hasher.copy()
+        whole.update(b"]")
+        yield Digest("sha256", whole.hexdigest())
 
 
 def change_key(slabs: tuple[Slab, ...]) -> str:

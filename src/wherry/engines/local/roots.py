@@ -88,6 +88,11 @@ class Roots:
             return LayerIndex(())
         return self._changes.index(stack, lambda: self.view(stack[:-1]))
 
+    def layer_index(self, layer: Layer) -> LayerIndex:
+        """What a layer changes; raises as `view`."""
+        with self._lock:
+            return self._index(layer)
+
     def remember(self, layer: Layer, index: LayerIndex) -> None:
         """Take note of a layer that was just written, whose contents are known."""
         with self._lock:

@@ -78,6 +78,7 @@ class Running:
         # The snapshots of each root that was asked for: all stay while the store is open.
         self._roots: dict[Digest, tuple[str, ...]] = {}
         self._lent: dict[tuple[int, str], str] = {}
+        self._lending: dict[tuple[int, str], threading.Lock] = {}
         self._held: list[Held] = []
         self._said: set[str] = set()
         self.reader = SnapshotReader(storage.snapshots, self.namespace)
@@ -198,18 +199,22 @@ class Running:
             more = f" and {len(fresh) - 3} more" if len(fresh) > 3 else ""
             self.say(f"left out of the root: {'; '.join(fresh[:3])}{more}")
 
-    def lend(self, held: Held, path: str, step: Step, *, alone: bool) -> str:
-        """A directory or file with what `held` has at `path`; `alone`: for one step to write."""
-        from wherry.engines.local.lending import lend  # noqa: PLC0415 - few steps need it
-
+    def lend(self, held: Held, path: str, step: Step) -> str:
+        """A directory or file with what `held` has at `path`, to be read only; copied once."""
         key = id(held), path
         with self._lock:
-            if not alone and key in self._lent:
-                return self._lent[key]
-            target = os.path.join(self.storage.scratch(), "lent")
-            lend(held.files, path, target, step.cancel)
-            if not alone:
-                self._lent[key] = target
-                # Kept, so that its id stays its own.
-                self._held.append(held)
-            return target
+            lock = self._lending.setdefault(key, threading.Lock())
+            # Kept, so that its id stays its own.
+            self._held.append(held)
+        with lock:
+            if key not in self._lent:
+                self._lent[key] = self.lend_alone(held, path, step)
+            return self._lent[key]
+
+    def lend_alone(self, held: Held, path: str, step: Step) -> str:
+        """As `lend`, for one step to write to; the directory around it is the caller's to drop."""
+        from wherry.engines.local.lending import lend  # noqa: PLC0415 - few steps need it
+
+        target = os.path.join(self.storage.scratch(), "lent")
+        lend(held.files, path, target, step.cancel)
+        return target

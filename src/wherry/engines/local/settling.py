@@ -9,11 +9,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wherry.engines.local.files import FileSteps
-from wherry.engines.local.results import Built
+from wherry.engines.local.results import Built, Change
+from wherry.engines.local.snapshot_files import LostChange
 from wherry.engines.local.storage import remember_written, store_change, written_layer
+from wherry.fstree.layer_changes import LayerIndex
 from wherry.fstree.layer_index import index_of_tree
 from wherry.fstree.tree import make_tree
 from wherry.process.cancel import CancelToken
+
+
+def _index(shared: FileSteps, built: Built, change: Change) -> LayerIndex:
+    """What changed: from the snapshot, or from a layer that was written of it with other times."""
+    try:
+        return shared.roots.change_index(built.stack)
+    except LostChange:
+        layer = written_layer(shared.storage, change, shared.settings)
+        if layer is None:
+            raise
+        return shared.roots.layer_index(layer)
 
 
 def settled(shared: FileSteps, built: Built, cancel: CancelToken) -> Built:
@@ -27,8 +40,8 @@ def settled(shared: FileSteps, built: Built, cancel: CancelToken) -> Built:
     storage, settings, times = shared.storage, shared.settings, shared.times
     layer = written_layer(storage, change, settings, times.latest)
     if layer is None:
-        index = shared.roots.change_index(built.stack)
-        tree = make_tree(index.entries, index.whiteouts, index.opaque)
+        index = _index(shared, built, change)
+        tree = make_tree(shared.roots.extracted(index.entries), index.whiteouts, index.opaque)
         layer = store_change(storage, tree, times, settings, cancel).layers[0]
         remember_written(storage, change, layer, settings, times.latest)
         if not index.whiteouts and not index.opaque:

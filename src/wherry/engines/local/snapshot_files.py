@@ -13,11 +13,12 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal, cast
 
-from wherry.engines.local.results import Slab, change_key
-from wherry.errors import BuildError
+from wherry.engines.local.results import Change, Slab, change_key
+from wherry.errors import BuildError, UsageError
 from wherry.fstree.layer_changes import LayerIndex
 from wherry.fstree.safe_open import OpenRoot
 from wherry.fstree.tree import (
@@ -69,7 +70,10 @@ class SnapshotReader:
         `below` gives the root that it stands on. Raises `BuildError` where the snapshot is gone.
         """
         namespace = self._namespace()
-        place = self._snapshots.find(change_key(stack))
+        top = stack[-1]
+        # Under the ids of another place its owners would be others.
+        is_here = isinstance(top, Change) and top.place == namespace.place.name
+        place = self._snapshots.find(change_key(stack)) if is_here else None
         if place is None:
             raise lost(stack)
         one_id = namespace.place.mapping is Mapping.ONE
@@ -78,9 +82,13 @@ class SnapshotReader:
         return found.index()
 
 
-def lost(stack: tuple[Slab, ...]) -> BuildError:
+class LostChange(BuildError):
+    """What an earlier RUN left cannot be had any more: it has to run again."""
+
+
+def lost(stack: tuple[Slab, ...]) -> LostChange:
     """The error for a change whose snapshot is gone and of which no layer was made."""
-    return BuildError(
+    return LostChange(
         "the result of an earlier RUN is no longer in the store",
         why=f"its snapshot {change_key(stack)} was removed meanwhile, or made under other user ids",
         hint="build again with --no-cache",
@@ -93,10 +101,14 @@ class _Opening:
     def __init__(self, namespace: Namespace, place: str) -> None:
         self._namespace = namespace
         self.place = place
-        self._root = OpenRoot(f"{place}/fs")
+        self._root: OpenRoot | None = None
+        with suppress(UsageError):
+            self._root = OpenRoot(f"{place}/fs")
 
     def open(self, path: str) -> BinaryIO:
         """The file: most are the user's own; the worker has to be asked for those of other ids."""
+        if self._root is None:
+            return self._namespace.open(self.place, path)
         try:
             descriptor = self._root.file(path)
         except OSError:
@@ -107,7 +119,8 @@ class _Opening:
         return open(descriptor, "rb")
 
     def close(self) -> None:
-        self._root.close()
+        if self._root is not None:
+            self._root.close()
 
 
 class _SnapshotFile:

@@ -16,11 +16,10 @@ from wherry.engines.local.results import (
     Change,
     Held,
     Result,
-    Slab,
-    change_key,
     decode_layer,
     encode_change,
     encode_layer,
+    prefix_digests,
 )
 from wherry.fstree.compression import Compression
 from wherry.graph.keys import CacheKey
@@ -295,19 +294,18 @@ def is_whole(storage: Storage, built: Built, settings: LayerSettings) -> bool:
     if not all(storage.blobs.has(item.digest, item.size) for item in own):
         return False
     stack = built.stack
-    for number, slab in enumerate(stack):
+    for slab, digest in zip(stack, prefix_digests(stack), strict=True):
         if isinstance(slab, Layer):
             if not storage.blobs.known(slab.descriptor.digest, slab.descriptor.size):
                 return False
-        elif not _has_change(storage, stack[: number + 1], settings):
+        elif not _has_change(storage, slab, digest, settings):
             return False
     return True
 
 
-def _has_change(storage: Storage, stack: tuple[Slab, ...], settings: LayerSettings) -> bool:
-    change = stack[-1]
-    assert isinstance(change, Change)  # noqa: S101 - the caller's own
-    if change.empty or storage.snapshots.find(change_key(stack)) is not None:
+def _has_change(storage: Storage, change: Change, digest: Digest, settings: LayerSettings) -> bool:
+    """Whether a change is there; `digest` is that of the root which it is on top of."""
+    if change.empty or storage.snapshots.find(f"{change.place}/{digest.hex}") is not None:
         return True
     return written_layer(storage, change, settings) is not None
 
