@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from dockerfile_builds import Builds, builds, plain_env
-from wherry.engines.local.executing import _Output
+from wherry.engines.local.step_output import StepOutput
 
 __all__ = ["builds", "plain_env"]
 
@@ -370,7 +370,7 @@ def test_steps_that_lock_the_same_caches_do_not_wait_for_each_other(boxed: Build
 
 def test_line_ends_that_are_cut_in_two_are_one() -> None:
     lines: list[str] = []
-    with _Output(lines.append, ()) as output:
+    with StepOutput(lines.append, ()) as output:
         for piece in (b"one\r", b"\ntwo\rthree\r", b"four\r\n"):
             os.write(output.end, piece)
             time.sleep(0.05)

@@ -52,7 +52,8 @@ WORK = """\
 FROM start AS left
 COPY value /value
 RUN cp /value /data/changed && rm /data/removed
-RUN --mount=type=cache,target=/cache,sharing=locked cat /value >>/cache/log && tail -n 1 /cache/log >/last
+RUN --mount=type=cache,target=/cache,sharing=locked \\
+    cat /value >>/cache/log && tail -n 1 /cache/log >/last
 RUN rm -r /data/deep && mkdir /data/deep && cp /value /data/deep/b && sleep 0.2
 
 FROM start AS right

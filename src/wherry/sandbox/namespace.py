@@ -107,11 +107,6 @@ class Namespace:
         started = self._start()
         return (*started.reasons, *started.found.problems)
 
-    @property
-    def is_started(self) -> bool:
-        """Whether the worker was needed so far."""
-        return self._started is not None
-
     def unpack(
         self,
         lowers: tuple[str, ...],
@@ -183,11 +178,6 @@ class Namespace:
         waiting = link.ask("open", {"snapshot": snapshot, "path": path})
         message = link.wait(waiting, f"open /{path}")
         return open(message.descriptors[0], "rb")
-
-    def read(self, lowers: tuple[str, ...], path: str) -> bytes | None:
-        """A small file of the root `lowers`, links followed inside it; None for no file."""
-        answer = self._ask(f"read {path}", "read", {"lowers": lowers, "path": path})
-        return None if answer["data"] is None else bytes.fromhex(answer["data"])
 
     def copy_out(
         self, lowers: tuple[str, ...], selector: str, target: str, owner: tuple[int, int, int]

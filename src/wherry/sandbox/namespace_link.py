@@ -3,11 +3,13 @@
 
 One thread reads the socket and wakes whoever waits for the answer that came. Requests are sent by
 the thread that asks. A cancellation may come from a signal handler in the middle of anything, so it
-is only noted there and sent by the reading thread.
+is only noted there; the reading thread has it sent.
 """
 
 from __future__ import annotations
 
+import errno
+import functools
 import itertools
 import json
 import os
@@ -15,6 +17,7 @@ import queue
 import selectors
 import socket
 import threading
+import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -47,6 +50,7 @@ _ERRORS: Final[dict[str, type[WherryError]]] = {
         RunError, UsageError,
     )
 }  # fmt: skip
+_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _BOOT: Final = "/proc/sys/kernel/random/boot_id"
 
 
@@ -83,6 +87,7 @@ class Link:
         self._waiting: dict[int, _Waiting] = {}
         self._lock = threading.Lock()
         self._ended = False
+        self._fault = ""
         self._cancelled: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
@@ -114,6 +119,8 @@ class Link:
         if waiting.answer is None:
             if cancel is not None:
                 cancel.check()
+            if self._fault:
+                raise InternalError(f"cannot {what}: reading its answer failed", why=self._fault)
             raise MachineError(
                 f"cannot {what}",
                 why=f"the namespace worker ended unexpectedly: {self._worker.last_words()}",
@@ -137,36 +144,49 @@ class Link:
             self._wake.send(b"\0")
 
     def _read(self) -> None:
+        try:
+            self._pass_all_on()
+        except Exception as error:  # noqa: BLE001 - a thread's boundary: whoever waits decides
+            # The words of an unexpected error might be a secret's.
+            lines = "".join(traceback.format_tb(error.__traceback__))
+            self._fault = f"{lines}{type(error).__name__}"
+        finally:
+            # Nobody would read what the worker still has to say.
+            self._exchange.shut()
+            with self._lock:
+                self._ended = True
+                left = list(self._waiting.values())
+                self._waiting.clear()
+            for waiting in left:
+                waiting.done.set()
+
+    def _pass_all_on(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._exchange, selectors.EVENT_READ)
             selector.register(self._woken, selectors.EVENT_READ)
             while self._pass_on(selector):
                 pass
-        with self._lock:
-            self._ended = True
-            left = list(self._waiting.values())
-            self._waiting.clear()
-        for waiting in left:
-            waiting.done.set()
 
     def _pass_on(self, selector: selectors.BaseSelector) -> bool:
         for key, _ in () if self._exchange.has_more() else selector.select():
             if key.fileobj is self._woken:
                 self._woken.recv(4096)
                 while not self._cancelled.empty():
-                    number = self._cancelled.get()
-                    self._exchange.send(Message(0, "cancel", {"request": number}))
+                    message = Message(0, "cancel", {"request": self._cancelled.get()})
+                    # This thread never waits for room: the worker may be waiting for it to read.
+                    send = functools.partial(self._exchange.send, message)
+                    threading.Thread(target=send, daemon=True).start()
                 return True
-        message = self._exchange.receive()
-        if message is None:
+        answer = self._exchange.receive()
+        if answer is None:
             return False
         with self._lock:
-            waiting = self._waiting.pop(message.number, None)
+            waiting = self._waiting.pop(answer.number, None)
         if waiting is None:
-            for descriptor in message.descriptors:
+            for descriptor in answer.descriptors:
                 os.close(descriptor)
         else:
-            waiting.answer = message
+            waiting.answer = answer
             waiting.done.set()
         return True
 
@@ -192,10 +212,15 @@ def checked(answer: Message, what: str) -> Message:
 
 
 def _refused(fields: dict[str, Any], what: str) -> WherryError:
+    if fields["errno"] == errno.E2BIG:
+        return MachineError(
+            f"cannot {what}",
+            why="too many layers",
+            hint="put several instructions into one, or choose a base with fewer layers",
+        )
     why = f"{fields['why']}: {fields['path']}" if fields["path"] else fields["why"]
-    return MachineError(
-        f"cannot {what}", why=why, hint="check the rights and the free space of the store"
-    )
+    hint = "check the rights and the free space of the store"
+    return MachineError(f"cannot {what}", why=why, hint=hint if fields["errno"] in _ROOM else "")
 
 
 def start_link(options: NamespaceOptions) -> Started:
@@ -279,6 +304,7 @@ class _Known:
         runtimes: tuple[str, ...],
     ) -> None:
         self._memory = options.probed
+        self._runtimes = runtimes
         facts_text, stamps = facts_json(facts), [_stamp(path) for path in runtimes]
         conditions = [__version__, _boot(), mode, facts_text, options.search_path, stamps]
         self._key = json.dumps(conditions)
@@ -295,13 +321,18 @@ class _Known:
             found = Found(*saved["found"])
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
+        if not self._is_lasting(found):
+            return None
         self._known = True
         return found._asdict()
 
     def save(self, found: Found) -> None:
-        """Remember `found`."""
-        if self._memory is not None and not self._known:
+        """Remember `found`, unless it is a failure: that may have been a moment's."""
+        if self._memory is not None and not self._known and self._is_lasting(found):
             self._memory.save(json.dumps({"key": self._key, "found": found}))
+
+    def _is_lasting(self, found: Found) -> bool:
+        return bool(found.runtime) or not self._runtimes
 
 
 def _boot() -> str:

@@ -10,6 +10,7 @@ processes here are killed, what they wrote half is removed, and the namespaces e
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -71,6 +72,9 @@ class Worker:
                 self._cancel(message.fields["request"])
             elif self._serving is None:
                 self._answer(message, self._begin)
+            elif message.kind == "open":
+                # Nothing is mounted for it, and it takes less time than a thread.
+                self._answer(message, self._serving.open)
             else:
                 self._start(message, self._serving)
         self._end()
@@ -144,6 +148,7 @@ class Worker:
             # Last, so that nothing else there takes the place of a module of Python's.
             sys.path.append(fields["packages"])
         trees = Trees(overlay, memory, directory)
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._serving = Serving(
             Surroundings(
                 runtime=found.runtime,
@@ -153,6 +158,8 @@ class Worker:
                 seccomp=found.seccomp,
                 bundles=memory,
                 trees=trees,
+                # Deep trees raise the worker's own later, and steps would inherit that.
+                limits=(("nofile", *files),),
             ),
             trees,
         )

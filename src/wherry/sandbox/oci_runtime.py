@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Final
 
@@ -29,6 +32,8 @@ _TIMEOUT_SECONDS: Final = 30.0
 _SYSTEM_DIRECTORIES: Final = (
     "bin", "lib", "lib32", "lib64", "libx32", "sbin", "usr", "nix", "gnu",
 )  # fmt: skip
+# Not `noexec` or a directory's name: mounts fail with the same words.
+_EXEC: Final = re.compile(r"(?<![\w/.-])exec(?:utable|ve)?(?![\w/.-])")
 _ENV: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 
@@ -148,18 +153,33 @@ def _call(command: list[str], bundle: str, *, stdin: int, stdout: int, stderr: i
             umask=0o022,
         )
     except subprocess.TimeoutExpired as error:
+        _end_begun(bundle)
         raise RunError("the OCI runtime does not answer", why=str(error)) from error
     if done.returncode != 0:
         raise _refused(PurePath(command[0]).name, done.returncode, _logged(f"{bundle}/{_LOG}"))
 
 
+def _end_begun(bundle: str) -> None:
+    """Kill what a runtime that was killed itself had begun: it is a child of this process now."""
+    try:
+        with open(os.path.join(bundle, "pid"), encoding="ascii") as file:
+            pid = int(file.read())
+    except (OSError, ValueError):
+        return
+    with suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def _refused(name: str, status: int, logged: str) -> RunError:
     kind = RunError
     # The words of exec's failures, which both runtimes pass on; only the log tells them apart.
-    if "executable file not found" in logged or logged.endswith("no such file or directory"):
-        kind = ProgramNotFound
-    elif "exec" in logged and logged.endswith(("permission denied", "exec format error")):
-        kind = CannotExecute
+    words = logged.lower()
+    if _EXEC.search(words):
+        if "executable file not found" in words or words.endswith("no such file or directory"):
+            kind = ProgramNotFound
+        elif words.endswith(("permission denied", "exec format error")):
+            kind = CannotExecute
     why = logged or f"it ended with status {status}"
     return kind(f"{name} cannot start the program", why=why)
 

@@ -10,9 +10,16 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
+from wherry.sandbox.request import RunError
+
 _LINKS: Final = 40
+# What is wrong with a path itself, rather than with the machine.
+_PATHS_FAULTS: Final = (
+    errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT,
+)  # fmt: skip
 
 
 def resolve(root: str, path: str) -> str:
@@ -42,6 +49,27 @@ def resolve(root: str, path: str) -> str:
             done = []
         todo.extend(reversed(target.split("/")))
     return "/".join((root, *done))
+
+
+@contextmanager
+def told_inside(root: str, what: str, *numbers: int) -> Iterator[None]:
+    """What fails in the block because of a path is a `RunError`: cannot do `what`.
+
+    It names the path as the image has it, and never where `root` is. `numbers` are the errors
+    meant, by default all that a path can be to blame for.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (numbers or _PATHS_FAULTS):
+            raise
+        why = os.strerror(error.errno)
+        place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        inside = place.removeprefix(root) or "/"
+        # Very long names say nothing, and no other place is the user's business.
+        if place.startswith(f"{root}/") and error.errno != errno.ENAMETOOLONG:
+            why += f": {inside}"
+        raise RunError(f"cannot {what}", why=why) from None
 
 
 def read_text(root: str, path: str) -> str:

@@ -11,7 +11,7 @@ import errno
 import os
 import resource
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -20,7 +20,10 @@ from wherry.sandbox.exchange import Scanned
 CHANGES: Final = "changes"
 _DEEP: Final = 100
 _DEEPEST: Final = 1000
-_OURS: Final = ("trusted.overlay.", "user.overlay.")
+_CAPABILITY: Final = "security.capability"
+_USERS: Final = "user."
+_OVERLAYS: Final = "user.overlay."
+_LISTS: Final = "system.posix_acl_"
 _KINDS: Final = {
     stat.S_IFDIR: "directory",
     stat.S_IFREG: "file",
@@ -69,7 +72,27 @@ def describe(directory: int, name: str, path: str, status: os.stat_result) -> Sc
 
 
 def attributes(directory: int, name: str) -> tuple[tuple[str, bytes], ...]:
-    """The extended attributes of `name`, sorted, without overlay's own."""
+    """The extended attributes of `name` that a layer holds, sorted.
+
+    Those are capabilities and the user's own. Labels and sums of security modules (SELinux, IMA,
+    EVM) and what is `trusted` belong to this machine; access lists stay here as with BuildKit.
+    """
+    return _attributes(directory, name, _is_kept)
+
+
+def compared_attributes(directory: int, name: str) -> tuple[tuple[str, bytes], ...]:
+    """Those whose difference is a change: access lists, too, which later steps here obey."""
+    return _attributes(directory, name, lambda name: _is_kept(name) or name.startswith(_LISTS))
+
+
+def _is_kept(name: str) -> bool:
+    is_users = name.startswith(_USERS) and not name.startswith(_OVERLAYS)
+    return is_users or name == _CAPABILITY
+
+
+def _attributes(
+    directory: int, name: str, is_wanted: Callable[[str], bool]
+) -> tuple[tuple[str, bytes], ...]:
     path = beside(directory, name)
     try:
         names = os.listxattr(path, follow_symlinks=False)
@@ -77,8 +100,8 @@ def attributes(directory: int, name: str) -> tuple[tuple[str, bytes], ...]:
         return ()
     found = []
     for attribute in sorted(names):
-        if not attribute.startswith(_OURS):
-            # A security module's label may be listed and refused.
+        if is_wanted(attribute):
+            # It may be listed and refused.
             with suppress(OSError):
                 found.append((attribute, os.getxattr(path, attribute, follow_symlinks=False)))
     return tuple(found)
@@ -117,7 +140,7 @@ def check_depth(path: str) -> None:
     """Raise `OSError` for what is nested deeper than anybody does in earnest."""
     depth = path.count("/")
     if depth == _DEEP:
-        # Each level holds open files. Not from the start: steps would get that limit, too.
+        # Each level holds open files. What steps get is settled when the worker begins.
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if depth >= _DEEPEST:

@@ -38,7 +38,6 @@ class Serving:
             "unpack": self._unpack,
             "execute": self._execute,
             "scan": self._scan,
-            "open": self._open,
             "read": self._read,
             "copy_out": self._copy_out,
             "make_directory": self._make_directory,
@@ -92,7 +91,11 @@ class Serving:
             file.writelines(row.as_line() for row in rows)
         return {}
 
-    def _open(self, fields: Fields, _files: tuple[int, ...], _cancel: CancelToken) -> Message:
+    def open(self, fields: Fields) -> Message:
+        """Open a regular file of a snapshot, in any thread.
+
+        Raises `UsageError` for anything else, `OSError`.
+        """
         *parents, name = fields["path"].split("/")
         here = os.open(os.path.join(fields["snapshot"], "fs"), os.O_PATH | os.O_DIRECTORY)
         try:

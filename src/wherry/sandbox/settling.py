@@ -17,8 +17,8 @@ from typing import Final
 
 from wherry.sandbox.exchange import Scanned
 from wherry.sandbox.scanning import (
-    attributes,
     check_depth,
+    compared_attributes,
     describe,
     is_opaque,
     is_whiteout,
@@ -227,7 +227,7 @@ def _is_needless(
             return False
     elif stat.S_ISREG(status.st_mode) and not _has_same_content(new, old, name):
         return False
-    return attributes(new, name) == attributes(old, name)
+    return compared_attributes(new, name) == compared_attributes(old, name)
 
 
 def _has_same_facts(status: os.stat_result, before: os.stat_result) -> bool:
@@ -242,7 +242,9 @@ def _is_same_directory(
 ) -> bool:
     facts = ((item.st_mode, item.st_uid, item.st_gid) for item in (status, before))
     is_equal = len(set(facts)) == 1
-    return is_equal and old is not None and attributes(new, name) == attributes(old, name)
+    if not is_equal or old is None:
+        return False
+    return compared_attributes(new, name) == compared_attributes(old, name)
 
 
 def _has_same_content(new: int, old: int, name: str) -> bool:

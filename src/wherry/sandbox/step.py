@@ -26,7 +26,7 @@ from wherry.sandbox.executable import check_program
 from wherry.sandbox.hosts_files import HOSTNAME
 from wherry.sandbox.mapping import Mapping, is_mapped
 from wherry.sandbox.mounts import Mount
-from wherry.sandbox.request import CannotExecute, ProgramNotFound
+from wherry.sandbox.request import CannotExecute, ProgramNotFound, RunError
 from wherry.sandbox.spec import (
     CAPABILITIES,
     Confinement,
@@ -97,6 +97,10 @@ class _Step:
             except (ProgramNotFound, CannotExecute) as error:
                 _tell(streams[2], error, program.args[0])
                 return error.exit_code
+            except RunError as error:
+                # A runtime names places where the worker has them.
+                why = error.why.replace(f"{self._root}/", "/").replace(self._root, "/")
+                raise RunError(error.what, why=why, hint=error.hint) from None
 
     def _check_program(self, program: Program) -> None:
         # A mount may bring the program or hide it; then only the attempt tells.

@@ -8,6 +8,7 @@ in the step's bundle, which is on a tmpfs of the worker's own.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ from wherry.sandbox.hosts_files import host_mounts
 from wherry.sandbox.mapping import Mapping
 from wherry.sandbox.mounts import Mount, bind, system_mounts
 from wherry.sandbox.request import RunError
-from wherry.sandbox.rootpath import resolve
+from wherry.sandbox.rootpath import resolve, told_inside
 from wherry.sandbox.step_spec import StepMount, StepSpec, Surroundings
 from wherry.sandbox.stubs import Stubs
 
@@ -55,18 +56,29 @@ def plan_mounts(
 def make_mount_points(stubs: Stubs, root: str, mounts: tuple[Mount, ...]) -> None:
     """Make the places of `mounts` that lie in the root itself and not in another mount.
 
-    What the kernel is mounted on stays, as with BuildKit, so the runtime makes that.
+    What the kernel is mounted on stays, as with BuildKit, so the runtime makes that. Raises
+    `RunError` where the image has something else there, `OSError`.
     """
     covered: list[str] = []
     for mount in mounts:
-        real = resolve(root, mount.target)
+        with told_inside(root, f"mount anything at {mount.target}"):
+            real = resolve(root, mount.target)
         if not any(real.startswith(place + "/") for place in covered) and not _is_kernel(mount):
             is_directory = mount.kind != "bind" or os.path.isdir(mount.source)
             # Runtimes give a tmpfs the mode of its mount point; BuildKit's, which find none, leave
             # it the kernel's own.
             mode = 0o1777 if mount.kind == "tmpfs" else 0o755
-            stubs.make(mount.target, is_directory=is_directory, mode=mode)
+            with told_inside(root, f"mount anything at {mount.target}"):
+                stubs.make(mount.target, is_directory=is_directory, mode=mode)
+                _check_kind(real, is_directory)
         covered.append(real)
+
+
+def _check_kind(place: str, is_directory: bool) -> None:
+    """As the kernel: only a directory is mounted on a directory."""
+    if os.path.isdir(place) != is_directory:
+        number = errno.ENOTDIR if is_directory else errno.EISDIR
+        raise OSError(number, os.strerror(number), place)
 
 
 def _is_kernel(mount: Mount) -> bool:
@@ -217,9 +229,11 @@ def _open_inside(top: str, selector: str) -> int:
     """Open `selector` of the tree `top` as a mere place; the caller closes it."""
     base = os.path.realpath(top)
     for _ in range(_TRIES):
-        path = resolve(base, selector)
+        with told_inside(base, f"mount {selector}"):
+            path = resolve(base, selector)
         try:
-            descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with told_inside(base, f"mount {selector}", errno.ELOOP, errno.ENAMETOOLONG):
+                descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RunError(f'"{selector}": not found', why="there is nothing to mount") from error
         if os.readlink(f"/proc/self/fd/{descriptor}") == path:

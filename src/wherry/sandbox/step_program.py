@@ -13,7 +13,7 @@ from typing import Final
 
 from wherry.sandbox.hosts_files import certificate_variables
 from wherry.sandbox.request import RunError
-from wherry.sandbox.rootpath import read_bytes, resolve
+from wherry.sandbox.rootpath import read_bytes, resolve, told_inside
 from wherry.sandbox.spec import DEFAULT_PATH, Program
 from wherry.sandbox.step_spec import StepSpec
 from wherry.sandbox.users import User, find_user
@@ -59,13 +59,15 @@ def _looked_up(text: str, passwd: str, group: str) -> User:
 
 
 def environment(spec: StepSpec, home: str) -> tuple[str, ...]:
-    """The step's variables and what is added to them; a name has its last value."""
+    """The step's variables and what is added to them; a name has its last value.
+
+    Raises `RunError` for a secret that no variable can hold.
+    """
     given = (item.partition("=")[::2] for item in spec.env if "=" in item)
     values = {"PATH": DEFAULT_PATH, **dict(given), **dict(spec.proxy)}
     if spec.terminal:
         values.setdefault("TERM", "xterm")
-    # Values that are no text survive as they do in an environment.
-    values |= {name: os.fsdecode(value) for name, value in spec.secret_env}
+    values |= {name: _secret_text(name, value) for name, value in spec.secret_env}
     if spec.certificates:
         for name, path in certificate_variables():
             values.setdefault(name, path)
@@ -74,26 +76,37 @@ def environment(spec: StepSpec, home: str) -> tuple[str, ...]:
     return tuple(f"{name}={value}" for name, value in values.items())
 
 
+def _secret_text(name: str, value: bytes) -> str:
+    """The config of a runtime is JSON: runc puts other characters for bytes that are no UTF-8."""
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise RunError(
+            f"the secret for the variable {name} cannot be one",
+            why="it is not UTF-8 text, or holds a zero byte",
+            hint="mount it as a file: leave out env= in RUN --mount=type=secret",
+        )
+    return text
+
+
 def make_working_directory(root: str, program: Program) -> None:
     """Make the directory, and those above it, for the program's user if it is missing.
 
     Raises `RunError` where that is no directory.
     """
     missing = []
-    place = resolve(root, program.cwd)
-    while not os.path.lexists(place):
-        missing.append(place)
-        place = os.path.dirname(place)
-    try:
+    with told_inside(root, f"make the working directory {program.cwd}"):
+        place = resolve(root, program.cwd)
+        while not os.path.lexists(place):
+            missing.append(place)
+            place = os.path.dirname(place)
         for path in reversed(missing):
             os.mkdir(path, 0o755)
             # Whatever the umask is here.
             os.chmod(path, 0o755)  # noqa: S103 - as any directory of an image
             os.chown(path, program.user.uid, program.user.gid)
-    except NotADirectoryError as error:
-        raise RunError(
-            f"cannot make the working directory {program.cwd}", why="a file is in its way"
-        ) from error
 
 
 def _numbers(text: str) -> User | None:

@@ -14,14 +14,11 @@ from typing import Any, NamedTuple, Protocol, Self
 from wherry.oci.canonical import Json
 from wherry.sandbox.mapping import HostFacts, Mapping
 
-MOUNT_KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
-NETWORKS = ("default", "none", "host")
-
 
 class StepMount(NamedTuple):
     """One `RUN --mount`, in the words of the Dockerfile reference.
 
-    `kind` is one of MOUNT_KINDS, `target` an absolute path in the root. What is mounted is one of:
+    `kind` is bind, cache, tmpfs, secret or ssh, `target` a path in the root. What is mounted is one of:
     a root made of the snapshots `lowers`, lowest first; `directory`, a directory of this machine
     (a cache mount, or files of the build context); neither (an empty tree); or for a secret its
     `data`, for ssh an agent's `socket` here. `selector` is a path inside of it; `size` is a
@@ -62,7 +59,7 @@ class StepSpec(NamedTuple):
     """Everything about one step but its root.
 
     `env` is in order, `NAME=VALUE` each, without the defaults, which are added by the rules of
-    BuildKit. `user` is looked up in the root. `network` is one of NETWORKS; `insecure` means
+    BuildKit. `user` is looked up in the root. `network` is default, none or host; `insecure` means
     `--security=insecure`. `hosts` are pairs of a name and an address; `shm_size` is in bytes, 0
     for the default; `ulimits` hold a name, the soft and the hard limit (-1: none). `pipes` are
     files of the shell forms' heredocs, a name below /dev/pipes and its text. `proxy` are variables

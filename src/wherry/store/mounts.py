@@ -141,7 +141,9 @@ class Mounts:
     def _made(self, claim: _Claim) -> tuple[int, int]:
         staged, fd = self._session.staged_path("mount"), -1
         try:
-            os.makedirs(f"{staged}/fs", 0o700)
+            # makedirs would give the mode to the last one alone.
+            os.mkdir(staged, 0o700)
+            os.mkdir(f"{staged}/fs", 0o700)
             claim.prepare(f"{staged}/fs")
             self._session.trace("mount-prepared")
             with self._session.gate(), self._database.transaction():

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ExecOp with its inputs as what the namespace worker wants: roots, directories, secrets."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from wherry.engines.local.files import FileSteps
+from wherry.engines.local.results import Built, Held, Result
+from wherry.engines.local.running import Running
+from wherry.engines.local.storage import Sharing
+from wherry.graph.ops import Copy, ExecMount, ExecOp, MountKind
+from wherry.oci.digest import Digest, sha256
+from wherry.solver.model import Step
+
+if TYPE_CHECKING:
+    from wherry.sandbox.step_spec import StepMount, StepSpec
+
+_SHARING: Final[dict[str, Sharing]] = {
+    "shared": "shared",
+    "private": "private",
+    "locked": "locked",
+}
+
+
+def shown(shared: FileSteps, mount: ExecMount, source: Result) -> Digest:
+    """What a mount shows of its source."""
+    if isinstance(source, Built) and not source.stack:
+        return sha256(b"empty")
+    start = Copy(mount.input, mount.selector or "/", "/", literal=True)
+    return shared.selected(start, source)
+
+
+class Given(NamedTuple):
+    """An op, its inputs, and what the steps of a build share."""
+
+    op: ExecOp
+    inputs: tuple[Result, ...]
+    shared: FileSteps
+    running: Running
+
+
+class Specified:
+    """A step as what the worker wants; what is held ends with `stack`."""
+
+    def __init__(self, given: Given, step: Step, stack: ExitStack) -> None:
+        self._op, self._inputs, self._shared, self._running = given
+        self._step = step
+        self._stack = stack
+        self._caches: dict[str, str] = {}
+        self._secrets: list[bytes] = []
+        self._secret_env: list[tuple[str, bytes]] = []
+
+    def spec(self) -> tuple[StepSpec, tuple[bytes, ...]]:
+        """The step, and the values that must not be seen in its output."""
+        from wherry.sandbox.step_spec import StepSpec  # noqa: PLC0415 - only where a step runs
+
+        op = self._op
+        self._hold_caches(op.mounts)
+        mounts = [self._mount(mount) for mount in op.mounts]
+        spec = StepSpec(
+            args=op.args,
+            env=op.env,
+            cwd=op.cwd or "/",
+            user=op.user,
+            hostname=op.hostname,
+            network=op.network or "default",
+            insecure=op.security == "insecure",
+            mounts=tuple(mount for mount in mounts if mount is not None),
+            hosts=op.hosts,
+            shm_size=op.shm_size,
+            ulimits=op.ulimits,
+            pipes=op.heredocs,
+            proxy=op.proxy,
+            certificates=self._running.choices.certificates,
+            secret_env=tuple(self._secret_env),
+        )
+        return spec, tuple(self._secrets)
+
+    def _mount(self, mount: ExecMount) -> StepMount | None:
+        from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
+
+        match mount.kind:
+            case MountKind.BIND:
+                return self._bind(mount)
+            case MountKind.CACHE:
+                return self._cache(mount)
+            case MountKind.TMPFS:
+                return StepMount("tmpfs", mount.target, read_only=mount.read_only, size=mount.size)
+            case MountKind.SECRET:
+                return self._secret(mount)
+            case MountKind.SSH:
+                return self._agent(mount)
+
+    def _bind(self, mount: ExecMount) -> StepMount:
+        from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
+
+        source = self._inputs[mount.input]
+        given = StepMount("bind", mount.target, read_only=mount.read_only)
+        if isinstance(source, Held):
+            if mount.read_only:
+                path = self._running.lend(source, mount.selector, self._step)
+            else:
+                path = self._running.lend_alone(source, mount.selector, self._step)
+                self._stack.callback(self._running.drop, os.path.dirname(path))
+            return given._replace(directory=path)
+        lowers = self._lowers(source)
+        return given._replace(lowers=lowers, selector=mount.selector)
+
+    def _lowers(self, source: Built) -> tuple[str, ...]:
+        fetch = self._shared.fetch
+        return self._running.directories(source.stack, fetch, self._step)
+
+    def _hold_caches(self, mounts: tuple[ExecMount, ...]) -> None:
+        """Hold the cache mounts, always in one order: steps must not wait for each other."""
+        named = {
+            self._cache_name(mount): mount for mount in mounts if mount.kind is MountKind.CACHE
+        }
+        for name, mount in sorted(named.items()):
+            # Two mounts of one step with the same directory hold it once.
+            held = self._running.storage.mounts.hold(
+                name,
+                _SHARING[mount.sharing or "shared"],
+                self._step.cancel.check,
+                lambda path, mount=mount: self._begin(mount, path),  # type: ignore[misc] # bound now
+            )
+            self._caches[name] = self._stack.enter_context(held).path
+
+    def _cache_name(self, mount: ExecMount) -> str:
+        """What tells this cache from others."""
+        name = mount.id
+        if mount.mode is not None:
+            # As in BuildKit, a cache of another owner or mode is another cache.
+            name += f"\0{mount.mode:o} {mount.uid}:{mount.gid}"
+        if mount.input >= 0:
+            name += f"\0{shown(self._shared, mount, self._inputs[mount.input])}"
+        # What belongs to the ids of one mapping is of no use to another.
+        place = self._running.namespace().place
+        return f"{name}\0{place._replace(kind='').name}"
+
+    def _cache(self, mount: ExecMount) -> StepMount:
+        from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
+
+        path = self._caches[self._cache_name(mount)]
+        return StepMount("cache", mount.target, directory=path, read_only=mount.read_only)
+
+    def _begin(self, mount: ExecMount, path: str) -> None:
+        """Fill a new cache mount."""
+        source = self._inputs[mount.input] if mount.input >= 0 else None
+        namespace = self._running.namespace()
+        mode = 0o755 if mount.mode is None else mount.mode
+        if isinstance(source, Built) and source.stack:
+            owner = mount.uid, mount.gid, mode
+            namespace.copy_out(self._lowers(source), mount.selector, path, owner)
+            return
+        if isinstance(source, Held):
+            lent = self._running.lend_alone(source, mount.selector, self._step)
+            os.rmdir(path)
+            os.rename(lent, path)
+            return
+        namespace.make_directory(path, mount.uid, mount.gid, mode)
+
+    def _secret(self, mount: ExecMount) -> StepMount | None:
+        from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
+
+        choices = self._running.choices
+        value = choices.secret(mount.id)
+        if value is None:
+            if mount.required:
+                raise choices.no_secret(mount.id)
+            return None
+        self._secrets.append(value)
+        if mount.env:
+            self._secret_env.append((mount.env, value))
+        if not mount.target:
+            return None
+        mode = 0o400 if mount.mode is None else mount.mode
+        return StepMount(
+            "secret", mount.target, mode=mode, uid=mount.uid, gid=mount.gid, data=value
+        )
+
+    def _agent(self, mount: ExecMount) -> StepMount | None:
+        from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
+
+        choices = self._running.choices
+        socket = choices.agent(mount.id)
+        if socket is None:
+            if mount.required:
+                raise choices.no_agent(mount.id)
+            return None
+        mode = 0o600 if mount.mode is None else mount.mode
+        return StepMount(
+            "ssh", mount.target, mode=mode, uid=mount.uid, gid=mount.gid, socket=socket
+        )
