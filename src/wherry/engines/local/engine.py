@@ -13,11 +13,12 @@ from wherry.engines.local.storage import CacheRecords, LayerSettings, Storage
 from wherry.errors import InternalError, WherryError
 from wherry.events import Sink
 from wherry.graph.build import BuildGraph, ImageOutput, Vertex
+from wherry.graph.keys import CacheKey
 from wherry.graph.ops import ComposedBase, ExecOp, ImageOp, RegistryBase
 from wherry.oci.digest import Digest
 from wherry.oci.image import HistoryEntry, Image, ImageConfig, make_image
 from wherry.process.cancel import CancelToken
-from wherry.solver.model import Operation, Task
+from wherry.solver.model import Operation, Step, Task
 from wherry.solver.schedule import Solver
 
 
@@ -43,6 +44,9 @@ class Executors(Protocol):
 
     def require(self) -> None:
         """Raise `MachineError` where RUN certainly cannot run here."""
+
+    def prepare(self, base: Built, step: Step) -> None:
+        """Begin to make ready what a RUN will run in; does not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +74,17 @@ class LocalEngine:
         """
         cache = CacheRecords(self.storage, self.settings)
         solver = Solver[Result](cache, self.sink, self.cancel, self.jobs, self.programs)
+        bases = _bases_of_programs(graph)
         tasks = [
             Task(
-                self._operation(vertex),
+                self._ahead(vertex) if number in bases else self._operation(vertex),
                 vertex.inputs,
                 vertex.name,
                 vertex.fresh,
                 isinstance(vertex.op, ExecOp),
                 self.executors.require if isinstance(vertex.op, ExecOp) else None,
             )
-            for vertex in graph.vertices
+            for number, vertex in enumerate(graph.vertices)
         ]
         results: dict[int, Result] = dict(made or {})
         vertices = [layer.vertex for layer in graph.image.layers if layer.vertex is not None]
@@ -113,6 +118,9 @@ class LocalEngine:
             finally:
                 pool.shutdown(cancel_futures=True)
 
+    def _ahead(self, vertex: Vertex) -> Operation[Result]:
+        return AheadOperation(self._operation(vertex), self.executors.prepare)
+
     def _operation(self, vertex: Vertex) -> Operation[Result]:
         op = vertex.op
         if isinstance(op, ImageOp):
@@ -134,6 +142,48 @@ class LocalEngine:
         with self.storage.blobs.writer() as writer:
             writer.write(data)
             writer.commit(digest, len(data))
+
+
+@dataclass(frozen=True, slots=True)
+class AheadOperation:
+    """A base in which a program will run: it is made ready while steps before that are done."""
+
+    operation: Operation[Result]
+    prepare: Callable[[Built, Step], None]
+
+    def definition(self, inputs: tuple[Digest, ...]) -> CacheKey | None:
+        """As the base's."""
+        return self.operation.definition(inputs)
+
+    def content(self, inputs: tuple[Result, ...]) -> CacheKey | None:
+        """As the base's."""
+        return self.operation.content(inputs)
+
+    def run(self, inputs: tuple[Result, ...], step: Step) -> Result:
+        """The base, as before."""
+        result = self.operation.run(inputs, step)
+        if isinstance(result, Built):
+            self.prepare(result, step)
+        return result
+
+
+def _bases_of_programs(graph: BuildGraph) -> set[int]:
+    """The bases that lie, through steps, below a RUN."""
+    found: set[int] = set()
+    seen: set[int] = set()
+    for vertex in graph.vertices:
+        if not isinstance(vertex.op, ExecOp):
+            continue
+        below = vertex.inputs[0]
+        while below not in seen:
+            seen.add(below)
+            if isinstance(graph.vertices[below].op, ImageOp):
+                found.add(below)
+                break
+            if not graph.vertices[below].inputs:
+                break
+            below = graph.vertices[below].inputs[0]
+    return found
 
 
 def compose(output: ImageOutput, layers: tuple[Built, ...]) -> Image:

@@ -67,3 +67,7 @@ class FileExecutors:
     def require(self) -> None:
         """Raise `MachineError` where RUN certainly cannot run here."""
         self.running.require()
+
+    def prepare(self, base: Built, step: Step) -> None:
+        """Begin to unpack a base in which a RUN will run; does not wait."""
+        self.running.prepare(base.stack, self.shared.fetch, step)

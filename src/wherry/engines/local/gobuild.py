@@ -75,6 +75,9 @@ class GoExecutors:
     def require(self) -> None:
         """Nothing: no op of these runs in a root."""
 
+    def prepare(self, base: Built, step: Step) -> None:
+        """Nothing, as above."""
+
 
 @dataclass(frozen=True, slots=True)
 class GoBuildOperation:

@@ -19,10 +19,11 @@ from wherry.engines.local.storage import LayerSettings, Storage, written_layer
 from wherry.errors import BuildError, MachineError, WherryError
 from wherry.oci.digest import Digest
 from wherry.oci.image import Layer
+from wherry.process.cancel import Cancelled, CancelToken
+from wherry.solver.model import Step
 
 if TYPE_CHECKING:
     from wherry.sandbox.namespace import Namespace
-    from wherry.solver.model import Step
 
 
 class Choices(Protocol):
@@ -78,6 +79,9 @@ class Running:
         # The snapshots of each root that was asked for: all stay while the store is open.
         self._roots: dict[Digest, tuple[str, ...]] = {}
         self._lent: dict[tuple[int, str], str] = {}
+        # Cancelled at the end: what was begun ahead and is not needed is not waited for.
+        self._ending = CancelToken()
+        self._ahead: list[threading.Thread] = []
         self._lending: dict[tuple[int, str], threading.Lock] = {}
         self._held: list[Held] = []
         self._said: set[str] = set()
@@ -89,6 +93,25 @@ class Running:
             if self._namespace is None:
                 self._namespace = self._starter.start()
             return self._namespace
+
+    def prepare(
+        self, stack: tuple[Slab, ...], fetch: Callable[[tuple[Layer, ...]], None], step: Step
+    ) -> None:
+        """Begin to make the snapshots of a root on a thread; what fails is told by who needs it."""
+        # Its own step has ended by then: this one tells nobody.
+        quiet = Step(int(step.id), step.name, lambda _event: None, self._ending)
+
+        def make() -> None:
+            with (
+                suppress(WherryError, Cancelled, OSError),
+                step.cancel.on_cancel(self._ending.cancel),
+            ):
+                self.directories(stack, fetch, quiet)
+
+        thread = threading.Thread(target=make, daemon=True)
+        with self._lock:
+            self._ahead.append(thread)
+        thread.start()
 
     def drop(self, staged: str) -> None:
         """Remove what a step left half, or left for nothing."""
@@ -105,6 +128,11 @@ class Running:
 
     def close(self) -> None:
         """End the worker."""
+        with self._lock:
+            ahead, self._ahead = self._ahead, []
+        self._ending.cancel()
+        for thread in ahead:
+            thread.join()
         self.reader.close()
         with self._lock:
             if self._namespace is not None:
