@@ -189,7 +189,7 @@ def by_wherry(case: Case, work: Path, world: World, place: Place, progress: str 
         text=True, check=False, timeout=300, cwd=work, errors="replace",
     )  # fmt: skip
     if "Traceback (most recent call last)" in done.stderr or done.returncode not in range(5):
-        raise CannotTell(f"exit {done.returncode}: {done.stderr}")
+        raise CannotTell(f"wherry exits with {done.returncode}: {done.stderr}")
     ran = _ran_by_wherry(done.stderr, world) if progress == "json" else ()
     if done.returncode == 0:
         return Built(Answer(read_images(archive, world.names)), ran)

@@ -139,7 +139,8 @@ def run_one(
     except WrongCase as error:
         return result._replace(broken=f"the case is wrong of BuildKit: {error}")
     except (CannotTell, BadImage, subprocess.TimeoutExpired) as error:
-        who = "BuildKit" if result.buildkit is None else "wherry"
+        is_sequence = isinstance(case, Sequence)
+        who = "one" if is_sequence else "BuildKit" if result.buildkit is None else "wherry"
         return result._replace(broken=f"{who}: {error}")
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from wherry.sandbox.mapping import Mapping, namespace_command
 KINDS = ("root", "ranges", "one")
 MAPPINGS = {"root": Mapping.ROOT, "ranges": Mapping.RANGES, "one": Mapping.ONE}
 NULL = "0" * 64
+# user::rw-, user:1000:r--, group::r--, mask::r--, other::--- (linux/posix_acl_xattr.h).
+_ENTRIES = ((1, 6, -1), (2, 4, 1000), (4, 4, -1), (16, 4, -1), (32, 0, -1))
+READERS = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in _ENTRIES)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +116,20 @@ def test_capabilities_are_kept(users: Users, driven: Driven) -> None:
     assert xattrs == [["security.capability", value.hex()]]
 
 
+def test_what_belongs_to_this_machine_is_no_change(root_users: Users, probe: bytes) -> None:
+    with root_users.drive("overlay") as driven:
+        records = (("SCHILY.xattr.trusted.x", "1"), ("SCHILY.xattr.user.x", "1"))
+        driven.unpack(
+            [], "a", [Piece("f", records=records), Piece("probe", data=probe, mode=0o755)]
+        )
+        file = driven.path("a") / "fs" / "f"
+        # As security modules label files.
+        os.setxattr(file, "security.label", b"here")
+        os.setxattr(file, "system.posix_acl_access", READERS)
+        assert driven.scan("a")["f"]["xattrs"] == [["user.x", b"1".hex()]]
+        driven.call("remove", names=["a"])
+
+
 def test_whiteouts_and_opaque_directories_hide_what_is_below(driven: Driven) -> None:
     driven.unpack([], "a", [Piece("d/x", data=b"1"), Piece("d/y", data=b"2"), Piece("e/z")])
     driven.unpack(["a"], "b", [Piece("d/.wh.x"), Piece("e/.wh..wh..opq"), Piece("e/new")])
@@ -134,9 +152,11 @@ def test_links_of_the_image_stay_inside(driven: Driven) -> None:
     driven.unpack(
         [], "a", [Piece("etc", "link", link="/usr/etc"), Piece("usr/etc/passwd", data=b"p")]
     )
-    driven.unpack(["a"], "b", [Piece("out", "link", link="../../../../etc/passwd")])
+    links = [Piece("out", "link", link="../../../../etc/passwd")]
+    links.append(Piece("up", "link", link="../../../../etc"))
+    driven.unpack(["a"], "b", links)
     assert driven.call("read", lowers=["a", "b"], path="/etc/passwd") == "p"
-    assert driven.call("read", lowers=["a", "b"], path="out") == "p"
+    assert driven.call("read", lowers=["a", "b"], path="up/passwd") == "p"
     with pytest.raises(Refused) as refused:
         driven.call("open", name="b", path="out")
     assert refused.value.kind in ("MachineError", "UsageError")
@@ -188,8 +208,7 @@ def test_a_cache_mount_begins_with_files_of_a_root(users: Users, driven: Driven)
         [], "a", [Piece("go/pkg/x", data=b"1", uid=4, gid=4), Piece("go/l", "link", link="pkg")]
     )
     driven.call("copy_out", lowers=["a"], selector="/go", name="cache")
-    rows = driven.call("read", lowers=[], path="/nothing")
-    assert rows is None
+    assert driven.call("read", lowers=[], path="/nothing") is None
     target = driven.path("cache")
     assert target.stat().st_mode & 0o7777 == 0o750
     driven.call("make_directory", name="cache", uid=0, gid=0, mode=0o755)
@@ -271,7 +290,7 @@ def test_the_death_of_the_worker_is_told(root_users: Users, probe: bytes) -> Non
             call.result()
         assert refused.value.kind == "MachineError"
         with pytest.raises(Refused, match="namespace worker ended unexpectedly"):
-            driven.call("read", lowers=["a"], path="x")
+            driven.call("scan", name="a")
 
 
 def test_the_runtime_is_proved_once_in_a_boot(root_users: Users) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from step_runs import Steps, run_steps
+from step_runs import OPEN_FILES, Steps, run_steps
 from wherry.sandbox.step_spec import StepMount, StepSpec
 
 KINDS = ("root", "ranges", "ranges-plain")
@@ -238,3 +238,31 @@ def test_with_one_id_other_users_are_refused(alone: Steps) -> None:
     given = alone.sh("true", StepMount("secret", "/s", data=b"x", mode=0o400, uid=1000))
     assert given.what == "cannot give /s to 1000:0"
     assert alone.sh("chown 1 /data").code == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        ("cache", "/bin/busybox/x"),
+        ("cache", "/bin/busybox"),
+        ("tmpfs", "/bin/busybox"),
+        ("secret", "/home/bob"),
+        ("cache", f"/{'n' * 300}"),
+        ("cache", "/round/x"),
+    ],
+)
+def test_places_where_nothing_can_be_mounted(steps: Steps, kind: str, target: str) -> None:
+    directory = steps.make("cache") if kind == "cache" else ""
+    round = Path(steps.base) / "fs" / "round"
+    if not round.is_symlink():
+        round.symlink_to("round")
+    done = steps.sh("true", StepMount(kind, target, directory=directory, data=b"x", mode=0o400))
+    assert (done.error, done.what) == ("RunError", f"cannot mount anything at {target}")
+    assert str(steps.directory) not in done.why
+    assert "root-" not in done.why
+
+
+def test_deep_trees_leave_the_limits_of_later_steps_alone(steps: Steps) -> None:
+    deep = "; ".join(["for i in $(seq 120)", "do mkdir d && cd d", "done"])
+    assert steps.sh(f"cd /tmp; {deep}").code == 0
+    assert steps.sh("ulimit -n").out == f"{OPEN_FILES}\n"

@@ -142,8 +142,6 @@ def test_a_worker_that_outlives_its_build_keeps_what_is_staged(tmp_path):
     with open_store(tmp_path) as store:
         try:
             assert store.prune(everything=True).leftovers == 0
-            with store.leftovers() as paths:
-                assert paths == ()
             assert os.path.isdir(staged)
         finally:
             os.kill(child, signal.SIGKILL)

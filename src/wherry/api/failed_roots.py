@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from wherry.engines.local.executing import StepFailed
@@ -39,7 +40,7 @@ def keep_failed_root(error: StepFailed, shared: FileSteps, store: Store, name: s
             writer.commit(digest, len(data))
     reference = parse_reference(f"{NAME}/{name}:latest")
     store.images.keep(image.descriptor)
-    store.images.tag(reference, image.descriptor, 0.0)
+    store.images.tag(reference, image.descriptor, time.time())
     return reference.familiar
 
 

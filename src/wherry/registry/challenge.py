@@ -16,7 +16,7 @@ _SPACES = re.compile(r"[ \t]*+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]++")
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]++=*+[ \t]*+(?=,|$)")
 _EQUALS = re.compile(r"[ \t]*+=[ \t]*+")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 # RFC 9110 wants tokens and quoted strings; some servers leave a URL unquoted.
 _UNQUOTED = re.compile(r"[^ \t\r\n,\"]++")

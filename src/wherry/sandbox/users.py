@@ -53,10 +53,11 @@ def find_user(text: str, passwd: str, group: str) -> User:
 
 
 def _find_account(wanted: str, accounts: tuple[_Account, ...]) -> _Account:
-    for account in accounts:
-        if account.name == wanted:
-            return account
+    # A number is one, also where a name looks the same.
     uid = _number(wanted)
+    for account in accounts:
+        if uid is None and account.name == wanted:
+            return account
     if uid is None:
         raise RunError(
             f"unable to find user {wanted}",
@@ -70,10 +71,10 @@ def _find_account(wanted: str, accounts: tuple[_Account, ...]) -> _Account:
 
 
 def _find_gid(wanted: str, groups: tuple[_Group, ...]) -> int:
-    for item in groups:
-        if item.name == wanted:
-            return item.gid
     gid = _number(wanted)
+    for item in groups:
+        if gid is None and item.name == wanted:
+            return item.gid
     if gid is None:
         raise RunError(
             f"unable to find group {wanted}",
@@ -97,11 +98,12 @@ def _is_number(text: str) -> bool:
 
 
 def _accounts(text: str) -> tuple[_Account, ...]:
-    rows = (line.split(":") for line in text.splitlines())
+    # What a line lacks at its end is 0 or empty, as for moby.
+    rows = ([*line.split(":"), "", "", "", ""] for line in text.splitlines())
     return tuple(
-        _Account(row[0], int(row[2]), int(row[3]), row[5] or "/")
+        _Account(row[0], int(row[2]), int(row[3] or 0), row[5] or "/")
         for row in rows
-        if len(row) >= 7 and _is_number(row[2]) and _is_number(row[3])
+        if _is_number(row[2]) and (not row[3] or _is_number(row[3]))
     )
 
 

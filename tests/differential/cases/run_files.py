@@ -142,7 +142,8 @@ CASES = [
     # hard links
     _home("link", "ln /file /second && ln /file /srv/third"),
     _home("link-in-change", "echo x > /x && ln /x /y && mkdir /z && ln /x /z/x", sample=True),
-    _home("link-of-link", "ln -s file /s && ln /s /t; ls -l /t | cut -c1 > /f"),
+    _home("link-of-link", "ln -s file /s && ln /s /t; ls -l /t | cut -c1 > /f",
+          meant="hard links of symbolic links are two links in a layer"),
     _home("linked-written", "echo more >> /hard1; cat /hard2 > /f"),
     _home("linked-chmod", "chmod 777 /hard2"),
     _home("linked-in-change-written", "ln /file /x && echo more >> /x && cat /file > /f"),

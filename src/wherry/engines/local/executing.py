@@ -95,10 +95,10 @@ class ExecOperation:
         lowers = running.directories(root.stack, self.shared.fetch, step)
         snapshots = storage.snapshots
         with ExitStack() as stack:
-            spec, secrets = Specified(self._given(inputs), step, stack).spec()
+            spec = Specified(self._given(inputs), step, stack).spec()
             staged = snapshots.stage()
             try:
-                executed, last = self._execute(lowers, staged, spec, step, secrets)
+                executed, last = self._execute(lowers, staged, spec, step)
                 self._check(executed, last)
                 change = _kept(executed, staged, root, running)
             except BaseException:
@@ -123,7 +123,7 @@ class ExecOperation:
         lowers = self.running.directories(left.stack, self.shared.fetch, step)
         snapshots = self.shared.storage.snapshots
         with ExitStack() as stack:
-            spec, _ = Specified(self._given(inputs), step, stack).spec()
+            spec = Specified(self._given(inputs), step, stack).spec()
             spec = spec._replace(args=_SHELL, terminal=os.isatty(streams[0]))
             staged = snapshots.stage()
             stack.callback(self.running.drop, staged)
@@ -155,12 +155,11 @@ class ExecOperation:
         staged: str,
         spec: StepSpec,
         step: Step,
-        secrets: tuple[bytes, ...],
     ) -> tuple[Executed, tuple[str, ...]]:
         from wherry.sandbox.request import RunError  # noqa: PLC0415 - only where a step runs
 
         namespace = self.running.namespace()
-        with StepOutput(step.output, secrets) as output:
+        with StepOutput(step.output, self.running.hidden) as output:
             streams = (output.null, output.end, output.end)
             try:
                 executed = namespace.execute(lowers, staged, spec, streams, step.cancel)
@@ -176,12 +175,16 @@ class ExecOperation:
         return StepFailed(
             f"the command failed with exit code {code}{reason}",
             why="\n".join(last),
-            hint="\n".join(filter(None, (self._owners_hint(), f"what ran: {replayable(self.op)}"))),
+            hint="\n".join(
+                filter(None, (self._owners_hint(last), f"what ran: {replayable(self.op)}"))
+            ),
             op=self.op,
         )
 
-    def _owners_hint(self) -> str:
-        """How to get more user ids, where there is but one: often that is why steps fail."""
+    def _owners_hint(self, last: tuple[str, ...]) -> str:
+        """How to get more user ids, where there is but one and that may be why the step failed."""
+        if not _ABOUT_OWNERS.search("\n".join(last)):
+            return ""
         from wherry.sandbox.mapping import Mapping  # noqa: PLC0415 - only where a step failed
         from wherry.sandbox.modes import owners_hint  # noqa: PLC0415 - as above
 
@@ -214,6 +217,10 @@ def _keyed_mount(mount: ExecMount) -> ExecMount:
     return replace(mount, id=mount.id if is_default else "", sharing="")
 
 
+# Words of programs that may not change owners or users.
+_ABOUT_OWNERS: Final = re.compile(
+    r"not permitted|Invalid argument|chown|setgroups|set[ug]id|sete[ug]id|initgroups|lchown", re.I
+)
 _USER_OF_URL: Final = re.compile(r"(?<=://)[^\s/@'\"]+@")
 _REASONS: Final = {
     126: " (it cannot be executed)",

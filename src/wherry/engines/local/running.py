@@ -81,6 +81,7 @@ class Running:
         self._lent: dict[tuple[int, str], str] = {}
         # Cancelled at the end: what was begun ahead and is not needed is not waited for.
         self._ending = CancelToken()
+        self._hidden: set[bytes] = set()
         self._ahead: list[threading.Thread] = []
         self._lending: dict[tuple[int, str], threading.Lock] = {}
         self._held: list[Held] = []
@@ -118,6 +119,17 @@ class Running:
         with suppress(WherryError):
             self.namespace().remove((staged,))
         self.storage.snapshots.discard(staged)
+
+    def hide(self, value: bytes) -> None:
+        """Keep the value of a secret out of the output of this and all later steps."""
+        with self._lock:
+            self._hidden.add(value)
+
+    @property
+    def hidden(self) -> tuple[bytes, ...]:
+        """The values of secrets that steps were given so far."""
+        with self._lock:
+            return tuple(self._hidden)
 
     def require(self) -> None:
         """Raise `MachineError` where steps certainly cannot run, before anything else does."""

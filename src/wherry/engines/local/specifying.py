@@ -11,6 +11,8 @@ from wherry.engines.local.files import FileSteps
 from wherry.engines.local.results import Built, Held, Result
 from wherry.engines.local.running import Running
 from wherry.engines.local.storage import Sharing
+from wherry.fstree.resolve import resolve
+from wherry.fstree.tree import Directory
 from wherry.graph.ops import Copy, ExecMount, ExecOp, MountKind
 from wherry.oci.digest import Digest, sha256
 from wherry.solver.model import Step
@@ -50,17 +52,16 @@ class Specified:
         self._step = step
         self._stack = stack
         self._caches: dict[str, str] = {}
-        self._secrets: list[bytes] = []
         self._secret_env: list[tuple[str, bytes]] = []
 
-    def spec(self) -> tuple[StepSpec, tuple[bytes, ...]]:
-        """The step, and the values that must not be seen in its output."""
+    def spec(self) -> StepSpec:
+        """The step."""
         from wherry.sandbox.step_spec import StepSpec  # noqa: PLC0415 - only where a step runs
 
         op = self._op
         self._hold_caches(op.mounts)
         mounts = [self._mount(mount) for mount in op.mounts]
-        spec = StepSpec(
+        return StepSpec(
             args=op.args,
             env=op.env,
             cwd=op.cwd or "/",
@@ -77,7 +78,6 @@ class Specified:
             certificates=self._running.choices.certificates,
             secret_env=tuple(self._secret_env),
         )
-        return spec, tuple(self._secrets)
 
     def _mount(self, mount: ExecMount) -> StepMount | None:
         from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
@@ -149,10 +149,13 @@ class Specified:
     def _begin(self, mount: ExecMount, path: str) -> None:
         """Fill a new cache mount."""
         source = self._inputs[mount.input] if mount.input >= 0 else None
+        if mount.mode is not None and not mount.selector.strip("/"):
+            # As in BuildKit: an owner or a mode begins with an empty directory.
+            source = None
         namespace = self._running.namespace()
         mode = 0o755 if mount.mode is None else mount.mode
         if isinstance(source, Built) and source.stack:
-            owner = mount.uid, mount.gid, mode
+            owner = self._owner_of(source, mount)
             namespace.copy_out(self._lowers(source), mount.selector, path, owner)
             return
         if isinstance(source, Held):
@@ -162,6 +165,12 @@ class Specified:
             return
         namespace.make_directory(path, mount.uid, mount.gid, mode)
 
+    def _owner_of(self, source: Built, mount: ExecMount) -> tuple[int, int, int]:
+        """User, group and mode of the directory that a cache begins with."""
+        files = self._shared.files_of(source)
+        top = files.entry(resolve(files, mount.selector.strip("/")))
+        return (top.uid, top.gid, top.mode) if isinstance(top, Directory) else (0, 0, 0o755)
+
     def _secret(self, mount: ExecMount) -> StepMount | None:
         from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
 
@@ -170,8 +179,11 @@ class Specified:
         if value is None:
             if mount.required:
                 raise choices.no_secret(mount.id)
+            if mount.env:
+                # As in BuildKit: set, and empty.
+                self._secret_env.append((mount.env, b""))
             return None
-        self._secrets.append(value)
+        self._running.hide(value)
         if mount.env:
             self._secret_env.append((mount.env, value))
         if not mount.target:

@@ -17,9 +17,10 @@ from wherry.frontends.dockerfile.shell_pattern import LONGEST, without_prefix, w
 _NAME: Final = "[A-Za-z_][A-Za-z0-9_]*"
 _OPERAND: Final = r"(?:(?::?[-+]|[#%])[^$'\"\\`{}]*+)?"
 _FORM: Final = rf"\$(?:{_NAME}|\{{{_NAME}{_OPERAND}\}})"
-_EASY: Final = re.compile(rf"(?:[^$'\"\\`]++|{_FORM})*+")
+# Groups are not possessive: before 3.11.5 Python forgets there what it has tried (gh-106052).
+_EASY: Final = re.compile(rf"(?:[^$'\"\\`]++|{_FORM})*")
 # Where quotes stay, double ones in pairs change nothing.
-_EASY_RAW: Final = re.compile(rf"(?:[^$'\\`]++|{_FORM})*+")
+_EASY_RAW: Final = re.compile(rf"(?:[^$'\\`]++|{_FORM})*")
 _VARIABLE: Final = re.compile(rf"\$(?:({_NAME})|\{{({_NAME})(?:(:?[-+]|[#%])([^}}]*))?\}})")
 
 

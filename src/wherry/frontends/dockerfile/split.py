@@ -18,9 +18,10 @@ from wherry.frontends.dockerfile.refusals import SPACES, BadValue
 
 _GAP: Final = re.compile(r"[\t\v\f\r ]+")
 _BLANK: Final = "\t\v\f\r "
-_JSON_STRING: Final = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"[ \t\n\r]*+'
+# Groups are not possessive: before 3.11.5 Python forgets there what it has tried (gh-106052).
+_JSON_STRING: Final = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"[ \t\n\r]*+'
 _JSON_STRINGS: Final = re.compile(
-    rf"\[[ \t\n\r]*+(?:{_JSON_STRING}(?:,[ \t\n\r]*+{_JSON_STRING})*+)?\]"
+    rf"\[[ \t\n\r]*+(?:{_JSON_STRING}(?:,[ \t\n\r]*+{_JSON_STRING})*)?\]"
 )
 # Pairs of escapes for one character, halves of pairs, and all other escapes.
 _ESCAPES: Final = (
@@ -105,8 +106,8 @@ def split_words(text: str, escape: str) -> tuple[str, ...]:
 def _word(escape: str) -> re.Pattern[str]:
     char = re.escape(escape)
     escaped = rf"{char}(?:.|(\Z))"
-    double = rf'"(?:[^"{char}]|{escaped})*+"?'
-    return re.compile(rf"(?:{escaped}|'[^']*+'?|{double}|[^'\"{char}{SPACES}])++", re.S)
+    double = rf'"(?:[^"{char}]|{escaped})*"?'
+    return re.compile(rf"(?:{escaped}|'[^']*+'?|{double}|[^'\"{char}{SPACES}])+", re.S)
 
 
 def split_list(text: str) -> tuple[str, ...]:
