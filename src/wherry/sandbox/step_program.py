@@ -125,7 +125,8 @@ def _number(word: str) -> int | None:
 
 def _home(passwd: str, uid: int) -> str:
     for line in passwd.splitlines():
-        row = line.split(":")
-        if len(row) >= 6 and row[2].isdecimal() and int(row[2]) == uid:
+        # What a line lacks at its end is empty, as for moby.
+        row = [*line.split(":"), "", "", "", ""]
+        if len(row) > 6 and row[2].isdecimal() and int(row[2]) == uid:
             return row[5]
     return "/"

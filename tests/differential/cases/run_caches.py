@@ -109,9 +109,9 @@ CASES = [
     _case("from-missing-source", f"RUN --mount={_ID},from=%REGISTRY%/tree,source=/none true\n",
           refused=True),
     _case("from-source-file", f"RUN --mount={_ID},from=%REGISTRY%/tree,source=/file cat /c > /f\n",
-          meant="a cache is a directory: a file as its source is refused"),
+          meant=Meant("a cache is a directory: a file as its source is refused")),
     _case("source-no-from", f"RUN --mount={_ID},source=/x true\n",
-          meant="a source without from names nothing, and is passed over"),
+          refused=True),
     _case("from-context", f"RUN --mount={_ID},from=named,source=d find /c > /f; echo > /c/x\n"
           f"RUN --mount={_ID},from=named,source=d find /c | sort > /g\n",
           contexts={"named": {"d/x": "x"}}),

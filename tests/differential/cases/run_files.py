@@ -143,7 +143,7 @@ CASES = [
     _home("link", "ln /file /second && ln /file /srv/third"),
     _home("link-in-change", "echo x > /x && ln /x /y && mkdir /z && ln /x /z/x", sample=True),
     _home("link-of-link", "ln -s file /s && ln /s /t; ls -l /t | cut -c1 > /f",
-          meant="hard links of symbolic links are two links in a layer"),
+          meant=Meant("hard links of symbolic links are two links in a layer", "")),
     _home("linked-written", "echo more >> /hard1; cat /hard2 > /f"),
     _home("linked-chmod", "chmod 777 /hard2"),
     _home("linked-in-change-written", "ln /file /x && echo more >> /x && cat /file > /f"),

@@ -143,7 +143,7 @@ CASES = [
           "cut -c1-10 > /f\n"),
     _case("tmpfs-relative", "WORKDIR /w\nRUN --mount=type=tmpfs,target=t touch t/x; ls > f\n"),
     _case("tmpfs-with-source", "RUN --mount=type=tmpfs,target=/t,source=/x ls /t > /f\n",
-          meant="a source without from names nothing, and is passed over"),
+          refused=True),
     _case("tmpfs-from", "RUN --mount=type=tmpfs,target=/t,from=%REGISTRY%/tree ls /t > /f\n"),
     _case("tmpfs-as-user", "USER app\nRUN --mount=type=tmpfs,target=/t touch /t/x || echo no > "
          "/tmp/f\n"),

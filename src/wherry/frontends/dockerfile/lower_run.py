@@ -192,6 +192,7 @@ class _Mounting:
     def cache(self, mount: Mount) -> ExecMount:
         """A directory that outlives the build, named by its target where it has no `id`."""
         target = self._target(mount)
+        _refuse_source(mount)
         uid, gid, mode = _owner(mount, MountKind.CACHE)
         given = (mount.uid, mount.gid, mount.mode) != (None, None, None)
         return ExecMount(
@@ -210,6 +211,7 @@ class _Mounting:
     def tmpfs(self, mount: Mount) -> ExecMount:
         """Memory."""
         target = self._target(mount)
+        _refuse_source(mount)
         read_only = bool(mount.read_only)
         return ExecMount(MountKind.TMPFS, target, read_only=read_only, size=mount.size or 0)
 
@@ -273,6 +275,14 @@ _READERS: Final[Mapping[str, Callable[[_Mounting, Mount], ExecMount]]] = {
     "secret": _Mounting.secret,
     "ssh": _Mounting.ssh,
 }
+
+
+def _refuse_source(mount: Mount) -> None:
+    if source(mount.source).strip("/") and not mount.from_:
+        raise BadValue(
+            f"source={mount.source} of a mount of type {mount.type} is nowhere",
+            "say with from= what it is in, or remove it",
+        )
 
 
 def _last(path: str) -> str:
