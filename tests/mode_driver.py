@@ -36,9 +36,10 @@ def main(store: str, busybox: str, scripts: list[str]) -> None:
         options = NamespaceOptions(
             os.environ["PATH"], directory.path, directory.lock, say=told.append
         )
-        # As a build does: what a killed one left goes first.
-        with leftovers(place) as stale, Namespace(options._replace(leftovers=stale)) as namespace:
+        with leftovers(place) as stale, Namespace(options) as namespace:
             try:
+                # What a killed build left may belong to mapped ids.
+                namespace.remove(stale)
                 answer = ask(namespace, store, base(busybox), scripts)
             except MachineError as error:
                 answer = {"what": error.what, "why": error.why, "hint": error.hint}

@@ -7,15 +7,18 @@ side. Answers are JSON lines with the call's number.
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from wherry.errors import WherryError
+from wherry.errors import MachineError, WherryError
 from wherry.oci.digest import parse_digest, sha256
 from wherry.oci.image import LAYER_TAR, Descriptor, Layer
 from wherry.process.cancel import Cancelled, CancelToken
@@ -52,6 +55,7 @@ class Driver:
             overlay=overlay,
         )
         self.namespace = Namespace(options)
+        self._copies = itertools.count()
         self.tokens: dict[str, CancelToken] = {}
 
     def _paths(self, names: list[str]) -> tuple[str, ...]:
@@ -111,8 +115,23 @@ class Driver:
             return file.read().decode()
 
     def read(self, lowers: list[str], path: str) -> Any:
-        data = self.namespace.read(self._paths(lowers), path)
-        return None if data is None else data.decode()
+        """What a file of a root holds, None for no file: copied out with its directory."""
+        directory, _, name = path.rpartition("/")
+        staged = self._stage(f"read-{next(self._copies)}")
+        os.mkdir(f"{staged}/fs")
+        try:
+            self.namespace.copy_out(
+                self._paths(lowers), directory or "/", f"{staged}/fs", (0, 0, 0o755)
+            )
+            with self.namespace.open(staged, name) as file:
+                return file.read().decode()
+        except MachineError as error:
+            if not error.why.startswith(os.strerror(errno.ENOENT)):
+                raise
+            return None
+        finally:
+            with suppress(MachineError):
+                self.namespace.remove((staged,))
 
     def copy_out(self, lowers: list[str], selector: str, name: str) -> Any:
         owner = (0, 0, 0o750)

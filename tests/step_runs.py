@@ -24,6 +24,7 @@ from wherry.sandbox.step_spec import StepMount, StepSpec
 DRIVER = Path(__file__).parent / "step_driver.py"
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nbob:x:1000:1001::/home/bob:/bin/sh\n"
 GROUP = "root:x:0:\nbob:x:1001:\nwheel:x:10:bob\n"
+OPEN_FILES = 1000
 _TIMEOUT_SECONDS = 30
 
 
@@ -148,7 +149,9 @@ def run_steps(kind: str) -> Iterator[Steps]:
                 owner = home.name.replace("wherry-run-", "w").lower()
                 subprocess.run(["chown", "-R", f"{owner}:", home], check=True)
             command = [*words, _interpreter(words, packages), "-P", str(home / "driver.py")]
-            yield from _driven(kind, [*command, str(home), "-" if plain else "any"], home)
+            # Less than the most, so that whoever raises it is seen.
+            limited = ["sh", "-c", f'ulimit -Sn {OPEN_FILES} && exec "$0" "$@"', *command]
+            yield from _driven(kind, [*limited, str(home), "-" if plain else "any"], home)
     finally:
         shutil.rmtree(home)
 

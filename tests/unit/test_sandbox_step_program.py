@@ -77,14 +77,23 @@ def test_variables_in_their_order() -> None:
         ("x",),
         env=("A=1", "PATH=/p", "B=2", "A=3", "bare", "EMPTY="),
         proxy=(("http_proxy", "p"), ("B", "of the proxy")),
-        secret_env=(("S", b"s=\xff"), ("A", b"of a secret")),
+        secret_env=(("S", "s=ü".encode()), ("A", b"of a secret")),
     )
     assert environment(step, "/home") == (
         *("PATH=/p", "A=of a secret", "B=of the proxy", "EMPTY=", "http_proxy=p"),
-        *("S=s=\udcff", "HOME=/home"),
+        *("S=s=ü", "HOME=/home"),
     )
     assert environment(StepSpec(("x",), env=("HOME=/mine",)), "/home")[1:] == ("HOME=/mine",)
     assert environment(StepSpec(("x",), env=("HOME=",)), "/home")[1:] == ("HOME=/home",)
+
+
+@pytest.mark.parametrize("value", [b"hunter\xff2", b"hunter\0002"])
+def test_secrets_that_no_variable_can_hold_are_refused_by_name(value: bytes) -> None:
+    step = StepSpec(("x",), secret_env=(("FINE", b"1"), ("TOKEN", value)))
+    with pytest.raises(RunError, match="variable TOKEN") as refused:
+        environment(step, "/")
+    assert "mount it as a file" in refused.value.hint
+    assert "hunter" not in str(refused.value)
 
 
 def test_certificates_are_named_where_the_step_names_none() -> None:
@@ -113,5 +122,15 @@ def test_the_directory_is_made_for_the_user(root: Path) -> None:
 
 def test_a_file_in_the_way_of_the_directory(root: Path) -> None:
     program = step_program(StepSpec(("x",), cwd="/etc/passwd/x"), str(root))
-    with pytest.raises(RunError, match="working directory /etc/passwd/x"):
+    with pytest.raises(RunError, match="working directory /etc/passwd/x") as refused:
         make_working_directory(str(root), program)
+    assert str(root) not in str(refused.value)
+
+
+@pytest.mark.parametrize("cwd", ["/round/x", f"/{'n' * 300}"])
+def test_directories_that_cannot_be(root: Path, cwd: str) -> None:
+    (root / "round").symlink_to("round")
+    program = step_program(StepSpec(("x",), cwd=cwd), str(root))
+    with pytest.raises(RunError, match="cannot make the working directory") as refused:
+        make_working_directory(str(root), program)
+    assert str(root) not in str(refused.value)

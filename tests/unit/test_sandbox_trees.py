@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,3 +188,23 @@ def test_deep_trees_are_followed_and_absurd_ones_refused(copy: Copy) -> None:
     os.close(here)
     with pytest.raises(OSError, match="nested deeper"):
         copy.settle()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write such attributes")
+def test_what_this_machine_alone_knows_of_a_file_is_no_change(copy: Copy) -> None:
+    for name in ("labelled", "listed", "marked"):
+        (copy.old / name).write_bytes(b"x")
+    copy.make()
+    os.setxattr(copy.new / "labelled", "security.label", b"here")
+    os.setxattr(copy.new / "labelled", "trusted.note", b"here")
+    os.setxattr(copy.new / "marked", "user.mark", b"yes")
+    # user::rw-, group::r--, other::--- and a reader, as linux/posix_acl_xattr.h has them.
+    entries = ((1, 6, -1), (2, 4, 1000), (4, 4, -1), (16, 4, -1), (32, 0, -1))
+    readers = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    os.setxattr(copy.new / "listed", "system.posix_acl_access", readers)
+    rows = copy.rows()
+    assert {path: row.xattrs for path, row in rows.items()} == {
+        # Later steps obey it, but no layer holds it.
+        "listed": (),
+        "marked": (("user.mark", b"yes"),),
+    }

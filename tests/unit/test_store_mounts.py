@@ -27,12 +27,11 @@ def store(tmp_path):
 
 def test_what_is_written_is_there_the_next_time(store):
     with store.mounts.hold("go") as mount:
-        assert mount.is_new
         assert mount.path == f"{store.path}/mounts/1/fs"
+        assert os.listdir(mount.path) == []
         Path(mount.path, "file").write_text("x")
     for sharing in ("shared", "private", "locked"):
         with open_store(store.path) as other, other.mounts.hold("go", sharing) as mount:
-            assert not mount.is_new
             assert Path(mount.path, "file").read_text() == "x"
     with store.mounts.hold("other") as mount:
         assert os.listdir(mount.path) == []
@@ -42,7 +41,6 @@ def test_shared_users_have_the_same_directory_at_once(store):
     with open_store(store.path) as other:
         with store.mounts.hold("go") as one, other.mounts.hold("go") as two:
             assert one.path == two.path
-            assert (one.is_new, two.is_new) == (True, False)
         with store.mounts.hold("go") as again:
             assert again.path == one.path
 
@@ -50,7 +48,6 @@ def test_shared_users_have_the_same_directory_at_once(store):
 def test_private_users_have_another_one_while_it_is_in_use(store):
     with store.mounts.hold("go", "private") as one, store.mounts.hold("go", "private") as two:
         assert one.path != two.path
-        assert two.is_new
         # Both are held by somebody who is alone with them.
         with store.mounts.hold("go", "shared") as three:
             assert three.path not in (one.path, two.path)
@@ -78,7 +75,7 @@ def test_locked_users_wait_for_whoever_has_it(store, sharing):
         with store.mounts.hold("other", "locked", stop):
             pass
     with store.mounts.hold("go", "locked", stop) as mount:
-        assert not mount.is_new
+        assert mount.path == f"{store.path}/mounts/1/fs"
 
 
 def test_locked_users_follow_each_other(store):
@@ -111,15 +108,14 @@ def test_a_new_directory_is_prepared_before_anybody_else_sees_it(store):
 
     def join():
         with store.mounts.hold("go", prepare=prepare) as mount:
-            seen.append((mount.is_new, os.listdir(mount.path)))
+            seen.append(os.listdir(mount.path))
 
     with store.mounts.hold("go", prepare=prepare) as mount:
-        assert mount.is_new
         assert os.listdir(mount.path) == ["initial"]
         end = time.monotonic() + 10
         while not seen and time.monotonic() < end:
             time.sleep(0.01)
-    assert seen == [(False, ["initial"])]
+    assert seen == [["initial"]]
 
 
 def test_a_preparation_that_fails_leaves_nothing(store):
@@ -131,7 +127,6 @@ def test_a_preparation_that_fails_leaves_nothing(store):
         pytest.fail("not prepared")
     assert [name for _, _, names in os.walk(f"{store.path}/tmp") for name in names] == []
     with store.mounts.hold("go") as mount:
-        assert mount.is_new
         assert os.listdir(mount.path) == []
 
 
@@ -140,16 +135,22 @@ def test_a_directory_that_was_taken_away_is_made_again(store):
         pass
     os.rename(f"{store.path}/mounts/1", f"{store.path}/tmp/away")
     with store.mounts.hold("go", "locked", stop) as mount:
-        assert mount.is_new
         assert mount.path == f"{store.path}/mounts/2/fs"
 
 
 def test_any_bytes_can_be_an_id(store):
     for id in ("/root/.cache:a b", "\udcff", "x" * 5000):
         with store.mounts.hold(id) as mount:
-            assert mount.is_new
+            assert os.listdir(mount.path) == []
+            Path(mount.path, "mine").touch()
         with store.mounts.hold(id) as mount:
-            assert not mount.is_new
+            assert os.listdir(mount.path) == ["mine"]
+
+
+def test_nobody_else_gets_into_a_directory(store):
+    with store.mounts.hold("go") as mount:
+        for path in (mount.path, os.path.dirname(mount.path)):
+            assert os.stat(path).st_mode & 0o7777 == 0o700
 
 
 def test_locks_do_not_pile_up(store):

@@ -130,7 +130,7 @@ def test_what_is_used_between_plan_and_execution_stays(tmp_path, clock):
             users.append(open_store(tmp_path, clock=clock))
             assert users[0].snapshots.find("place/old")
             with users[0].mounts.hold("go") as mount:
-                assert not mount.is_new
+                assert mount.path == f"{tmp_path}/mounts/1/fs"
 
     users = []
     with open_store(tmp_path, clock=clock, hook=build) as store:
@@ -244,20 +244,3 @@ def test_what_a_step_staged_in_other_ids_goes_at_the_end_of_the_build(tmp_path):
         assert os.path.exists(staged)
         store.enforce_limit()
         assert not os.path.exists(staged)
-
-
-@pytest.mark.usefixtures("mapped")
-def test_the_next_worker_gets_the_leftovers_of_the_dead(tmp_path):
-    with open_store(tmp_path) as dead:
-        staged = dead.snapshots.stage()
-        Path(staged, "mapped").write_text("x")
-    with open_store(tmp_path) as living, open_store(tmp_path) as store:
-        kept = living.snapshots.stage()
-        with store.leftovers() as paths:
-            assert paths == (os.path.dirname(staged),)
-            # Nobody else takes them meanwhile.
-            with living.leftovers() as others:
-                assert others == ()
-            remove(paths)
-        assert os.path.isdir(kept)
-    assert [name for name in os.listdir(tmp_path / "locks") if name.startswith("tmp-")] == []

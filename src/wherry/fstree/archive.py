@@ -10,7 +10,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from tarfile import HeaderError
-from typing import IO, BinaryIO, Final, Self
+from typing import IO, BinaryIO, Final, Self, cast
 
 from wherry.errors import UsageError
 
@@ -30,18 +30,79 @@ _CONFUSED: Final = (ValueError, OverflowError, RecursionError)
 _EndOfArchive: Final[type[HeaderError]] = tarfile.EOFHeaderError  # type: ignore[attr-defined] # stubs lack it
 
 
-def read_members(stream: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+class Content:
+    """What follows a file's header, read once from its beginning."""
+
+    def __init__(self, archive: _Forward, size: int) -> None:
+        self._archive = archive
+        self._left = size
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes (-1: all), fewer only at the file's end; none behind it.
+
+        Raises `tarfile.ReadError` where the archive ends first.
+        """
+        wanted = self._left if size < 0 else min(size, self._left)
+        piece = self._archive.read(wanted)
+        if len(piece) != wanted:
+            raise tarfile.ReadError("unexpected end of data")
+        self._left -= wanted
+        return piece
+
+
+def read_members(stream: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, Content | None]]:
     """Entries in order, each with its content where it is a file; nothing is kept in memory.
 
     The content must be read before the next entry is asked for. Raises `UsageError` or
     `tarfile.TarError` for damage, and whatever `stream` raises.
     """
-    with _open(stream) as archive:
+    forward = _Forward(stream)
+    with _open(forward) as archive:
         while (member := _next(archive)) is not None:
             if member.issparse():
                 # layer.md advises against them, and a small one could fill the disk.
                 raise UsageError(f"/{member.name} is a sparse file, which layers do not hold")
-            yield member, archive.extractfile(member) if member.isreg() else None
+            yield member, Content(forward, member.size) if member.isreg() else None
+
+
+class _Forward:
+    """A stream with a position that only grows, read in large blocks.
+
+    In place of tarfile's own, which moves its whole buffer for every header.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._position = 0
+        self._block = b""
+        self._used = 0
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> None:
+        if position < self._position:
+            raise tarfile.StreamError("an archive is read forwards only")
+        while (left := position - self._position) and self.read(min(left, _BUFFER)):
+            pass
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes, fewer only at the end."""
+        end = self._used + size
+        piece = self._block[self._used : end]
+        self._used = min(end, len(self._block))
+        if len(piece) < size:
+            piece = self._refilled(piece, size)
+        self._position += len(piece)
+        return piece
+
+    def _refilled(self, piece: bytes, size: int) -> bytes:
+        pieces, missing = [piece], size - len(piece)
+        while missing and (block := self._stream.read(_BUFFER)):
+            pieces.append(block[:missing])
+            self._block, self._used = block, len(pieces[-1])
+            missing -= self._used
+        return b"".join(pieces)
 
 
 class _StrictInfo(tarfile.TarInfo):
@@ -64,13 +125,12 @@ class _StrictInfo(tarfile.TarInfo):
             raise UsageError(f"the archive is damaged or cut short: {error}") from error
 
 
-def _open(stream: BinaryIO) -> tarfile.TarFile:
+def _open(stream: _Forward) -> tarfile.TarFile:
     """Open the archive, which reads its first header."""
     try:
-        return tarfile.open(
-            fileobj=stream,
-            mode="r|",
-            bufsize=_BUFFER,
+        return tarfile.TarFile(
+            fileobj=cast("IO[bytes]", stream),  # it asks for no more than is there
+            mode="r",
             tarinfo=_StrictInfo,
             encoding="utf-8",
             errors="surrogateescape",

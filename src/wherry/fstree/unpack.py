@@ -12,19 +12,19 @@ import errno
 import io
 import math
 import os
-import shutil
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import IO, BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, TypeVar
 
 from wherry.errors import MachineError, UsageError
-from wherry.fstree.archive import read_members
+from wherry.fstree.archive import Content, read_members
 from wherry.fstree.decompress import VerifiedDiff, decompressed
-from wherry.fstree.removal import OpenDirectory, remove_entry, remove_tree
+from wherry.fstree.read_ahead import ReadAhead
+from wherry.fstree.removal import OpenDirectory, remove_tree
 from wherry.fstree.rooted import Path, Place, RootedTree
 from wherry.fstree.tree import LAST_ID, WHITEOUT
 from wherry.oci.image import Layer
@@ -82,11 +82,14 @@ def unpack_blob(
     name = f"the layer {layer.descriptor.digest.short}"
     with _explained(name):
         tar = decompressed(blob, layer.descriptor.media_type)
-        verified = VerifiedDiff(tar, layer.diff_id, cancel)
-    stream = io.BufferedReader(verified, _BUFFER)
-    skipped = unpack_layer(stream, root, owner, name=name, cancel=cancel, nodes=nodes)
-    with _explained(name):
-        verified.finish()
+        verified = VerifiedDiff(tar, layer.diff_id)
+    with ReadAhead(verified, cancel) as ahead:
+        stream = io.BufferedReader(ahead, _BUFFER)
+        skipped = unpack_layer(stream, root, owner, name=name, cancel=cancel, nodes=nodes)
+        with _explained(name):
+            # A tar's reader stops at the archive's own end, the diff ID is that of all.
+            while stream.read(_BUFFER):
+                pass
     return skipped
 
 
@@ -118,6 +121,7 @@ def unpack_layer(
     return tuple(skipped)
 
 
+_Made = TypeVar("_Made")
 _Attributes = tuple[tuple[str, bytes], ...]
 
 
@@ -143,7 +147,7 @@ class _Unpacking:
         self._directories: dict[Path, _Metadata] = {}
         self._attributes: dict[Path, _Attributes] = {}
 
-    def apply(self, member: tarfile.TarInfo, content: IO[bytes] | None) -> None:
+    def apply(self, member: tarfile.TarInfo, content: Content | None) -> None:
         path = _parse_path(member.name)
         if any(part.startswith(_AUFS) and part != _OPAQUE for part in path):
             return
@@ -160,7 +164,9 @@ class _Unpacking:
     def finish(self) -> None:
         """Set what had to wait, deepest first: a closed directory cannot be passed again."""
         changed = self._tree.changed
-        for path in sorted({*changed, *self._directories}, key=len, reverse=True):
+        # Those of one directory together: it stays open.
+        order = sorted({*changed, *self._directories}, key=lambda path: (len(path), path))
+        for path in reversed(order):
             with self._tree.directory(path) as directory:
                 if (metadata := self._directories.get(path)) is not None:
                     self._set_attributes(directory, path, self._attributes.get(path, ()))
@@ -168,7 +174,7 @@ class _Unpacking:
                 else:
                     os.fchmod(directory, changed[path])
 
-    def _write(self, member: tarfile.TarInfo, place: Place, content: IO[bytes] | None) -> None:
+    def _write(self, member: tarfile.TarInfo, place: Place, content: Content | None) -> None:
         if member.isdir():
             self._make_directory(member, place)
         elif content is not None:
@@ -179,12 +185,19 @@ class _Unpacking:
             self._make_hard_link(member, place)
         elif not self._make_node(member, place):
             return
-        self._written.update(place.path[:length] for length in range(1, len(place.path) + 1))
+        path = place.path
+        # With a path, all above it are there already.
+        while path not in self._written:
+            self._written.add(path)
+            path = path[:-1]
 
     def _make_directory(self, member: tarfile.TarInfo, place: Place) -> None:
-        if place.kind() != stat.S_IFDIR:
-            self._remove(place)
+        try:
             os.mkdir(place.name, 0o700, dir_fd=place.directory)
+        except FileExistsError:
+            if place.kind() != stat.S_IFDIR:
+                self._remove(place)
+                os.mkdir(place.name, 0o700, dir_fd=place.directory)
         self._note_directory(place.path, member)
 
     def _note_directory(self, path: Path, member: tarfile.TarInfo) -> None:
@@ -192,22 +205,24 @@ class _Unpacking:
         if attributes := _attributes(member):
             self._attributes[path] = attributes
 
-    def _make_file(self, member: tarfile.TarInfo, place: Place, content: IO[bytes]) -> None:
-        self._remove(place)
+    def _make_file(self, member: tarfile.TarInfo, place: Place, content: Content) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        descriptor = os.open(place.name, flags, 0o600, dir_fd=place.directory)
-        with open(descriptor, "wb") as file:
-            shutil.copyfileobj(content, file, _BUFFER)
-            file.flush()
+        descriptor = self._replace(
+            place, lambda: os.open(place.name, flags, 0o600, dir_fd=place.directory)
+        )
+        try:
+            while piece := content.read(_BUFFER):
+                _write_all(descriptor, piece)
             self._set(descriptor, _metadata(member))
             self._set_attributes(descriptor, place.path, _attributes(member))
+        finally:
+            os.close(descriptor)
 
     def _make_symlink(self, member: tarfile.TarInfo, place: Place) -> None:
         target = _encode(member.linkname)
         if not target or b"\0" in target:
             raise UsageError(f"/{_decode(place.path)} is a link to {member.linkname!r}")
-        self._remove(place)
-        os.symlink(target, place.name, dir_fd=place.directory)
+        self._replace(place, lambda: os.symlink(target, place.name, dir_fd=place.directory))
         self._set_in_place(place, member)
 
     def _make_node(self, member: tarfile.TarInfo, place: Place) -> bool:
@@ -259,9 +274,11 @@ class _Unpacking:
                     raise missing
                 if target.path == place.path:
                     return
-                self._remove(place)
-                os.link(target.name, place.name, src_dir_fd=target.directory,
-                        dst_dir_fd=place.directory, follow_symlinks=False)  # fmt: skip
+                self._replace(
+                    place,
+                    lambda: os.link(target.name, place.name, src_dir_fd=target.directory,
+                                    dst_dir_fd=place.directory, follow_symlinks=False),
+                )  # fmt: skip
         except FileNotFoundError as error:
             raise missing from error
 
@@ -290,15 +307,23 @@ class _Unpacking:
         for name in os.listdir(directory):
             self._hide(Place(directory, path, os.fsencode(name)))
 
+    def _replace(self, place: Place, make: Callable[[], _Made]) -> _Made:
+        """`make` what refuses to be where something is, without what was there."""
+        try:
+            return make()
+        except FileExistsError:
+            self._remove(place)
+            return make()
+
     def _remove(self, place: Place) -> None:
         if place.kind() == stat.S_IFDIR:
             below = len(place.path)
-            for known in (self._directories, self._attributes, self._tree.changed):
+            for known in (self._directories, self._attributes):
                 for path in [path for path in known if path[:below] == place.path]:
                     del known[path]
             if place.path in self._written:
                 self._written = {path for path in self._written if path[:below] != place.path}
-        remove_entry(place.directory, place.name)
+        self._tree.remove(place)
 
     def _set(self, descriptor: int, metadata: _Metadata) -> None:
         # The owner first: changing it takes the set-id bits away.
@@ -373,6 +398,12 @@ def _attributes(member: tarfile.TarInfo) -> _Attributes:
         if key.startswith(_XATTR)
     )
     return tuple((name, value) for name, value in pairs if not name.startswith(_OVERLAYS))
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
 
 
 def _device(member: tarfile.TarInfo) -> int:

@@ -156,11 +156,11 @@ class Exchange:
     def _take(self, length: int) -> bytes | None:
         while len(self._buffer) < length:
             try:
-                data, descriptors, _, _ = socket.recv_fds(
-                    self._socket, _CHUNK, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-                )
+                data, descriptors, _, _ = socket.recv_fds(self._socket, _CHUNK, _MOST_DESCRIPTORS)
             except OSError:
                 return None
+            for descriptor in descriptors:
+                os.set_inheritable(descriptor, False)
             self._descriptors += descriptors
             if not data:
                 return None

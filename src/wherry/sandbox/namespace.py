@@ -41,14 +41,13 @@ class NamespaceOptions(NamedTuple):
 
     `search_path` is the user's PATH. `directory` is for the worker alone, on the store's file
     system, and gone when it ends; `lock` a descriptor that it keeps open as long as it lives.
-    `leftovers` are trees of killed workers, removed first. `say` takes lines for the user. With
-    `overlay` off trees are copied, as where overlayfs is refused.
+    `say` takes lines for the user. With `overlay` off trees are copied, as where overlayfs is
+    refused.
     """
 
     search_path: str
     directory: str
     lock: int
-    leftovers: tuple[str, ...] = ()
     say: Callable[[str], None] = lambda _line: None
     probed: Memory | None = None
     overlay: bool = True

@@ -264,7 +264,6 @@ def _try_worker(
     known = _Known(options, facts, f"{mapping}, alone: {alone}", runtimes)
     fields = {
         "directory": os.path.join(options.directory, mapping.name.lower()),
-        "leftovers": options.leftovers,
         "mapping": mapping.value,
         "facts": facts_json(facts),
         "overlay": options.overlay,

@@ -123,9 +123,6 @@ class Worker:
     def _begin(self, fields: Fields) -> Fields:
         """Prove the rights, find out what works, and get ready."""
         self._directory = directory = fields["directory"]
-        for path in fields["leftovers"]:
-            with suppress(OSError):
-                remove_tree(path)
         os.makedirs(directory, 0o700, exist_ok=True)
         memory = os.path.join(directory, "memory")
         os.makedirs(memory, 0o700, exist_ok=True)

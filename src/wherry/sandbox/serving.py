@@ -23,7 +23,6 @@ from wherry.sandbox.tree_copy import copy_tree
 from wherry.sandbox.trees import Trees
 
 Fields = dict[str, Any]
-_LARGEST: Final = 16 << 20  # what is read at once is somebody's passwd or a script
 _PLAIN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -38,7 +37,6 @@ class Serving:
             "unpack": self._unpack,
             "execute": self._execute,
             "scan": self._scan,
-            "read": self._read,
             "copy_out": self._copy_out,
             "make_directory": self._make_directory,
             "remove": self._remove,
@@ -111,17 +109,6 @@ class Serving:
             os.close(descriptor)
             raise UsageError(f"/{fields['path']} is no regular file")
         return Message(0, "done", {}, (descriptor,))
-
-    def _read(self, fields: Fields, _files: tuple[int, ...], _cancel: CancelToken) -> Fields:
-        with self._trees.tree(tuple(fields["lowers"]), writable=False) as root:
-            try:
-                real = resolve(root, fields["path"])
-                with open(os.open(real, _PLAIN), "rb") as file:
-                    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                        return {"data": None}
-                    return {"data": file.read(_LARGEST).hex()}
-            except (FileNotFoundError, NotADirectoryError):
-                return {"data": None}
 
     def _copy_out(self, fields: Fields, _files: tuple[int, ...], _cancel: CancelToken) -> Fields:
         target = fields["target"]

@@ -18,12 +18,12 @@ from wherry.sandbox.mapping import HostFacts, Mapping
 class StepMount(NamedTuple):
     """One `RUN --mount`, in the words of the Dockerfile reference.
 
-    `kind` is bind, cache, tmpfs, secret or ssh, `target` a path in the root. What is mounted is one of:
-    a root made of the snapshots `lowers`, lowest first; `directory`, a directory of this machine
-    (a cache mount, or files of the build context); neither (an empty tree); or for a secret its
-    `data`, for ssh an agent's `socket` here. `selector` is a path inside of it; `size` is a
-    tmpfs's, in bytes, 0 for no limit. `mode`, `uid` and `gid` are those of a secret's file and of
-    an agent's socket.
+    `kind` is bind, cache, tmpfs, secret or ssh, `target` an absolute path in the root. What is
+    mounted is one of: a root made of the snapshots `lowers`, lowest first; `directory`, a directory
+    of this machine (a cache mount, or files of the build context); neither (an empty tree); or for
+    a secret its `data`, for ssh an agent's `socket` here. `selector` is a path inside of it; `size`
+    is a tmpfs's, in bytes, 0 for no limit. `mode`, `uid` and `gid` are those of a secret's file and
+    of an agent's socket.
     """
 
     kind: str

@@ -35,14 +35,12 @@ _PAUSE_SECONDS: Final = 0.05
 
 
 class HeldMount(NamedTuple):
-    """A cache mount's directory, whether this holder made it, and its lock, for children to keep.
+    """A cache mount's directory.
 
     A new one is empty, mode 0700 and the plain user's but for what `prepare` did to it.
     """
 
     path: str
-    is_new: bool
-    fd: int
 
 
 class _Claim(NamedTuple):
@@ -79,27 +77,27 @@ class Mounts:
         key = id.encode("utf-8", "backslashreplace").decode()
         claim = _Claim(key, sharing, prepare or _leave_empty)
         try:
-            number, fd, is_new = self._taken(claim, check or _never)
+            number, fd = self._taken(claim, check or _never)
         except OSError as error:
             raise machine_error(error, self._session.root) from error
         try:
             self._mark(fd)
             self._session.trace("mount-held")
-            yield HeldMount(f"{self._trees.path(number)}/fs", is_new, fd)
+            yield HeldMount(f"{self._trees.path(number)}/fs")
         finally:
             self._mark(fd)
             os.close(fd)
 
-    def _taken(self, claim: _Claim, check: Check) -> tuple[int, int, bool]:
-        """The directory's number, its lock, and whether it is new."""
+    def _taken(self, claim: _Claim, check: Check) -> tuple[int, int]:
+        """The directory's number and its lock."""
         while True:
             with allocation(self._session, claim.key, check):
                 numbers = self._numbers(claim.key)
                 found = self._free(numbers, claim.sharing)
                 if found is not None:
-                    return (*found, False)
+                    return found
                 if claim.sharing != "locked" or not numbers:
-                    return (*self._made(claim), True)
+                    return self._made(claim)
             check()
             time.sleep(_PAUSE_SECONDS)
 

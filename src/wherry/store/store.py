@@ -204,20 +204,6 @@ class Store:
         except OSError as error:
             raise machine_error(error, self.path) from error
 
-    @contextmanager
-    def leftovers(self) -> Iterator[tuple[str, ...]]:
-        """What dead processes staged, for a namespace worker to remove inside the block.
-
-        Nobody else touches it meanwhile. What is not removed stays for others.
-        """
-        from wherry.store.trash import held_leftovers  # noqa: PLC0415 - late, for speed
-
-        try:
-            with held_leftovers(self._session) as found:
-                yield tuple(leftover.path for leftover in found)
-        except OSError as error:
-            raise machine_error(error, self.path) from error
-
     @property
     def size_limit(self) -> int:
         """The cap over everything, in bytes."""
