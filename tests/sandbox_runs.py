@@ -212,8 +212,7 @@ def _user(kind: str, home: Path) -> Iterator[tuple[str, ...]]:
             _forget_ranges(name)
     try:
         # setpriv itself still executes with root's rights; what `env` starts does not.
-        env = shutil.which("env") or "env"
-        yield ("setpriv", f"--reuid={name}", f"--regid={name}", "--clear-groups", "--", env)
+        yield ("setpriv", f"--reuid={name}", f"--regid={name}", "--clear-groups", "--", "env")
     finally:
         with _accounts_lock():
             subprocess.run(["userdel", name], check=True, capture_output=True)

@@ -56,9 +56,10 @@ class Place:
     def start(self, *words, path=os.defpath):
         env = {"PATH": path, "HOME": os.path.dirname(self.store), "WHERRY_STORE": self.store,
                "PYTHONPATH": self.user.packages}  # fmt: skip
-        setpriv = shutil.which(self.user.words[0])
+        # Found here: `path` may hold no programs at all.
+        words_before = (shutil.which(word) or word for word in self.user.words)
         return subprocess.run(
-            [setpriv, *self.user.words[1:], *SHELL, self.user.python, "-P", *words],
+            [*words_before, *SHELL, self.user.python, "-P", *words],
             env=env, cwd="/", capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
 
