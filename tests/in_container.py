@@ -115,7 +115,10 @@ def mounts(options: argparse.Namespace, root: Path) -> list[dict]:
             (root / path.name).symlink_to(path.readlink())
         elif path.is_dir():
             found.append(bind(str(path)))
-    found += [bind(path) for path in options.share]
+    # Where the checkout or its Python lie below a directory that the container has of its own.
+    own = {str(Path(__file__).resolve().parents[1]), sys.prefix, sys.base_prefix}
+    hidden = [path for path in sorted(own) if Path(path).parts[1] in OWN]
+    found += [bind(path) for path in (*hidden, *options.share)]
     pairs = (pair.split("=", 1) for pair in options.replace)
     return [*found, *(bind(source, target) for target, source in pairs)]
 

@@ -187,13 +187,13 @@ class Walk:
         return text
 
     def prune(self) -> None:
-        prune_store(str(self.here.store))
+        prune_store(str(self.here.store), {})
 
     def prune_everything(self) -> None:
-        prune_store(str(self.here.store), everything=True)
+        prune_store(str(self.here.store), {}, everything=True)
 
     def small_cap(self) -> None:
-        prune_store(str(self.here.store), target=self.chance.choice((10_000, 1_000_000)))
+        prune_store(str(self.here.store), {}, target=self.chance.choice((10_000, 1_000_000)))
 
     def lose_blobs(self) -> str:
         found = sorted((self.here.store / "blobs" / "sha256").iterdir())
@@ -554,7 +554,7 @@ def test_a_tagged_image_keeps_what_it_needs_through_every_prune(project, registr
     (result,) = complete_images((), around(here))
     assert result.digest == made.digest
     remove_images(str(here.store), ("lazy", pulled))
-    prune_store(str(here.store), everything=True)
+    prune_store(str(here.store), {}, everything=True)
     assert not any((here.store / "blobs" / "sha256").iterdir())
     with closing(sqlite3.connect(here.store / "state.db")) as database:
         assert database.execute("SELECT count(*) FROM sources").fetchone() == (0,)

@@ -431,7 +431,7 @@ def run_edits(shelf: Shelf, count: int) -> Tally:
         if sound and number % 5 == 0:
             shelf.kept = [*shelf.kept[-7:], shelf.state()]
         if number % 250 == 249:
-            prune_store(str(shelf.store), target=100 << 20)
+            prune_store(str(shelf.store), {}, target=100 << 20)
     return tally
 
 

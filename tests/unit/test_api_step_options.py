@@ -441,7 +441,16 @@ def test_go_modules_run_no_steps(tmp_path: Path, options: dict[str, Any], flag: 
     assert raised.value.what == f"{flag} is for Dockerfiles, and this builds a Go module"
     assert raised.value.hint
     (tmp_path / "Dockerfile").touch()
-    assert check_request(request(tmp_path, **options)) == "dockerfile"
+    (tmp_path / "a").touch()
+    agent = {"SSH_AUTH_SOCK": str(tmp_path / "a")}
+    asked = request(tmp_path, **options)
+    assert check_request(asked._replace(env={**asked.env, **agent})) == "dockerfile"
+
+
+def test_mistakes_are_told_before_anything_is_looked_up(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").touch()
+    with pytest.raises(UsageError, match="no file"):
+        check_request(request(tmp_path, secrets=("id=a",)))
 
 
 def test_reading_starts_and_leaves_nothing(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ Examples:
   wherry build ./cmd/api -t shop/api:1.2  one of several
   wherry build --push -t localhost:5000/api --base debian:12-slim
   wherry build -f Dockerfile --target web .    a stage of a Dockerfile
-  wherry build --secret id=token,env=TOKEN .   for RUN --mount=type=secret,id=token
+  wherry build --secret id=key,env=KEY .   for RUN --mount=type=secret,id=key
   wherry build -o type=oci,dest=api.tar   an OCI archive as well
   wherry run $(wherry build .)            build, then start
 """
