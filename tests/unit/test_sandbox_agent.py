@@ -109,7 +109,12 @@ def test_broken_messages_end_the_connection(relay: str, agent: FakeAgent, bad: b
 def test_an_agent_that_is_gone(tmp_path: Path) -> None:
     path = str(tmp_path / "relay")
     with AgentRelay(path, str(tmp_path / "absent")):
-        assert ask(path, b"") == b""
+        # It may have hung up before anything is said.
+        try:
+            answer = ask(path, b"")
+        except (BrokenPipeError, ConnectionResetError):
+            answer = b""
+        assert answer == b""
 
 
 def test_the_end_closes_connections(agent: FakeAgent, tmp_path: Path) -> None:
