@@ -6,40 +6,31 @@ is the command's.
 """
 
 import os
-import signal
 import sys
 
-from kill_driver import Killer
+from kill_driver import Killer, do, leave
 from wherry.api.building import build_image
 from wherry.api.request import BuildRequest
-from wherry.cli.stopping import stopping
-from wherry.errors import Interrupted
 from wherry.events import discard
+from wherry.process.cancel import CancelToken
 
 
 def main() -> int:
-    source, store, point, occurrence, number = sys.argv[1:]
-    try:
-        with stopping() as token:
-            killer = Killer(point, int(occurrence), int(number), token)
-            request = BuildRequest(
-                source=source,
-                file="Dockerfile",
-                cwd=source,
-                env=os.environ,
-                store=store,
-                trace=killer,
-            )
-            result = build_image(request, discard, token)
-    except Interrupted as error:
-        print("interrupted")
-        return error.code
-    print(result.digest if killer.reached else "never reached")
-    return 0
+    source, store, *words = sys.argv[1:]
+
+    def build(killer: Killer, token: CancelToken) -> str:
+        request = BuildRequest(
+            source=source,
+            file="Dockerfile",
+            cwd=source,
+            env=os.environ,
+            store=store,
+            trace=killer,
+        )
+        return build_image(request, discard, token).digest
+
+    return do(build, words)
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os._exit(code)
+    leave(main())

@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from wherry.api.building import build_image
 from wherry.api.request import BuildRequest
@@ -42,29 +44,43 @@ class Killer:
             time.sleep(0.002)
 
 
-def main() -> int:
-    source, store, output, point, occurrence, number = sys.argv[1:]
+def do(work: Callable[[Killer, CancelToken], str], words: Sequence[str]) -> int:
+    """Do `work` with a killer made of POINT OCCURRENCE SIGNAL; say what came of it."""
+    point, occurrence, number = words
     try:
         with stopping() as token:
             killer = Killer(point, int(occurrence), int(number), token)
-            request = BuildRequest(
-                source=source,
-                cwd=source,
-                env=os.environ,
-                store=store,
-                outputs=(f"type=oci,dest={output}",),
-                trace=killer,
-            )
-            result = build_image(request, discard, token)
+            done = work(killer, token)
     except Interrupted as error:
         print("interrupted")
         return error.code
-    print(result.digest if killer.reached else "never reached")
+    print(done if killer.reached else "never reached")
     return 0
 
 
-if __name__ == "__main__":
-    code = main()
+def leave(code: int) -> NoReturn:
+    """End as the command does."""
     sys.stdout.flush()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os._exit(code)
+
+
+def main() -> int:
+    source, store, output, *words = sys.argv[1:]
+
+    def build(killer: Killer, token: CancelToken) -> str:
+        request = BuildRequest(
+            source=source,
+            cwd=source,
+            env=os.environ,
+            store=store,
+            outputs=(f"type=oci,dest={output}",),
+            trace=killer,
+        )
+        return build_image(request, discard, token).digest
+
+    return do(build, words)
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -20,6 +20,18 @@ from wherry.oci.image import (
 from wherry.oci.platform import Platform
 from wherry.store.store import Store
 
+HOUR = 3600.0
+
+
+class Clock:
+    """A clock that stands until its `time` is moved."""
+
+    def __init__(self):
+        self.time = 1_000_000.0
+
+    def __call__(self):
+        return self.time
+
 
 def put_image(store: Store, seed: str, layer_size: int = 5000) -> Image:
     """An image of one layer whose bytes depend on `seed`, with all its blobs in the store."""

@@ -6,20 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store_samples import age, blobs_of, faults, put_image, stored
+from store_samples import HOUR, Clock, age, blobs_of, faults, put_image, stored
 from wherry.oci.digest import sha256
 from wherry.oci.reference import parse_reference
 from wherry.store.store import open_store
-
-HOUR = 3600.0
-
-
-class Clock:
-    def __init__(self):
-        self.time = 1_000_000.0
-
-    def __call__(self):
-        return self.time
 
 
 @pytest.fixture

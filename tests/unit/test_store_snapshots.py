@@ -9,22 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from store_samples import put_snapshot
+from store_samples import HOUR, Clock, put_snapshot
 from wherry.errors import MachineError
 from wherry.store import snapshots, usage
 from wherry.store.numbered import name_of, number_of
 from wherry.store.store import open_store
 
-HOUR = 3600.0
 KEY = "overlay-root/" + "ab" * 32
-
-
-class Clock:
-    def __init__(self):
-        self.time = 1_000_000.0
-
-    def __call__(self):
-        return self.time
 
 
 @pytest.fixture

@@ -7,21 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from store_samples import put_snapshot
+from store_samples import HOUR, Clock, put_snapshot
 from wherry.errors import MachineError
 from wherry.store import session, trash
 from wherry.store.store import open_store
 from wherry.store.usage import Kind
-
-HOUR = 3600.0
-
-
-class Clock:
-    def __init__(self):
-        self.time = 1_000_000.0
-
-    def __call__(self):
-        return self.time
 
 
 @pytest.fixture

@@ -31,13 +31,8 @@ def keep_failed_root(error: StepFailed, shared: FileSteps, store: Store, name: s
     created = "1970-01-01T00:00:00Z"
     config = ImageConfig(op.platform, created, run, (), (), "")
     image = make_image(layers, config, ())
-    for data, digest in (
-        (image.config_bytes, image.manifest.config.digest),
-        (image.manifest_bytes, image.digest),
-    ):
-        with store.blobs.writer() as writer:
-            writer.write(data)
-            writer.commit(digest, len(data))
+    store.blobs.put(image.config_bytes)
+    store.blobs.put(image.manifest_bytes)
     reference = parse_reference(f"{NAME}/{name}:latest")
     store.images.keep(image.descriptor)
     store.images.tag(reference, image.descriptor, time.time())

@@ -11,8 +11,7 @@ import subprocess
 import tempfile
 from contextlib import suppress
 
-from wherry.errors import MachineError
-from wherry.process.spawn import GRACE_SECONDS, Command, kill_group
+from wherry.process.spawn import GRACE_SECONDS, Command, kill_group, start
 
 
 class Companion:
@@ -23,23 +22,10 @@ class Companion:
         # Kept open until `end`, which closes it.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - see above
         try:
-            self._process = subprocess.Popen(
-                command.argv,
-                cwd=command.cwd,
-                env=dict(command.env),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                process_group=0,
-                pass_fds=command.keep_fds,
-            )
-        except OSError as error:
+            self._process = start(command, stdin=subprocess.PIPE, stderr=self._stderr)
+        except BaseException:
             self._stderr.close()
-            raise MachineError(
-                f"cannot start {command.argv[0]}",
-                why=error.strerror or str(error),
-                hint="check that it is installed and may be executed",
-            ) from error
+            raise
 
     def is_ready(self) -> bool:
         """Wait until it writes a line to stdout; False if it ends without one."""

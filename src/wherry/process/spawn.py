@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from wherry.errors import MachineError
 from wherry.process.cancel import Cancelled, CancelToken
@@ -68,23 +68,7 @@ def run(
     of its own. Raises `Cancelled` if the token was cancelled, `MachineError` if the program cannot
     be started. The exit status is the caller's to judge.
     """
-    try:
-        process = subprocess.Popen(
-            command.argv,
-            cwd=command.cwd,
-            env=dict(command.env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            process_group=0,
-            pass_fds=command.keep_fds,
-        )
-    except OSError as error:
-        raise MachineError(
-            f"cannot start {command.argv[0]}",
-            why=f"{error.strerror or error}",
-            hint="check that it is installed and may be executed",
-        ) from error
+    process = start(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     collected: list[bytes] = []
     with process, cancel.on_cancel(lambda: kill_group(process)):
         reader = threading.Thread(
@@ -102,6 +86,30 @@ def run(
         _end_stragglers(process.pid)
         raise Cancelled
     return Finished(process.returncode, stdout, b"".join(collected))
+
+
+def start(command: Command, *, stdin: int, stderr: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start `command` as the first of a process group; its stdout is a pipe.
+
+    `stdin` and `stderr` are as `subprocess.Popen` takes them. Raises `MachineError`.
+    """
+    try:
+        return subprocess.Popen(
+            command.argv,
+            cwd=command.cwd,
+            env=dict(command.env),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            process_group=0,
+            pass_fds=command.keep_fds,
+        )
+    except OSError as error:
+        raise MachineError(
+            f"cannot start {command.argv[0]}",
+            why=f"{error.strerror or error}",
+            hint="check that it is installed and may be executed",
+        ) from error
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:

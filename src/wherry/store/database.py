@@ -154,14 +154,9 @@ class Database:
         return connection
 
     def _create(self) -> None:
-        fd = self._creation_lock()
-        try:
+        with self._creating():
             if self._size() == 0:
                 self._put_new()
-        except OSError as error:
-            raise machine_error(error, self._path) from error
-        finally:
-            os.close(fd)
 
     def _put_new(self) -> None:
         """Make a database beside its place and rename it; the creation lock is held."""
@@ -192,25 +187,28 @@ class Database:
 
     def _begin_anew(self) -> None:
         """Replace the files, unless another process has done so already."""
-        fd = self._creation_lock()
-        try:
+        with self._creating():
             if self._inode == self._file_inode():
                 # The database goes first: SQLite deletes a log that it finds without one.
                 for suffix in ("", "-wal", "-shm"):
                     with suppress(FileNotFoundError):
                         os.replace(f"{self._path}{suffix}", f"{self._path}.damaged{suffix}")
                 self._put_new()
+
+    @contextmanager
+    def _creating(self) -> Iterator[None]:
+        """Nobody else creates or replaces the files meanwhile; what the disk says is told."""
+        path = f"{self._root}/locks/database"
+        try:
+            fd = acquire(path)
+        except OSError as error:
+            raise machine_error(error, path) from error
+        try:
+            yield
         except OSError as error:
             raise machine_error(error, self._path) from error
         finally:
             os.close(fd)
-
-    def _creation_lock(self) -> int:
-        path = f"{self._root}/locks/database"
-        try:
-            return acquire(path)
-        except OSError as error:
-            raise machine_error(error, path) from error
 
     def _size(self) -> int:
         try:

@@ -76,14 +76,7 @@ class LocalEngine:
         solver = Solver[Result](cache, self.sink, self.cancel, self.jobs, self.programs)
         bases = _bases_of_programs(graph)
         tasks = [
-            Task(
-                self._ahead(vertex) if number in bases else self._operation(vertex),
-                vertex.inputs,
-                vertex.name,
-                vertex.fresh,
-                isinstance(vertex.op, ExecOp),
-                self.executors.require if isinstance(vertex.op, ExecOp) else None,
-            )
+            self._task(vertex, is_base=number in bases)
             for number, vertex in enumerate(graph.vertices)
         ]
         results: dict[int, Result] = dict(made or {})
@@ -118,8 +111,15 @@ class LocalEngine:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _ahead(self, vertex: Vertex) -> Operation[Result]:
-        return AheadOperation(self._operation(vertex), self.executors.prepare)
+    def _task(self, vertex: Vertex, *, is_base: bool) -> Task[Result]:
+        """The vertex for the solver; `is_base` where a program will run in its result."""
+        operation = self._operation(vertex)
+        if is_base:
+            operation = AheadOperation(operation, self.executors.prepare)
+        task = Task(operation, vertex.inputs, vertex.name, vertex.fresh)
+        if isinstance(vertex.op, ExecOp):
+            return replace(task, waits=True, require=self.executors.require)
+        return task
 
     def _operation(self, vertex: Vertex) -> Operation[Result]:
         op = vertex.op

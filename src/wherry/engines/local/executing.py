@@ -16,9 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from wherry.engines.local.files import FileSteps, built
-from wherry.engines.local.results import Built, Change, Result, root_digest
+from wherry.engines.local.results import Built, Change, Result, change_key
 from wherry.engines.local.running import Running
-from wherry.engines.local.specifying import Given, Specified, shown
 from wherry.engines.local.step_output import StepOutput
 from wherry.engines.local.storage import CacheRecords
 from wherry.errors import BuildError, MachineError
@@ -66,7 +65,7 @@ class ExecOperation:
         """The op, the root, and what its mounts select; raises `NotFound`."""
         digests = [built(inputs[0]).root_digest]
         mounts = (mount for mount in self.op.mounts if mount.input >= 0)
-        digests += [shown(self.shared, mount, inputs[mount.input]) for mount in mounts]
+        digests += [self.shared.shown(mount, inputs[mount.input]) for mount in mounts]
         key = content_key(_keyed(self.op), tuple(digests))
         self.keys[inputs] = key
         return key
@@ -95,7 +94,7 @@ class ExecOperation:
         lowers = running.directories(root.stack, self.shared.fetch, step)
         snapshots = storage.snapshots
         with ExitStack() as stack:
-            spec = Specified(self._given(inputs), step, stack).spec()
+            spec = self._specified(inputs, step, stack)
             staged = snapshots.stage()
             try:
                 executed, last = self._execute(lowers, staged, spec, step)
@@ -123,15 +122,18 @@ class ExecOperation:
         lowers = self.running.directories(left.stack, self.shared.fetch, step)
         snapshots = self.shared.storage.snapshots
         with ExitStack() as stack:
-            spec = Specified(self._given(inputs), step, stack).spec()
+            spec = self._specified(inputs, step, stack)
             spec = spec._replace(args=_SHELL, terminal=os.isatty(streams[0]))
             staged = snapshots.stage()
             stack.callback(self.running.drop, staged)
             namespace = self.running.namespace()
             return namespace.execute(lowers, staged, spec, streams, step.cancel).code
 
-    def _given(self, inputs: tuple[Result, ...]) -> Given:
-        return Given(self.op, inputs, self.shared, self.running)
+    def _specified(self, inputs: tuple[Result, ...], step: Step, stack: ExitStack) -> StepSpec:
+        """The step as the worker wants it; what it holds ends with `stack`."""
+        from wherry.engines.local.specifying import Given, Specified  # noqa: PLC0415 - as below
+
+        return Specified(Given(self.op, inputs, self.shared, self.running), step, stack).spec()
 
     def _check(self, executed: Executed, last: tuple[str, ...]) -> None:
         """Raise for a command that failed, unless what it left is wanted."""
@@ -248,6 +250,5 @@ def _kept(executed: Executed, staged: str, root: Built, running: Running) -> Cha
     if executed.empty:
         running.drop(staged)
     else:
-        key = f"{place}/{root_digest((*root.stack, change)).hex}"
-        snapshots.commit(key, staged, executed.size)
+        snapshots.commit(change_key((*root.stack, change)), staged, executed.size)
     return change

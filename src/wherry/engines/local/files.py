@@ -21,6 +21,7 @@ from wherry.fstree.wildcard import has_wildcard
 from wherry.graph.keys import CacheKey, content_key, definition_key, encode
 from wherry.graph.ops import (
     Copy,
+    ExecMount,
     FileOp,
     MergeOp,
 )
@@ -93,6 +94,13 @@ class FileSteps:
         if isinstance(source, Held):
             return source.files
         return self.roots.view(source.stack)
+
+    def shown(self, mount: ExecMount, source: Result) -> Digest:
+        """The digest of what a mount shows of its source; raises as `selected`."""
+        if isinstance(source, Built) and not source.stack:
+            return sha256(b"empty")
+        start = Copy(mount.input, mount.selector or "/", "/", literal=True)
+        return self.selected(start, source)
 
     def selected(self, action: Copy, source: Result) -> Digest:
         """The digest of what `action` reads; remembered under the state of what was looked at.

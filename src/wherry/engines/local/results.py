@@ -16,7 +16,7 @@ from wherry.errors import UsageError
 from wherry.fstree.files import Files
 from wherry.golang.record import Inputs
 from wherry.oci.canonical import Json, canonical_json
-from wherry.oci.digest import Digest, parse_digest, sha256
+from wherry.oci.digest import Digest, parse_digest
 from wherry.oci.image import HistoryEntry, Layer, parse_descriptor
 
 
@@ -107,29 +107,45 @@ def root_digest(slabs: tuple[Slab, ...]) -> Digest:
 
     A run that changed nothing leaves the root what it was.
     """
-    names = [_identity(slab) for slab in slabs]
-    return sha256(canonical_json([name for name in names if name]))
+    hasher = hashlib.sha256(b"[")
+    for state in _states(slabs):
+        hasher = state
+    return _closed(hasher)
 
 
 def prefix_digests(slabs: tuple[Slab, ...]) -> Iterator[Digest]:
     """`root_digest` of the first slab, of the first two, and so on; in time for one of them."""
-    hasher = hashlib.sha256(b"[")
-    is_first = True
-    for slab in slabs:
-        name = _identity(slab)
-        if name:
-            hasher.update(canonical_json(name) if is_first else b"," + canonical_json(name))
-            is_first = False
-        whole = hasher.copy()
-        whole.update(b"]")
-        yield Digest("sha256", whole.hexdigest())
+    for state in _states(slabs):
+        yield _closed(state)
+
+
+def snapshot_key(place: str, root: Digest) -> str:
+    """The key of the snapshot of a root's topmost slab, at a place of the namespace worker."""
+    return f"{place}/{root.hex}"
 
 
 def change_key(slabs: tuple[Slab, ...]) -> str:
     """The key of the snapshot of the topmost slab, which is a change."""
     top = slabs[-1]
     assert isinstance(top, Change)  # noqa: S101 - the callers' own
-    return f"{top.place}/{root_digest(slabs).hex}"
+    return snapshot_key(top.place, root_digest(slabs))
+
+
+def _states(slabs: tuple[Slab, ...]) -> Iterator[hashlib._Hash]:
+    """The one hasher of the names of `slabs` as a JSON list, after each of them."""
+    hasher, comma = hashlib.sha256(b"["), b""
+    for slab in slabs:
+        name = _identity(slab)
+        if name:
+            hasher.update(comma + canonical_json(name))
+            comma = b","
+        yield hasher
+
+
+def _closed(hasher: hashlib._Hash) -> Digest:
+    whole = hasher.copy()
+    whole.update(b"]")
+    return Digest("sha256", whole.hexdigest())
 
 
 def _identity(slab: Slab) -> str:

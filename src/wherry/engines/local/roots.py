@@ -81,12 +81,7 @@ class Roots:
 
     def change_index(self, stack: tuple[Slab, ...]) -> LayerIndex:
         """The change on top of `stack`, with contents that can be read; raises as `view`."""
-        if self._changes is None:
-            raise InternalError("a root holds what a RUN changed, and nothing here can read it")
-        top = stack[-1]
-        if isinstance(top, Change) and top.empty:
-            return LayerIndex(())
-        return self._changes.index(stack, lambda: self.view(stack[:-1]))
+        return self._read_change(stack, lambda: self.view(stack[:-1]))
 
     def layer_index(self, layer: Layer) -> LayerIndex:
         """What a layer changes; raises as `view`."""
@@ -156,14 +151,18 @@ class Roots:
         top = stack[-1]
         if isinstance(top, Layer):
             return self._index(top)
-        if top.empty:
-            return LayerIndex(())
         layer = self._written(top)
         if layer is not None:
             return self._index(layer)
+        return self._read_change(stack, lambda: below)
+
+    def _read_change(self, stack: tuple[Slab, ...], below: Callable[[], View]) -> LayerIndex:
+        top = stack[-1]
+        if isinstance(top, Change) and top.empty:
+            return LayerIndex(())
         if self._changes is None:
             raise InternalError("a root holds what a RUN changed, and nothing here can read it")
-        return self._changes.index(stack, lambda: below)
+        return self._changes.index(stack, below)
 
     def _index(self, layer: Layer) -> LayerIndex:
         self._layers.setdefault(layer.descriptor.digest, layer)

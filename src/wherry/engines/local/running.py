@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from wherry.engines.local.results import Change, Held, Slab, root_digest
+from wherry.engines.local.results import Change, Held, Slab, root_digest, snapshot_key
 from wherry.engines.local.snapshot_files import SnapshotReader, lost
 from wherry.engines.local.storage import LayerSettings, Storage, written_layer
 from wherry.errors import BuildError, MachineError, WherryError
@@ -166,7 +166,7 @@ class Running:
             slab = prefix[-1]
             if not (isinstance(slab, Change) and slab.empty):
                 digest = root_digest(prefix)
-                key = f"{place.name}/{digest.hex}"
+                key = snapshot_key(place.name, digest)
                 known = self.storage.snapshots.find(key)
                 if known is None:
                     step.progress(number, len(stack), "layers", "unpacking")
@@ -190,7 +190,7 @@ class Running:
             if known is not None:
                 return length, known
             if place.kind == "whole":
-                path = self.storage.snapshots.find(f"{place.name}/{digest.hex}")
+                path = self.storage.snapshots.find(snapshot_key(place.name, digest))
                 if path is not None:
                     return length, (path,)
         return 0, ()

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An ExecOp with its inputs as what the namespace worker wants: roots, directories, secrets."""
+"""An ExecOp with its inputs as what the namespace worker wants: roots, directories, secrets.
+
+Imported only where a step runs.
+"""
 
 from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from wherry.engines.local.files import FileSteps
 from wherry.engines.local.results import Built, Held, Result
@@ -13,26 +16,15 @@ from wherry.engines.local.running import Running
 from wherry.engines.local.storage import Sharing
 from wherry.fstree.resolve import resolve
 from wherry.fstree.tree import Directory
-from wherry.graph.ops import Copy, ExecMount, ExecOp, MountKind
-from wherry.oci.digest import Digest, sha256
+from wherry.graph.ops import ExecMount, ExecOp, MountKind
+from wherry.sandbox.step_spec import StepMount, StepSpec
 from wherry.solver.model import Step
-
-if TYPE_CHECKING:
-    from wherry.sandbox.step_spec import StepMount, StepSpec
 
 _SHARING: Final[dict[str, Sharing]] = {
     "shared": "shared",
     "private": "private",
     "locked": "locked",
 }
-
-
-def shown(shared: FileSteps, mount: ExecMount, source: Result) -> Digest:
-    """What a mount shows of its source."""
-    if isinstance(source, Built) and not source.stack:
-        return sha256(b"empty")
-    start = Copy(mount.input, mount.selector or "/", "/", literal=True)
-    return shared.selected(start, source)
 
 
 class Given(NamedTuple):
@@ -56,8 +48,6 @@ class Specified:
 
     def spec(self) -> StepSpec:
         """The step."""
-        from wherry.sandbox.step_spec import StepSpec  # noqa: PLC0415 - only where a step runs
-
         op = self._op
         self._hold_caches(op.mounts)
         mounts = [self._mount(mount) for mount in op.mounts]
@@ -80,8 +70,6 @@ class Specified:
         )
 
     def _mount(self, mount: ExecMount) -> StepMount | None:
-        from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
-
         match mount.kind:
             case MountKind.BIND:
                 return self._bind(mount)
@@ -95,8 +83,6 @@ class Specified:
                 return self._agent(mount)
 
     def _bind(self, mount: ExecMount) -> StepMount:
-        from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
-
         source = self._inputs[mount.input]
         given = StepMount("bind", mount.target, read_only=mount.read_only)
         if isinstance(source, Held):
@@ -135,14 +121,12 @@ class Specified:
             # As in BuildKit, a cache of another owner or mode is another cache.
             name += f"\0{mount.mode:o} {mount.uid}:{mount.gid}"
         if mount.input >= 0:
-            name += f"\0{shown(self._shared, mount, self._inputs[mount.input])}"
+            name += f"\0{self._shared.shown(mount, self._inputs[mount.input])}"
         # What belongs to the ids of one mapping is of no use to another.
         place = self._running.namespace().place
         return f"{name}\0{place._replace(kind='').name}"
 
     def _cache(self, mount: ExecMount) -> StepMount:
-        from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
-
         path = self._caches[self._cache_name(mount)]
         return StepMount("cache", mount.target, directory=path, read_only=mount.read_only)
 
@@ -172,8 +156,6 @@ class Specified:
         return (top.uid, top.gid, top.mode) if isinstance(top, Directory) else (0, 0, 0o755)
 
     def _secret(self, mount: ExecMount) -> StepMount | None:
-        from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
-
         choices = self._running.choices
         value = choices.secret(mount.id)
         if value is None:
@@ -194,8 +176,6 @@ class Specified:
         )
 
     def _agent(self, mount: ExecMount) -> StepMount | None:
-        from wherry.sandbox.step_spec import StepMount  # noqa: PLC0415 - only where a step runs
-
         choices = self._running.choices
         socket = choices.agent(mount.id)
         if socket is None:

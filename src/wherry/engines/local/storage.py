@@ -20,6 +20,7 @@ from wherry.engines.local.results import (
     encode_change,
     encode_layer,
     prefix_digests,
+    snapshot_key,
 )
 from wherry.fstree.compression import Compression
 from wherry.graph.keys import CacheKey
@@ -305,7 +306,7 @@ def is_whole(storage: Storage, built: Built, settings: LayerSettings) -> bool:
 
 def _has_change(storage: Storage, change: Change, digest: Digest, settings: LayerSettings) -> bool:
     """Whether a change is there; `digest` is that of the root which it is on top of."""
-    if change.empty or storage.snapshots.find(f"{change.place}/{digest.hex}") is not None:
+    if change.empty or storage.snapshots.find(snapshot_key(change.place, digest)) is not None:
         return True
     return written_layer(storage, change, settings) is not None
 
