@@ -217,7 +217,7 @@ def _dockerfiles(ground: _Ground, wherry: Wherry | None) -> list[Row]:
             return stack.enter_context(daemon)
 
         sides: list[dockerfiles.WherrySide | buildkit.BuildKitSide]
-        sides = [dockerfiles.WherrySide(wherry)]
+        sides = [stack.enter_context(dockerfiles.WherrySide(wherry))]
         if "buildkit" in ground.asked.sides and set(wanted) != {dockerfiles.PARSE}:
             side = _optional("BuildKit", start_daemon)
             sides += [side] if side else []
@@ -235,7 +235,7 @@ def _steps(ground: _Ground, wherry: Wherry | None) -> list[Row]:
     with ExitStack() as stack:
         sides: list[dockerfiles.WherrySide | buildkit.BuildKitSide] = []
         if wherry is not None:
-            sides.append(dockerfiles.WherrySide(wherry))
+            sides.append(stack.enter_context(dockerfiles.WherrySide(wherry)))
         if "buildkit" in ground.asked.sides:
             daemon = buildkit.running(ground.go, ground.work, ground.env)
             side = _optional("BuildKit", lambda: stack.enter_context(daemon))

@@ -11,27 +11,37 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from bench.contexts import Context
-from bench.failure import BenchError, read_output
+from bench.failure import BenchError
 from bench.sides import Command
 
 if TYPE_CHECKING:
     from tests.buildkit import BuildKit
 
 
-@dataclass(frozen=True)
 class BuildKitSide:
-    """buildctl with its running daemon."""
+    """buildctl with its running daemon; a context manager, which ends the daemon."""
 
-    daemon: BuildKit
-    work: Path
-    env: Mapping[str, str]
-    name: str = "BuildKit"
+    name = "BuildKit"
+
+    def __init__(self, programs: Path, work: Path, env: Mapping[str, str]) -> None:
+        self._programs = programs
+        self._work = work
+        self._env = env
+        self._numbers = itertools.count()
+        self._stack = ExitStack()
+        self._daemon = self._start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self._stack.close()
+        shutil.rmtree(self._work / "buildkit", ignore_errors=True)
 
     def build(self, context: Context) -> Command:
         """The command that leaves the context's image with the daemon."""
@@ -42,9 +52,19 @@ class BuildKitSide:
         return self._build(context, f"type=oci,dest={target}")
 
     def forget(self) -> None:
-        """Drops all that the daemon keeps: results, contexts, packed layers and histories."""
-        for words in (("prune-histories",), ("prune", "--all")):
-            read_output((*self._client(), *words), self.work, self.env)
+        """Goes on with a new daemon that has nothing.
+
+        What the old one kept stays on the disk: ext4 looks at each file that was removed in the
+        last minutes whenever it makes one, which would be measured instead.
+        """
+        self._stack.close()
+        self._daemon = self._start()
+
+    def _start(self) -> BuildKit:
+        from tests import buildkit
+
+        state = self._work / "buildkit" / str(next(self._numbers))
+        return self._stack.enter_context(buildkit.running(self._programs, state))
 
     def _build(self, context: Context, output: str) -> Command:
         place = str(context.directory)
@@ -52,10 +72,8 @@ class BuildKitSide:
         words = ("build", "--progress", "plain", "--frontend", "dockerfile.v0", *inputs)
         pairs = (("--opt", f"build-arg:{name}={value}") for name, value in context.arguments)
         arguments = itertools.chain.from_iterable(pairs)
-        return Command((*self._client(), *words, *arguments, "--output", output), self.work)
-
-    def _client(self) -> tuple[str, ...]:
-        return (self.daemon.client, "--addr", self.daemon.address)
+        client = (self._daemon.client, "--addr", self._daemon.address)
+        return Command((*client, *words, *arguments, "--output", output), self._work)
 
 
 @contextmanager
@@ -70,11 +88,8 @@ def running(go: str, work: Path, env: Mapping[str, str]) -> Iterator[BuildKitSid
     reason = buildkit.why_not()
     if reason:
         raise BenchError(reason)
-    state = work / "buildkit"
     try:
-        with buildkit.running(buildkit.install(GoCommand(go, go)), state) as daemon:
-            yield BuildKitSide(daemon, work, env)
+        with BuildKitSide(buildkit.install(GoCommand(go, go)), work, env) as side:
+            yield side
     except buildkit.NoBuildKit as error:
         raise BenchError(str(error)) from error
-    finally:
-        shutil.rmtree(state, ignore_errors=True)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from bench import contexts
 from bench.buildkit import BuildKitSide
@@ -47,12 +48,25 @@ _PARSE_ROUNDS = 51
 Starter = Callable[[], AbstractContextManager[str]]
 
 
-@dataclass(frozen=True)
 class WherrySide:
-    """wherry, started as a user starts it: a cold process, the image in its store."""
+    """wherry, started as a user starts it: a cold process, the image in its store.
 
-    wherry: Wherry
-    name: str = "wherry"
+    A context manager, which removes its stores.
+    """
+
+    name = "wherry"
+
+    def __init__(self, wherry: Wherry) -> None:
+        self.wherry = wherry
+        self._numbers = itertools.count()
+        self._stores = wherry.work / "wherry-dockerfiles"
+        self.forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        shutil.rmtree(self._stores, ignore_errors=True)
 
     def build(self, context: Context) -> Command:
         """The command that leaves the context's image in the store."""
@@ -70,12 +84,8 @@ class WherrySide:
         return Command((*build.argv, "-o", f"type=oci,dest={target}"), build.cwd)
 
     def forget(self) -> None:
-        """Drops the store, with all that is remembered of contexts."""
-        shutil.rmtree(self._store, ignore_errors=True)
-
-    @property
-    def _store(self) -> Path:
-        return self.wherry.work / "wherry-dockerfiles"
+        """Goes on with a new store; the old one stays on the disk, as BuildKit's files do."""
+        self._store = self._stores / str(next(self._numbers))
 
 
 _Side = WherrySide | BuildKitSide
@@ -109,7 +119,6 @@ class Dockerfiles:
                     rows += self._cold_rows(context)
         finally:
             shutil.rmtree(self._directory, ignore_errors=True)
-            self.sides[0].forget()
         return [row for row in rows if row.name in wanted]
 
     def _parse_row(self) -> Row:

@@ -7,6 +7,7 @@ have the same, and nothing is downloaded while a clock runs.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -117,8 +118,6 @@ class Steps:
                 continue
             rows.append(row)
             peaks += peak
-        for side in self.sides:
-            side.forget()
         self.ground.forget()
         if peaks:
             rows.append(Row(PROJECT, MEMORY, "bytes", {"wherry": tuple(peaks)}))
@@ -150,6 +149,7 @@ class Steps:
     def _prepare(self, scene: Scene, side: _Side) -> None:
         if not scene.warm_ups:
             side.forget()
+            os.sync()  # what the side before this one wrote is not its to wait for
         scene.edit()
 
     def _peaks(self, scene: Scene) -> list[float]:

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layer_samples import MTIME, Piece, descriptor, index_of, packed, with_checksums
+from strict_tarfile import read_members
 from wherry.errors import InternalError, UsageError
-from wherry.fstree.archive import read_members
 from wherry.fstree.layer_index import (
     LayerIndex,
     Removal,

@@ -229,7 +229,7 @@ def test_many_extended_headers_in_a_row(root: Path) -> None:
 
 def test_damage_below_the_archive_is_the_inputs_fault(root: Path) -> None:
     whole = gzip.compress(packed(member("x"), content=os.urandom(50_000)).getvalue())
-    for data in (whole[:-9], whole[:20_000], whole[:200] + b"\0" * 50 + whole[250:]):
+    for data in (whole[:-1000], whole[:20_000], whole[:20] + b"\xff" * 50 + whole[70:]):
         with (
             gzip.open(io.BytesIO(data)) as stream,
             pytest.raises(UsageError, match="cannot unpack"),
@@ -276,3 +276,19 @@ def test_damaged_archives_raise_errors_of_ours_only(
         with contextlib.suppress(WherryError):
             unpack(inner, io.BytesIO(with_checksums(bytes(data))[: max(keep, 512)]))
         assert os.listdir(base) == ["inner"]
+
+
+@pytest.mark.parametrize(
+    ("mtime", "expected"),
+    [
+        ("1600000000.123456789", 1_600_000_000_123_456_789),
+        ("1600000000.5", 1_600_000_000_500_000_000),
+        ("1600000000.1234567899", 1_600_000_000_123_456_789),
+        ("1600000000", 1_600_000_000_000_000_000),
+        ("1e9", 1_000_000_000_000_000_000),
+        ("-0.5", 0),
+    ],
+)
+def test_parts_of_seconds_are_kept(root: Path, mtime: str, expected: int) -> None:
+    unpack(root, packed(with_records(mtime=mtime)))
+    assert (root / "x").stat().st_mtime_ns == expected

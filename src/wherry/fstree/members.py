@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the entries of a hostile tar: ustar, PAX (POSIX.1-2017, pax) and GNU long names.
 
-It takes what `wherry.fstree.archive` takes, and refuses more: with the standard library's `tarfile`
-the headers alone of a large base image cost most of a second. A tar that is cut short, a header
+Not with the standard library's `tarfile`: it takes a damaged header for the archive's end, and the
+headers alone of a large base image cost it most of a second. A tar that is cut short, a header
 with a wrong checksum, records that do not fit, sparse files and oversized headers are errors. What
 a header says is not judged here, see `wherry.fstree.tar_entries`.
 """
@@ -45,8 +45,8 @@ class Member(NamedTuple):
     """One entry as its headers have it.
 
     `name` and `link` are not checked; `kind` is the type flag, `REGULAR` for all of a file's.
-    `mtime` is in whole seconds and never out of the years 1970 to 9999. `offset` is where the
-    content begins in the tar.
+    `mtime` is in whole seconds and never out of the years 1970 to 9999, `nanoseconds` is what a
+    PAX time adds to it. `offset` is where the content begins in the tar.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Member(NamedTuple):
     device: tuple[int, int]
     xattrs: Xattrs
     offset: int
+    nanoseconds: int = 0
 
 
 class Members:
@@ -154,7 +155,7 @@ class Members:
         if facts.kind in _HAVE_NO_CONTENT:
             facts = facts._replace(size=0)
         if not 0 <= facts.mtime <= _LAST_TIME:
-            facts = facts._replace(mtime=min(max(facts.mtime, 0), _LAST_TIME))
+            facts = facts._replace(mtime=min(max(facts.mtime, 0), _LAST_TIME), nanoseconds=0)
         self._left, self._padding = facts.size, -facts.size % BLOCK
         return facts
 
@@ -230,7 +231,7 @@ def _patched(facts: Member, records: dict[str, bytes]) -> Member:
                 raise _damaged(f"it says that the {key} of an entry is {_decoded(value)!a}")
             changes[key] = int(value)
         elif key == "mtime":
-            changes["mtime"] = _seconds(value)
+            changes["mtime"], changes["nanoseconds"] = _time(value)
         elif key.startswith(_XATTR):
             xattrs[key.removeprefix(_XATTR)] = value
         elif key.startswith("GNU.sparse."):
@@ -238,13 +239,18 @@ def _patched(facts: Member, records: dict[str, bytes]) -> Member:
     return facts._replace(**changes, xattrs=tuple(sorted(xattrs.items())))  # type: ignore[arg-type] # each has its field's type
 
 
-def _seconds(value: bytes) -> int:
-    """Whole seconds of a PAX time; 0 for what is no time, as tarfile has it."""
+def _time(value: bytes) -> tuple[int, int]:
+    """Whole seconds and nanoseconds of a PAX time; 0 for what is no time, as tarfile has it."""
     try:
         seconds = float(value)
     except ValueError:
-        return 0
-    return int(min(max(seconds, 0), _LAST_TIME)) if math.isfinite(seconds) else 0
+        return 0, 0
+    if not (math.isfinite(seconds) and 0 <= seconds <= _LAST_TIME):
+        return int(min(max(seconds, 0), _LAST_TIME)) if math.isfinite(seconds) else 0, 0
+    whole, _, fraction = value.partition(b".")
+    # A float does not hold the nanoseconds of our days.
+    exact = whole.isdigit() and fraction.isdigit()
+    return (int(whole), int(fraction[:9].ljust(9, b"0"))) if exact else (int(seconds), 0)
 
 
 def _records(data: bytes) -> dict[str, bytes]:

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import errno
 import io
-import math
 import os
 import stat
-import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +19,18 @@ from enum import StrEnum
 from typing import BinaryIO, Final, NamedTuple, TypeVar
 
 from wherry.errors import MachineError, UsageError
-from wherry.fstree.archive import Content, read_members
 from wherry.fstree.decompress import VerifiedDiff, decompressed
+from wherry.fstree.members import (
+    BLOCK_DEVICE,
+    CHAR,
+    DIRECTORY,
+    FIFO,
+    HARD_LINK,
+    REGULAR,
+    SYMLINK,
+    Member,
+    Members,
+)
 from wherry.fstree.read_ahead import ReadAhead
 from wherry.fstree.removal import OpenDirectory, remove_tree
 from wherry.fstree.rooted import Path, Place, RootedTree
@@ -33,19 +41,17 @@ from wherry.process.cancel import CancelToken
 __all__ = ["Ownership", "Skipped", "remove_tree", "unpack_blob", "unpack_layer"]
 
 _BUFFER: Final = 1 << 18
-_LAST_TIME: Final = 253402300799  # the end of the year 9999
 _MARK: Final = WHITEOUT.encode()
 _OPAQUE: Final = b".wh..wh..opq"
 # Names with two marks, the opaque one apart, are bookkeeping of the old AUFS driver.
 _AUFS: Final = _MARK * 2
-_XATTR: Final = "SCHILY.xattr."
 # What overlayfs keeps about its directories; a layer that holds them would speak to it.
 _OVERLAYS: Final = ("trusted.overlay.", "user.overlay.")
 _PLACES: Final = b"/proc/self/fd/"
 _NODES: Final = {
-    tarfile.FIFOTYPE: stat.S_IFIFO,
-    tarfile.CHRTYPE: stat.S_IFCHR,
-    tarfile.BLKTYPE: stat.S_IFBLK,
+    FIFO: stat.S_IFIFO,
+    CHAR: stat.S_IFCHR,
+    BLOCK_DEVICE: stat.S_IFBLK,
 }
 _HINT: Final = "get the image again: it is damaged, or made to do harm"
 
@@ -113,10 +119,11 @@ def unpack_layer(
     skipped: list[Skipped] = []
     with _explained(name), RootedTree(root) as tree:
         unpacking = _Unpacking(tree, owner, skipped, nodes=nodes)
-        for member, content in read_members(stream):
+        members = Members(stream)
+        for member in members:
             if cancel is not None:
                 cancel.check()
-            unpacking.apply(member, content)
+            unpacking.apply(member, members.pieces())
         unpacking.finish()
     return tuple(skipped)
 
@@ -147,12 +154,12 @@ class _Unpacking:
         self._directories: dict[Path, _Metadata] = {}
         self._attributes: dict[Path, _Attributes] = {}
 
-    def apply(self, member: tarfile.TarInfo, content: Content | None) -> None:
+    def apply(self, member: Member, content: Iterator[bytes]) -> None:
         path = _parse_path(member.name)
         if any(part.startswith(_AUFS) and part != _OPAQUE for part in path):
             return
         if not path:
-            if not member.isdir():
+            if member.kind != DIRECTORY:
                 raise UsageError("an entry without a name is no directory")
             self._note_directory((), member)
         elif path[-1].startswith(_MARK):
@@ -174,14 +181,14 @@ class _Unpacking:
                 else:
                     os.fchmod(directory, changed[path])
 
-    def _write(self, member: tarfile.TarInfo, place: Place, content: Content | None) -> None:
-        if member.isdir():
-            self._make_directory(member, place)
-        elif content is not None:
+    def _write(self, member: Member, place: Place, content: Iterator[bytes]) -> None:
+        if member.kind == REGULAR:
             self._make_file(member, place, content)
-        elif member.issym():
+        elif member.kind == DIRECTORY:
+            self._make_directory(member, place)
+        elif member.kind == SYMLINK:
             self._make_symlink(member, place)
-        elif member.islnk():
+        elif member.kind == HARD_LINK:
             self._make_hard_link(member, place)
         elif not self._make_node(member, place):
             return
@@ -191,7 +198,7 @@ class _Unpacking:
             self._written.add(path)
             path = path[:-1]
 
-    def _make_directory(self, member: tarfile.TarInfo, place: Place) -> None:
+    def _make_directory(self, member: Member, place: Place) -> None:
         try:
             os.mkdir(place.name, 0o700, dir_fd=place.directory)
         except FileExistsError:
@@ -200,34 +207,34 @@ class _Unpacking:
                 os.mkdir(place.name, 0o700, dir_fd=place.directory)
         self._note_directory(place.path, member)
 
-    def _note_directory(self, path: Path, member: tarfile.TarInfo) -> None:
+    def _note_directory(self, path: Path, member: Member) -> None:
         self._directories[path] = _metadata(member)
         if attributes := _attributes(member):
             self._attributes[path] = attributes
 
-    def _make_file(self, member: tarfile.TarInfo, place: Place, content: Content) -> None:
+    def _make_file(self, member: Member, place: Place, content: Iterator[bytes]) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         descriptor = self._replace(
             place, lambda: os.open(place.name, flags, 0o600, dir_fd=place.directory)
         )
         try:
-            while piece := content.read(_BUFFER):
+            for piece in content:
                 _write_all(descriptor, piece)
             self._set(descriptor, _metadata(member))
             self._set_attributes(descriptor, place.path, _attributes(member))
         finally:
             os.close(descriptor)
 
-    def _make_symlink(self, member: tarfile.TarInfo, place: Place) -> None:
-        target = _encode(member.linkname)
+    def _make_symlink(self, member: Member, place: Place) -> None:
+        target = _encode(member.link)
         if not target or b"\0" in target:
-            raise UsageError(f"/{_decode(place.path)} is a link to {member.linkname!r}")
+            raise UsageError(f"/{_decode(place.path)} is a link to {member.link!r}")
         self._replace(place, lambda: os.symlink(target, place.name, dir_fd=place.directory))
         self._set_in_place(place, member)
 
-    def _make_node(self, member: tarfile.TarInfo, place: Place) -> bool:
+    def _make_node(self, member: Member, place: Place) -> bool:
         """Make a pipe or device; False where that is not wanted or cannot be."""
-        kind = _NODES.get(member.type, 0)
+        kind = _NODES.get(member.kind, 0)
         if not self._nodes or not kind:
             self._skip(place.path, "devices and other special files are left out")
             return False
@@ -250,7 +257,7 @@ class _Unpacking:
         self._set_in_place(place, member)
         return True
 
-    def _set_in_place(self, place: Place, member: tarfile.TarInfo) -> None:
+    def _set_in_place(self, place: Place, member: Member) -> None:
         """Owner, attributes and time of what cannot be opened."""
         metadata, at = _metadata(member), place.directory
         if self._owner is Ownership.KEEP:
@@ -261,10 +268,10 @@ class _Unpacking:
         times = (metadata.mtime_ns, metadata.mtime_ns)
         os.utime(place.name, ns=times, dir_fd=at, follow_symlinks=False)
 
-    def _make_hard_link(self, member: tarfile.TarInfo, place: Place) -> None:
-        path = _parse_path(member.linkname)
+    def _make_hard_link(self, member: Member, place: Place) -> None:
+        path = _parse_path(member.link)
         missing = UsageError(
-            f"/{_decode(place.path)} is a hard link to {member.linkname!r}, which is no file here"
+            f"/{_decode(place.path)} is a hard link to {member.link!r}, which is no file here"
         )
         if not path:
             raise missing
@@ -356,7 +363,7 @@ def _explained(name: str) -> Iterator[None]:
         why = f"{error.what}\n{error.why}" if error.why else error.what
         hint = error.hint or _HINT
         raise UsageError(f"cannot unpack {name}", why=why, hint=hint) from error
-    except (tarfile.TarError, zlib.error, EOFError) as error:
+    except (zlib.error, EOFError) as error:
         why = f"the archive is damaged or cut short: {error}"
         raise UsageError(f"cannot unpack {name}", why=why, hint=_HINT) from error
     except OSError as error:
@@ -383,21 +390,15 @@ def _parse_path(name: str) -> Path:
     return path
 
 
-def _metadata(member: tarfile.TarInfo) -> _Metadata:
+def _metadata(member: Member) -> _Metadata:
     if not (0 <= member.uid <= LAST_ID and 0 <= member.gid <= LAST_ID):
         raise UsageError(f"/{member.name} belongs to {member.uid}:{member.gid}")
-    seconds = member.mtime if math.isfinite(member.mtime) else 0
-    mtime_ns = int(min(max(seconds, 0), _LAST_TIME) * 1_000_000_000)
+    mtime_ns = member.mtime * 1_000_000_000 + member.nanoseconds
     return _Metadata(member.mode & 0o7777, member.uid, member.gid, mtime_ns)
 
 
-def _attributes(member: tarfile.TarInfo) -> _Attributes:
-    pairs = (
-        (key.removeprefix(_XATTR), _encode(value))
-        for key, value in member.pax_headers.items()
-        if key.startswith(_XATTR)
-    )
-    return tuple((name, value) for name, value in pairs if not name.startswith(_OVERLAYS))
+def _attributes(member: Member) -> _Attributes:
+    return tuple(pair for pair in member.xattrs if not pair[0].startswith(_OVERLAYS))
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -406,9 +407,9 @@ def _write_all(descriptor: int, data: bytes) -> None:
         written += os.write(descriptor, memoryview(data)[written:])
 
 
-def _device(member: tarfile.TarInfo) -> int:
+def _device(member: Member) -> int:
     try:
-        return os.makedev(member.devmajor, member.devminor)
+        return os.makedev(*member.device)
     except (OverflowError, ValueError):
         raise UsageError(f"/{member.name} is a device that cannot be") from None
 
