@@ -195,14 +195,17 @@ def test_a_container_that_covers_nothing(runner: Runner, busybox: Path) -> None:
     assert int(answer["steps"][0][1]) <= 4
 
 
+@pytest.mark.parametrize(("count", "name"), [(65536, "700000"), (4096, "700000+4095")])
 @pytest.mark.parametrize("runner", ["root"], indirect=True)
-def test_root_of_a_container_may_have_ranges(runner: Runner, busybox: Path, tmp_path: Path) -> None:
+def test_root_of_a_container_may_have_ranges(
+    runner: Runner, busybox: Path, tmp_path: Path, count: int, name: str
+) -> None:
     lines = tmp_path / "subids"
-    lines.write_text("root:700000:65536\n")
+    lines.write_text(f"root:700000:{count}\n")
     replaced = [f"--replace={file}={lines}" for file in ("/etc/subuid", "/etc/subgid")]
     words = container(runner, "--unconfined", *replaced)
     answer = ask(runner, busybox, CHOWN, USER, words=words)
-    assert answer["place"] == "overlay-ranges-700000"
+    assert answer["place"] == f"overlay-ranges-{name}"
     assert [code for code, _ in answer["steps"]] == [0, 0]
 
 

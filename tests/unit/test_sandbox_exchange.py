@@ -95,12 +95,13 @@ def test_rows_survive_the_way() -> None:
 def test_places_of_other_ids_have_other_names() -> None:
     places = [
         Place("overlay", Mapping.ROOT),
-        Place("overlay", Mapping.ROOT, 100000, 100000),
-        Place("overlay", Mapping.RANGES, 100000, 100000),
-        Place("overlay", Mapping.RANGES, 165536, 165536),
-        Place("overlay", Mapping.RANGES, 100000, 165536),
-        Place("overlay", Mapping.ONE, 1000, 1000),
-        Place("whole", Mapping.ONE, 1000, 1000),
+        Place("overlay", Mapping.ROOT, "100000", "100000"),
+        Place("overlay", Mapping.RANGES, "100000", "100000"),
+        Place("overlay", Mapping.RANGES, "165536", "165536"),
+        Place("overlay", Mapping.RANGES, "100000+4096", "100000+4096"),
+        Place("overlay", Mapping.RANGES, "100000", "165536"),
+        Place("overlay", Mapping.ONE, "1000", "1000"),
+        Place("whole", Mapping.ONE, "1000", "1000"),
     ]
     assert len({place.name for place in places}) == len(places)
     assert places[2].name == "overlay-ranges-100000"

@@ -29,23 +29,23 @@ class Place(NamedTuple):
     """How snapshots are kept here: those of another place are of no use.
 
     `kind` is "overlay" (`fs` holds only what a slab changes) or "whole" (`fs` holds everything).
-    `first_id` and `first_group` are the outer ids of the first subordinate ones, 0 where no user
-    namespace lies around.
+    `users` and `groups` name the outer ids of all subordinate ones, as `100000` or `100000+4095`
+    (65535 of them need no number), empty where no user namespace lies around.
     """
 
     kind: str
     mapping: Mapping
-    first_id: int = 0
-    first_group: int = 0
+    users: str = ""
+    groups: str = ""
 
     @property
     def name(self) -> str:
         """For keys: `overlay-ranges-100000`."""
         words = [self.kind, _SHORT[self.mapping]]
-        if self.mapping is not Mapping.ONE and self.first_id:
-            words.append(str(self.first_id))
-            if self.first_group != self.first_id:
-                words.append(str(self.first_group))
+        if self.mapping is not Mapping.ONE and self.users:
+            words.append(self.users)
+            if self.groups != self.users:
+                words.append(self.groups)
         return "-".join(words)
 
 

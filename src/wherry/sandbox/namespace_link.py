@@ -288,7 +288,7 @@ def _try_worker(
     rows = answer.fields
     found = Found(rows["runtime"], rows["seccomp"], tuple(rows["problems"]))
     known.save(found)
-    place = Place(rows["kind"], mapping, rows["first_id"], rows["first_group"])
+    place = Place(rows["kind"], mapping, rows["users"], rows["groups"])
     return Started(link, place, facts, found, rows["own_proc"], tuple(reasons))
 
 

@@ -36,6 +36,7 @@ from wherry.sandbox.trees import Trees, probe_overlay
 
 Fields = dict[str, Any]
 _END_SECONDS: Final = 20.0
+_USUAL_COUNT: Final = 65535  # of the 65536 that useradd grants: ids here end with 65535
 _DEEP: Final = 6000  # Python frames: directories nest deeper than its usual limit
 
 
@@ -164,8 +165,8 @@ class Worker:
             "kind": "whole" if overlay is None else "overlay",
             "own_proc": own_proc,
             **found._asdict(),
-            "first_id": _first_outer("uid_map") if user else 0,
-            "first_group": _first_outer("gid_map") if user else 0,
+            "users": _outer_ids("uid_map") if user else "",
+            "groups": _outer_ids("gid_map") if user else "",
         }
 
     def _end(self) -> None:
@@ -204,13 +205,15 @@ def failure(error: BaseException) -> Message:
     return Message(0, "fault", {"why": f"{lines}{type(error).__name__}"})
 
 
-def _first_outer(name: str) -> int:
-    """The outer id of the first subordinate one; of the only one where there are no others."""
+def _outer_ids(name: str) -> str:
+    """The outer ids of the subordinate ones; of the only one where there are no others."""
     with open(f"/proc/self/{name}", encoding="ascii") as file:
         rows = [tuple(map(int, line.split())) for line in file]
-    inside = {row[0]: row[1] for row in rows}
-    # 0 would stand for no user namespace at all.
-    return inside.get(1) or rows[0][1] or 1
+    subordinate = rows[1:] or rows
+    return ",".join(
+        str(outer) if count == _USUAL_COUNT else f"{outer}+{count}"
+        for _, outer, count in subordinate
+    )
 
 
 if __name__ == "__main__":
