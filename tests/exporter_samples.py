@@ -7,16 +7,18 @@ import gzip
 import io
 from typing import BinaryIO
 
-from wherry.exporters.blobs import ExportedImage
+from wherry.exporters.blobs import Document, ExportedImage, exported_image, exported_index
 from wherry.fstree.tar import write_tar
 from wherry.fstree.tree import Directory, File, Inline, Symlink, Tree, make_tree
 from wherry.oci.digest import Digest, sha256
 from wherry.oci.image import (
+    INDEX,
     LAYER_GZIP,
     LAYER_TAR,
     Descriptor,
     Image,
     ImageConfig,
+    Index,
     Layer,
     RunConfig,
     make_image,
@@ -76,4 +78,21 @@ def sample_export(binary: bytes = b"\x7fELF binary", *names: str) -> ExportedIma
     run = RunConfig(user="65532:65532", env=("PATH=/app",), entrypoint=("/app/movies",))
     config = ImageConfig(Platform("linux", "amd64"), CREATED, run, (), ())
     image: Image = make_image(layers, config, pairs({"org.example.note": "sample"}))
-    return ExportedImage(image, blobs, tuple(parse_reference(name) for name in names))
+    return exported_image(image, blobs, tuple(parse_reference(name) for name in names), "movies")
+
+
+def sample_index(*names: str) -> ExportedImage:
+    """The sample for two platforms: one base, two programs."""
+    blobs = MemoryBlobs()
+    base, _ = sample_trees()
+    lowest = make_layer(blobs, base, LAYER_GZIP)
+    images = []
+    for platform in (Platform("linux", "amd64"), Platform("linux", "arm", "v7")):
+        program = sample_trees(f"program for {platform}".encode())[1]
+        layers = (lowest, make_layer(blobs, program, LAYER_GZIP))
+        config = ImageConfig(platform, CREATED, RunConfig(entrypoint=("/app/movies",)), (), ())
+        images.append(make_image(layers, config))
+    data = Index(tuple(image.descriptor for image in images)).encoded()
+    root = Document(Descriptor(INDEX, sha256(data), len(data)), data)
+    references = tuple(parse_reference(name) for name in names)
+    return exported_index(root, tuple(images), blobs, references, "movies")

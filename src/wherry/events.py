@@ -29,14 +29,20 @@ class Level(StrEnum):
 
 
 class StepStarted(NamedTuple):
-    """A step began; `id` is unique within the build, `name` is what the user reads."""
+    """A step began; `id` is unique within the build, `name` is what the user reads.
+
+    `lane` names the image that the step is for where a build makes several; it is empty for what
+    the build does for all of them, and where there is one image only. A lane begins with its first
+    step and ends with its `LaneEnded`.
+    """
 
     id: str
     name: str
+    lane: str = ""
 
 
 class StepProgress(NamedTuple):
-    """How far a step is; `total` is 0 while unknown; `unit` is `packages`, `bytes` or `files`."""
+    """How far a step is; `total` is 0 while unknown; `unit` what is counted, such as `bytes`."""
 
     id: str
     current: int
@@ -61,6 +67,20 @@ class StepEnded(NamedTuple):
     detail: str = ""
 
 
+class LaneEnded(NamedTuple):
+    """An image of several is finished, `seconds` after it was begun, or has failed.
+
+    Sent once for a lane, after the end of its last step. `size` is the image's, in bytes, 0 where
+    there is none; `detail` a short remark, for a failure its reason in one line.
+    """
+
+    lane: str
+    outcome: Outcome
+    seconds: float
+    size: int = 0
+    detail: str = ""
+
+
 class Message(NamedTuple):
     """A line that belongs to the build as a whole."""
 
@@ -68,7 +88,7 @@ class Message(NamedTuple):
     text: str
 
 
-Event = StepStarted | StepProgress | StepOutput | StepEnded | Message
+Event = StepStarted | StepProgress | StepOutput | StepEnded | LaneEnded | Message
 
 
 class Sink(Protocol):

@@ -225,7 +225,7 @@ def _running() -> dict[str, Image]:
             {**env, "Volumes": {"/data": {}, "/not/there": {}}},
         ),
         "onbuild-run": Image((busybox,), {**env, "OnBuild": [
-            "RUN echo triggered > /triggered", "ARG WHO=nobody", "RUN echo $WHO > /who",
+            "ARG WHO=nobody", "RUN echo triggered > /triggered", "RUN echo $WHO > /who",
             "COPY trigger.txt /t/", 'RUN ["/bin/cat", "/t/trigger.txt"]',
         ]}),
     }  # fmt: skip

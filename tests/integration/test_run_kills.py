@@ -585,7 +585,8 @@ def fill_disk(builds: StepBuilds, limit: str) -> str:
     if first == 0:
         return "whole"
     assert first in (1, 3), told["first.log"]
-    message = told["first.log"][told["first.log"].rindex("\nerror: ") + 1 :]
+    # The smallest disks do not hold the store's own files: then it is the first line.
+    message = f"\n{told['first.log']}".rpartition("\nerror: ")[2]
     # Where a step met the full disk, its own program says so, each in its way.
     in_step = ("the command failed" in message and "head: " in message) or "cp: " in message
     assert in_step or "space" in message.lower(), told["first.log"]

@@ -260,22 +260,24 @@ def test_a_worktree_has_labels_and_go_s_silence_is_told(
     assert "only the labels" in _one_line_about(image, "Go does not stamp")
 
 
-def test_a_submodule_is_labelled_by_itself_and_stamped_by_go_with_what_is_around_it(
+def test_a_submodule_tells_its_own_commit_and_never_that_of_the_repository_around_it(
     repository: Repository, build: Build, wherry: Wherry, tmp_path: Path, go_env: dict[str, str]
 ) -> None:
     outer = Repository(tmp_path / "outer", go_env)
     outer.path.mkdir()
     outer.git("init", "--quiet")
     outer.git("submodule", "--quiet", "add", repository.path, "inner")
-    outer.commit()
+    around = outer.commit()
     image = build(outer.path / "inner", "full")
-    assert image.label("revision") == repository.git("rev-parse", "HEAD")
-    assert "around this one" in _one_line_about(image, "stamps the binary")
-    # What Go reads is an input, though no label shows it.
-    moved = outer.commit("only outside")
-    told = build_info(outer.path / "inner", wherry, tmp_path / "out")
     own = repository.git("rev-parse", "HEAD")
-    assert (own if _is_stamped_by_itself(told) else moved) in told
+    assert image.label("revision") == own
+    told = build_info(outer.path / "inner", wherry, tmp_path / "out")
+    assert around not in told
+    if _is_stamped_by_itself(told):
+        assert own in told
+    else:
+        assert own not in told
+        assert "the repository around this one" in _one_line_about(image, "only the labels")
 
 
 def _is_stamped_by_itself(told: str) -> bool:

@@ -54,9 +54,15 @@ def test_a_plain_reading_is_clicks_reading(words: list[str]) -> None:
 
 PLAIN = [
     ([], BuildFlags()),
-    (["."], BuildFlags()),
+    (["."], BuildFlags(sources=(".",))),
     (["./cmd/api", "-t", "a", "--tag=b", "-q"],
-     BuildFlags(source="./cmd/api", tags=("a", "b"), quiet=True)),
+     BuildFlags(sources=("./cmd/api",), tags=("a", "b"), quiet=True)),
+    (["./cmd/api", "--load", "./cmd/...", "--dry-run", "--print-settings", "web"],
+     BuildFlags(sources=("./cmd/api", "./cmd/...", "web"), load=True, dry_run=True,
+                print_settings=True)),
+    (["--target", "api", "--platform=linux/amd64,linux/arm64", "--target=web",
+      "--platform", "linux/arm/v7"],
+     BuildFlags(targets=("api", "web"), platforms=("linux/amd64,linux/arm64", "linux/arm/v7"))),
     (["--jobs", "3", "--progress", "plain", "--no-cache", "--json"],
      BuildFlags(jobs=3, progress="plain", no_cache=True, as_json=True)),
     (["--push", "-t", "localhost:5000/a:1", "--pull", "--locked", "--ca", "a.pem", "--ca=b.pem",
@@ -82,7 +88,8 @@ def test_what_people_type_daily_is_plain(words: list[str], expected: BuildFlags)
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["-h"], ["--nope"], ["a", "b"], ["--jobs", "0"], ["--jobs"], ["--progress", "x"],
+    [["--help"], ["-h"], ["--nope"], ["a", "-x"], ["--load=1"], ["--platform"],
+     ["--jobs", "0"], ["--jobs"], ["--progress", "x"],
      ["--json=1"], ["-qt", "x"], ["--", "-x"], ["--network", "bridge"], ["--on-error", "sh"],
      ["--secret"]],
 )  # fmt: skip
@@ -91,4 +98,13 @@ def test_anything_else_is_left_to_click(words: list[str]) -> None:
 
 
 def test_every_flag_has_a_value_and_every_value_a_flag() -> None:
-    assert {flag.field for flag in BUILD_FLAGS} | {"source"} == set(BuildFlags._fields)
+    assert {flag.field for flag in BUILD_FLAGS} | {"sources"} == set(BuildFlags._fields)
+    assert all(flag.group for flag in BUILD_FLAGS)
+
+
+def test_what_one_word_stands_for() -> None:
+    assert (BuildFlags().source, BuildFlags().platform) == (".", "")
+    # An unset variable in a script is not this directory.
+    assert BuildFlags(sources=("", "b")).source == ""
+    several = BuildFlags(platforms=("linux/amd64,linux/arm64", "linux/arm/v7"))
+    assert several.platform == "linux/amd64,linux/arm64,linux/arm/v7"

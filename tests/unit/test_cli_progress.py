@@ -7,18 +7,26 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from wherry.api.request import PushResult
-from wherry.cli.progress import Summary, make_sink, render_summary
-from wherry.cli.progress.jsonlines import NAMES, JsonLines
+from wherry.cli.progress import Part, Summary, make_sink, render_summaries, render_summary
+from wherry.cli.progress.bars import render_parts
+from wherry.cli.progress.jsonlines import ERROR, NAMES, VERSION, JsonLines
 from wherry.cli.progress.live import LiveView
 from wherry.cli.progress.output import printable
-from wherry.cli.progress.plain import PROGRESS_SECONDS, PlainLines
+from wherry.cli.progress.plain import (
+    HOLD_SECONDS,
+    PROGRESS_SECONDS,
+    SILENT_SECONDS,
+    PlainLines,
+)
 from wherry.cli.progress.quiet import Quiet
 from wherry.cli.progress.select import use_color
 from wherry.cli.progress.summary import render_pushes
@@ -28,8 +36,10 @@ from wherry.cli.progress.units import (
     format_size,
     widest_progress,
 )
+from wherry.errors import BuildError, MachineError, SeveralErrors, UsageError
 from wherry.events import (
     Event,
+    LaneEnded,
     Level,
     Message,
     Outcome,
@@ -38,6 +48,7 @@ from wherry.events import (
     StepProgress,
     StepStarted,
 )
+from wherry.process.cancel import Cancelled
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,6 +93,7 @@ def test_plain_lines_of_a_build():
         "#1 base static ...",
         "#2 compile movies ...",
         "#1 base static ... cached",
+        "#2 compile movies ...",
         "#2 | go: downloading example.com/x v1.0.0",
         "warning: cgo is off",
         "#2 compile movies ... done 1.2s (8.1 MB)",
@@ -100,9 +112,85 @@ def test_plain_progress_is_told_every_few_seconds_for_each_step():
         sink(StepProgress("a", number, 100, "packages"))
     sink(StepProgress("b", 12_300_000, 67_000_000, "bytes"))
     lines = stream.getvalue().splitlines()[2:]
-    assert lines[0] == "#1 compile ... 9 of 100 packages"
-    assert lines[-1] == "#2 download ... 12.3 MB of 67.0 MB"
+    assert lines[0] == "#1 compile ... 9 of 100 packages (5.0s)"
+    assert lines[-1] == "#2 download ... 12.3 MB of 67.0 MB (50.0s)"
     assert len(lines) == 11
+
+
+def test_plain_output_of_steps_side_by_side_stands_together():
+    stream, clock = io.StringIO(), Clock()
+    with PlainLines(stream, clock) as sink:
+        sink(StepStarted("a", "[a 1/2] RUN make"))
+        sink(StepStarted("b", "[b 1/2] RUN test"))
+        for number in range(3):
+            sink(StepOutput("b", f"b{number}"))
+            sink(StepOutput("a", f"a{number}"))
+        clock.now += HOLD_SECONDS
+        sink(StepOutput("b", "b3"))
+        sink(StepOutput("a", "a3"))
+        sink(StepEnded("a", Outcome.DONE, 1.0))
+        sink(StepOutput("b", "b4"))
+    assert stream.getvalue().splitlines() == [
+        "#1 [a 1/2] RUN make ...",
+        "#2 [b 1/2] RUN test ...",
+        "#2 | b0",
+        # After a second the others have their turn.
+        "#2 | b1",
+        "#2 | b2",
+        "#2 | b3",
+        "#1 [a 1/2] RUN make ...",
+        "#1 | a0",
+        "#1 | a1",
+        "#1 | a2",
+        "#1 | a3",
+        "#1 [a 1/2] RUN make ... done 1.0s",
+        "#2 [b 1/2] RUN test ...",
+        "#2 | b4",
+    ]
+
+
+def test_plain_output_waits_no_longer_than_a_moment():
+    stream = io.StringIO()
+    with PlainLines(stream) as sink:
+        sink(StepStarted("a", "one"))
+        sink(StepStarted("b", "two"))
+        sink(StepOutput("b", "said by two"))
+        sink(StepOutput("a", "said by one"))
+        deadline = time.monotonic() + 20
+        while "said by one" not in stream.getvalue():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert stream.getvalue().endswith("#1 one ...\n#1 | said by one\n")
+
+
+def test_plain_output_after_a_silence_says_how_long_the_step_has_run():
+    stream, clock = io.StringIO(), Clock()
+    sink = PlainLines(stream, clock)
+    sink(StepStarted("a", "RUN make"))
+    sink(StepOutput("a", "begins"))
+    clock.now += SILENT_SECONDS + 2.5
+    sink(StepOutput("a", "x" * 500))
+    sink(StepOutput("a", "ends"))
+    assert stream.getvalue().splitlines()[1:] == [
+        "#1 | begins",
+        f"#1 12.5s | {'x' * 500}",
+        "#1 | ends",
+    ]
+
+
+def test_plain_lines_of_several_images():
+    stream = io.StringIO()
+    with PlainLines(stream) as sink:
+        sink(StepStarted("a", "layer app/api", "api"))
+        sink(StepEnded("a", Outcome.DONE, 0.5, "8.1 MB"))
+        sink(LaneEnded("api", Outcome.DONE, 3.0, 8_900_000))
+        sink(LaneEnded("web", Outcome.FAILED, 3.0, detail="the Go code does not compile"))
+    assert stream.getvalue().splitlines() == [
+        "#1 api: layer app/api ...",
+        "#1 api: layer app/api ... done 0.5s (8.1 MB)",
+        "api ... done 3.0s (8.9 MB)",
+        "web ... failed 3.0s (the Go code does not compile)",
+    ]
 
 
 def test_control_characters_do_not_reach_a_terminal():
@@ -117,25 +205,45 @@ def test_control_characters_do_not_reach_a_terminal():
 @given(st.text(st.characters()))
 def test_printable_text_is_one_line_that_utf8_can_hold(text: str):
     shown = printable(text)
-    assert not re.search("[\x00-\x08\x0a-\x1f\x7f-\x9f]", shown)
+    assert not re.search("[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
     shown.encode()
+
+
+def documented() -> dict[str, set[str]]:
+    """The fields of each event, as docs/progress.md has them, by the event's name."""
+    page = (ROOT / "docs" / "progress.md").read_text()
+    part = page[page.index("## JSON lines") : page.index("## Traces")]
+    common, *sections = re.split(r"^### ", part[part.index("### Fields") + 4 :], flags=re.MULTILINE)
+    shared = set(re.findall(r"^\| `(\w+)` \|", common, re.MULTILINE))
+    named = (re.match(r"`(\w+)`\n(.*)", section, re.DOTALL) for section in sections)
+    return {
+        found[1]: shared | set(re.findall(r"^\| `(\w+)` \|", found[2], re.MULTILINE))
+        for found in named
+        if found
+    }
 
 
 def test_json_lines_are_the_documented_events():
     stream, clock = io.StringIO(), Clock()
-    page = (ROOT / "docs" / "reference" / "events.md").read_text()
-    sections = dict(re.findall(r"## `(\w+)`\n(.*?)(?=\n## |\Z)", page, re.DOTALL))
-    with JsonLines(stream, clock) as sink:
+    events = [
+        *BUILD,
+        StepProgress("c", 1, 2, "packages", "net/http"),
+        LaneEnded("api", Outcome.DONE, 1.23456, 8_900_000),
+    ]
+    with pytest.raises(BuildError), JsonLines(stream, clock) as sink:
         clock.now += 1.23456
-        for event in [*BUILD, StepProgress("c", 1, 2, "packages", "net/http")]:
+        for event in events:
             sink(event)
+        raise BuildError("the Go code does not compile", where="main.go:3", why="x", hint="mend")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert {line["event"] for line in lines} == set(NAMES.values()) == set(sections)
+    fields = documented()
+    assert {line["event"] for line in lines} == {*NAMES.values(), ERROR} == set(fields)
     for line in lines:
-        documented = set(re.findall(r"^\| `(\w+)` \|", sections[line["event"]], re.MULTILINE))
-        assert set(line) == documented | {"event", "time"}
+        assert set(line) == fields[line["event"]]
+        assert line["version"] == VERSION == 1
         assert line["time"] == 1.235
     assert lines[3] == {
+        "version": 1,
         "event": "step_ended",
         "time": 1.235,
         "id": "b",
@@ -143,6 +251,25 @@ def test_json_lines_are_the_documented_events():
         "seconds": 0.0,
         "detail": "",
     }
+    assert lines[-2]["seconds"] == 1.235
+    assert (lines[-1]["code"], lines[-1]["where"]) == (1, "main.go:3")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyboardInterrupt(), [(130, "interrupted")]),
+        (Cancelled(), [(130, "interrupted")]),
+        (SeveralErrors((UsageError("a"), MachineError("b"))), [(2, "a"), (3, "b")]),
+        (ZeroDivisionError("oops"), [(5, "ZeroDivisionError: oops")]),
+    ],
+)
+def test_what_ends_a_verb_is_told_in_json(error: BaseException, told: list[tuple[int, str]]):
+    stream = io.StringIO()
+    with pytest.raises(type(error)), JsonLines(stream):
+        raise error
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["code"], line["what"]) for line in lines] == told
 
 
 def test_json_keeps_text_as_it_is_on_one_ascii_line():
@@ -169,6 +296,9 @@ def test_quiet_writes_nothing():
         ("auto", Terminal(), {"TERM": "xterm"}, LiveView),
         ("auto", Terminal(), {"TERM": "dumb"}, PlainLines),
         ("auto", Terminal("latin-1"), {"TERM": "xterm"}, PlainLines),
+        ("auto", Terminal(), {"TERM": "xterm", "CI": "true"}, PlainLines),
+        ("auto", Terminal(), {"TERM": "xterm", "CI": "false"}, LiveView),
+        ("tty", Terminal(), {"TERM": "xterm", "CI": "true"}, LiveView),
         ("tty", Terminal(), {}, LiveView),
         ("tty", Terminal(), {"TERM": "dumb"}, PlainLines),
         ("tty", io.StringIO(), {}, PlainLines),
@@ -278,6 +408,72 @@ def test_summary_says_name_digest_size_of_which_binary_and_time():
     assert re.sub(r"\x1b\[\d*m", "", render_summary(again, True)) == render_summary(again, False)
 
 
+PARTS = (
+    Part("base", 400_000, "base"),
+    Part("files", 1_600_000, "files"),
+    Part("api", 14_000_000),
+    Part("工人", 4_000_000),
+)
+
+
+def test_summary_shows_what_takes_the_room_of_a_new_image():
+    digest = "sha256:" + "0" * 64
+    built = Summary("api:latest", digest, 20_000_000, "api", 14_000_000, 1.23, True, parts=PARTS)
+    assert render_summary(built, False, 80).splitlines() == [
+        "api:latest  20.0 MB; built in 1.2s",
+        "  base   400.0 kB  █                                                     2%",
+        "  files    1.6 MB  ████                                                  8%",
+        "  api     14.0 MB  ███████████████████████████████████                  70%",
+        "  工人     4.0 MB  ██████████                                           20%",
+        digest,
+    ]
+    for width in (20, 40, 80, 120, 200):
+        lines = render_summary(built, False, width).splitlines()[1:-1]
+        assert all(cell_len(line) < width for line in lines)
+        # A share is told even where there is no room for its bar.
+        assert ("█" in lines[2]) == (width >= 40)
+    # Nothing to look at where nothing changed, and no pictures in a log.
+    again = built._replace(fresh=False)
+    assert len(render_summary(again, False, 80).splitlines()) == 2
+    assert render_summary(built, False).splitlines() == [
+        "api:latest  20.0 MB: 400.0 kB base, 1.6 MB files, 14.0 MB api, 4.0 MB 工人; built in 1.2s",
+        digest,
+    ]
+
+
+def test_summary_of_several_images_has_a_line_for_each():
+    digest = "sha256:" + "0" * 64
+    large = Summary("api:latest", digest, 20_000_000, "api", 18_000_000, 1.2, True, parts=PARTS)
+    small = large._replace(name="web:1.2", size=5_000_000, outputs=("web.tar",), parts=PARTS[::2])
+    assert render_summaries([large, small], ["worker"], 12.0, False, 60).splitlines() == [
+        "✓ api:latest   20.0 MB  ░▒▒▒█████████████████████████████",
+        "✓ web:1.2       5.0 MB  ░███████",
+        "✗ worker        failed",
+        "                        ░ base  ▒ files  █ programs",
+        "written to web.tar",
+        "2 of 3 images built in 12.0s",
+    ]
+    assert render_summaries([large, small], [], 12.0, False).splitlines() == [
+        "✓ api:latest   20.0 MB",
+        "✓ web:1.2       5.0 MB",
+        "written to web.tar",
+        "2 images built in 12.0s",
+    ]
+
+
+@given(st.lists(st.tuples(st.text(), st.integers(0, 10**12)), max_size=6), st.integers(20, 200))
+def test_summaries_never_fill_the_width(parts: list[tuple[str, int]], width: int):
+    found = tuple(Part(name, size) for name, size in parts)
+    total = sum(part.size for part in found)
+    summary = Summary("n", "d", total, "", 0, 1.0, True, parts=found)
+    images = [summary, summary._replace(size=total // 2)]
+    for line in render_summaries(images, ["x" * 300], 1.0, False, width).splitlines()[:-1]:
+        assert cell_len(line) < width
+    if len(found) > 1:
+        for line in render_parts(found, width, False):
+            assert cell_len(line) < width
+
+
 def test_summary_of_a_base_that_was_not_fetched_says_that_its_size_is_compressed():
     digest = "sha256:" + "0" * 64
     pushed = (
@@ -364,7 +560,7 @@ def test_plain_and_json_tell_transfers_in_bytes():
             sink(event)
     assert plain.getvalue().splitlines() == [
         f"#1 {name} ...",
-        f"#1 {name} ... 12.3 MB of 29.1 MB",
+        f"#1 {name} ... 12.3 MB of 29.1 MB (5.0s)",
         f"#1 {name} ... done 2.1s (29.1 MB)",
     ]
     moved = json.loads(lines.getvalue().splitlines()[1])

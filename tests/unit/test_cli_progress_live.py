@@ -15,15 +15,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from wherry.cli.progress import make_sink
-from wherry.cli.progress.lines import INDENT, LineStyle, Running
+from wherry.cli.progress.board import Board, LaneView, Running, View
+from wherry.cli.progress.cells import Row, fit
+from wherry.cli.progress.lines import INDENT, LineStyle
+from wherry.cli.progress.output import LineStream
+from wherry.cli.progress.painter import Painter
 from wherry.cli.progress.rows import Frame, render_rows
 from wherry.events import (
+    LaneEnded,
     Level,
     Message,
     Outcome,
@@ -35,6 +42,8 @@ from wherry.events import (
 
 ROOT = Path(__file__).resolve().parents[2]
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+NO_WRAP, WRAP = "\x1b[?7l", "\x1b[?7h"
+CONTROLS = (HIDE, SHOW, NO_WRAP, WRAP)
 
 
 class Screen:
@@ -59,10 +68,14 @@ class Screen:
                     self.lines.append("")
             case "\x1b[2K":
                 self.lines[self.row] = ""
-            case "\x1b[1A":
-                self.row = max(self.row - 1, 0)
+            case "\x1b[K":
+                self.lines[self.row] = self.lines[self.row][: self.column]
+            case "\x1b[J":
+                self.lines[self.row :] = [self.lines[self.row][: self.column]]
+            case _ if up := re.fullmatch(r"\x1b\[(\d+)A", part):
+                self.row = max(self.row - int(up[1]), 0)
             case _ if part.startswith("\x1b["):
-                assert part.endswith("m") or part in (HIDE, SHOW), f"unknown control {part!r}"
+                assert part.endswith("m") or part in CONTROLS, f"unknown control {part!r}"
             case _:
                 old = self.lines[self.row].ljust(self.column)
                 self.column += len(part)
@@ -158,8 +171,10 @@ def test_finished_steps_stay_and_rows_go(env: dict[str, str]):
         "✗   0.4s  list sources  failed: exit status 1",
         "✓   5.0s  compile movies  8.1 MB",
     ]
-    assert text.count(HIDE) == text.count(SHOW) == 1
+    assert text.count(SHOW) == 1
+    assert text.rindex(SHOW) > text.rindex(HIDE)
     assert text.rindex(SHOW) > text.rindex("━")
+    assert text.count(NO_WRAP) == text.count(WRAP)
     assert bool(re.search(r"\x1b\[\d*m", text)) == ("NO_COLOR" not in env)
 
 
@@ -200,7 +215,7 @@ def test_an_error_in_the_block_still_leaves_a_clean_terminal():
             raise KeyboardInterrupt
         terminal.close()
         assert terminal.screen.shown == []
-        assert terminal.text.count(HIDE) == terminal.text.count(SHOW) == 1
+        assert terminal.text.rindex(SHOW) > terminal.text.rindex(HIDE)
 
 
 class Terminal(io.StringIO):
@@ -263,25 +278,51 @@ PROGRESS = st.builds(
     current=st.integers(0, 10**10),
     total=st.integers(0, 10**10),
     unit=st.sampled_from(["packages", "bytes", "files"]),
-    detail=st.text(max_size=60),
+    detail=st.text(max_size=20),
 )
 STEP = st.builds(
     Running,
-    name=st.text(max_size=120),
+    name=st.text(max_size=60),
     since=st.floats(-100_000, 0),
     progress=st.none() | PROGRESS,
 )
 
 
-@given(st.lists(STEP, max_size=30), st.integers(40, 200), st.integers(3, 60), st.integers(0, 50))
+PLAIN = LineStyle(color=False)
+LANE = st.builds(
+    LaneView,
+    name=st.text(max_size=40),
+    since=st.floats(-100_000, 0),
+    steps=st.lists(STEP, max_size=2).map(tuple),
+)
+VIEW = st.builds(
+    View,
+    steps=st.lists(STEP, max_size=6).map(tuple),
+    lanes=st.lists(LANE, max_size=5).map(tuple),
+)
+
+
+def rows_of(steps: tuple[Running, ...], frame: Frame) -> list[str]:
+    return render_rows(View(steps), frame, PLAIN)
+
+
+@given(VIEW, st.integers(10, 200), st.integers(3, 20), st.integers(0, 50), st.booleans())
 def test_rows_never_fill_the_width_nor_the_height(
-    steps: list[Running], width: int, height: int, tick: int
+    view: View, width: int, height: int, tick: int, compact: bool
 ):
-    rows = render_rows(tuple(steps), Frame(width, height, 1.0, tick))
-    assert all(row.cell_len < width for row in rows)
-    assert all("\n" not in row.plain for row in rows)
-    assert len(rows) <= height - 1
-    assert bool(rows) == bool(steps)
+    rows = render_rows(view, Frame(width, height, 1.0, tick, compact), PLAIN)
+    assert all(cell_len(row) < width for row in rows)
+    assert all(row.isprintable() or "\n" not in row for row in rows)
+    assert len(rows) <= max(height - 2, 2)
+    assert bool(rows) == bool(view.steps or view.lanes)
+
+
+@given(VIEW, st.integers(10, 200))
+def test_colours_change_nothing_else(view: View, width: int):
+    frame = Frame(width, 24, 1.0, 0)
+    painted = render_rows(view, frame, LineStyle(color=True))
+    plain = render_rows(view, frame, PLAIN)
+    assert [re.sub(r"\x1b\[\d*m", "", row).rstrip(" ") for row in painted] == plain
 
 
 @pytest.mark.parametrize(
@@ -289,30 +330,54 @@ def test_rows_never_fill_the_width_nor_the_height(
     [
         (40, ["compile movies", "35%"]),
         (80, ["compile movies", "━", "366 of 1018 packages"]),
+        (120, ["compile movies", "━", "366 of 1018 packages", "net/http/httputil"]),
         (200, ["compile movies", "━", "366 of 1018 packages", "net/http/httputil"]),
     ],
 )
 def test_what_a_width_has_room_for(width: int, words: list[str]):
     progress = StepProgress("a", 366, 1018, "packages", "net/http/httputil")
     steps = (Running("compile movies", 0.0, progress), Running("list", 0.0))
-    first, second = render_rows(steps, Frame(width, 24, 3.4, 0))
-    assert all(word in first.plain for word in words)
-    assert "3.4s" in first.plain
-    assert second.plain.rstrip() == f"{first.plain[0]}   3.4s  list"
+    first, second = rows_of(steps, Frame(width, 24, 3.4, 0))
+    assert all(word in first for word in words)
+    assert "3.4s" in first
+    assert second == f"{first[0]}   3.4s  list"
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "cut"),
+    [
+        ("compile", 7, "compile"), ("compile", 6, "compi…"), ("compile", 1, "…"), ("x", 0, ""),
+        ("工人工人", 8, "工人工人"), ("工人工人", 7, "工人工…"), ("工人工人", 6, "工人…"),
+        ("e\u0301te\u0301", 3, "e\u0301te\u0301"), ("e\u0301te\u0301s", 3, "e\u0301t…"),
+        ("🚢🚢🚢", 4, "🚢…"), ("👩\u200d🚒x", 3, "👩\u200d🚒x"), ("❤\ufe0f❤\ufe0f", 3, "❤\ufe0f…"),
+    ],
+)  # fmt: skip
+def test_text_is_cut_by_the_cells_it_takes(text: str, width: int, cut: str):
+    assert fit(text, width) == cut
+    assert cell_len(fit(text, width)) <= width
+
+
+@given(st.text(), st.integers(0, 40))
+def test_a_row_is_as_wide_as_it_says(text: str, limit: int):
+    row = Row(PLAIN, limit).add(text.replace("\t", " ").translate({n: "" for n in range(32)}))
+    assert row.width <= limit
+    assert cell_len(str(row)) <= row.width
 
 
 def test_bars_stand_under_each_other_and_counts_keep_their_width():
     def rows(current: int) -> list[str]:
         steps = (
-            Running("a", 0.0, StepProgress("a", current, 1018, "packages")),
+            Running("工人", 0.0, StepProgress("a", current, 1018, "packages")),
             Running("a longer name", 0.0, StepProgress("b", 9, 10, "packages")),
         )
-        return [row.plain for row in render_rows(steps, Frame(100, 24, 1.0, 0))]
+        return rows_of(steps, Frame(100, 24, 1.0, 0))
 
     few, many = rows(1), rows(1018)
-    bars = {min(row.index(sign) for sign in "━─" if sign in row) for row in few + many}
+    bars = {
+        cell_len(row[: min(row.index(sign) for sign in "━─" if sign in row)]) for row in few + many
+    }
     assert len(bars) == 1
-    assert len({len(row) for row in few + many}) == 1
+    assert len({cell_len(row) for row in few + many}) == 1
 
 
 def test_counts_of_bytes_keep_their_width_from_the_first_to_the_last():
@@ -320,10 +385,10 @@ def test_counts_of_bytes_keep_their_width_from_the_first_to_the_last():
     steps = [0, 999, 999_900, 1_000_000, 12_300_000, total]
     name = "push registry.example.com/shop/api:1.2"
     rows = [
-        render_rows(
+        rows_of(
             (Running(name, 0.0, StepProgress(name, current, total, "bytes")),),
             Frame(100, 24, 1.0, 0),
-        )[0].plain
+        )[0]
         for current in steps
     ]
     assert len({len(row) for row in rows}) == 1
@@ -336,9 +401,123 @@ def test_counts_of_bytes_keep_their_width_from_the_first_to_the_last():
 
 def test_steps_beyond_the_height_are_counted():
     steps = tuple(Running(f"step {number}", 0.0) for number in range(10))
-    rows = render_rows(steps, Frame(80, 8, 1.0, 0))
+    rows = rows_of(steps, Frame(80, 8, 1.0, 0))
     assert len(rows) == 6
-    assert rows[-1].plain.strip() == "and 5 more"
+    assert rows[-1].strip() == "and 5 more"
+
+
+def several_images() -> Board:
+    """A build of three images: one finished, one with a step under way, one between two steps."""
+    board = Board(PLAIN)
+    for event in (
+        StepStarted("c", "compile 3 programs"),
+        StepStarted("1", "base static", "api"),
+        StepStarted("2", "base static", "工人"),
+        StepEnded("1", Outcome.CACHED, 0.0, "0.4 MB"),
+        StepStarted("3", "layer app/api", "api"),
+        StepStarted("4", "base static", "web"),
+        StepEnded("4", Outcome.DONE, 0.2),
+        StepEnded("2", Outcome.DONE, 0.2),
+        LaneEnded("工人", Outcome.DONE, 3.2, 8_900_000),
+        StepOutput("3", "a line"),
+        StepProgress("3", 1_200_000, 8_100_000, "bytes"),
+    ):
+        board.take(event, 0.0)
+    return board
+
+
+def test_images_have_lanes_and_leave_one_line():
+    board = several_images()
+    assert board.drain() == [
+        "✓   3.2s  工人  8.9 MB",
+        "          api: layer app/api │ a line",
+    ]
+    assert render_rows(board.view(), Frame(80, 24, 1.0, 0), PLAIN) == [
+        "⠋   1.0s  compile 3 programs",
+        "api",
+        "⠋   1.0s  layer app/api         ━────────────    1.2 MB of 8.1 MB",
+        "web",
+        "⠋   1.0s  waiting",
+    ]
+    assert board.drain() == []
+    # What never ended is told, with what failed in it.
+    board.take(StepEnded("3", Outcome.FAILED, 0.4), 0.0)
+    assert board.flush() == ["api", "✗   0.4s  layer app/api  failed", "not finished: api, web"]
+    assert board.flush() == []
+
+
+def test_images_beyond_the_height_have_a_row_each_and_are_counted():
+    board = several_images()
+    assert render_rows(board.view(), Frame(80, 6, 1.0, 0), PLAIN) == [
+        "⠋   1.0s  compile 3 programs",
+        "⠋   1.0s  api: layer app/api    ━────────────    1.2 MB of 8.1 MB",
+        "⠋   1.0s  web",
+    ]
+    for number in range(9):
+        board.take(StepStarted(f"n{number}", "base static", f"more {number}"), 0.0)
+    rows = render_rows(board.view(), Frame(80, 6, 1.0, 0), PLAIN)
+    assert len(rows) == 4
+    assert rows[-1].strip() == "and 9 more images"
+
+
+def test_an_image_that_fails_says_in_which_step():
+    board = Board(PLAIN)
+    board.take(StepStarted("1", "compile web", "web"), 0.0)
+    board.take(StepEnded("1", Outcome.FAILED, 1.0), 0.0)
+    board.take(LaneEnded("web", Outcome.FAILED, 1.5), 0.0)
+    board.take(LaneEnded("unheard of", Outcome.FAILED, 1.5, detail="no main package"), 0.0)
+    assert board.drain() == [
+        "✗   1.5s  web  failed: compile web",
+        "✗   1.5s  unheard of  failed: no main package",
+    ]
+    assert board.view() == View()
+
+
+def test_each_picture_is_one_write_and_nothing_is_blank_in_between():
+    writes: list[str] = []
+    stream = Terminal(writes.append)
+    painter = Painter(stream, PLAIN, LineStream(stream))
+    steps = (Running("compile", 0.0), Running("list", 0.0))
+    painter.show([], View(steps), 1.0)
+    painter.show([], View(steps), 1.1)
+    painter.show(["✓ done"], View(steps[:1]), 1.2)
+    painter.close()
+    assert len(writes) == 4
+    # Rows are written over, not erased first.
+    assert "\x1b[2K" not in writes[1]
+    assert "\x1b[J" not in writes[1].partition("list")[0]
+    screen = Screen()
+    screen.feed("".join(writes))
+    assert screen.shown == ["✓ done"]
+    assert writes[-1].endswith(SHOW)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(10, 120), st.integers(0, 12), st.integers(0, 2)),
+        min_size=1, max_size=8,
+    )
+)  # fmt: skip
+def test_lines_stay_and_rows_go_whatever_the_terminal_does(pictures: list[tuple[int, int, int]]):
+    """Wider, narrower, more rows, fewer: what is there to stay is there, whole and once."""
+    writes: list[str] = []
+    stream = Terminal(writes.append)
+    painter = Painter(stream, PLAIN, LineStream(stream))
+    screen, lasting = Screen(), []
+    with mock.patch("wherry.cli.progress.painter.terminal_size") as size:
+        # The terminal here does not wrap: rows get no wider than it ever was.
+        narrowest = min(width for width, _, _ in pictures)
+        for number, (_, count, lines) in enumerate(pictures):
+            size.return_value = (narrowest, 24)
+            said = [f"line {number}.{line}" for line in range(lines)]
+            lasting += said
+            steps = tuple(Running(f"step {step} " + "x" * 50, 0.0) for step in range(count))
+            painter.show(said, View(steps), 1.0)
+            screen.feed(writes.pop())
+            assert len(screen.shown) == len(lasting) + count
+        painter.close()
+    screen.feed(writes.pop())
+    assert screen.shown == lasting
 
 
 def test_lasting_lines_begin_names_in_one_column():

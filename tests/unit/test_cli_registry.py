@@ -56,12 +56,12 @@ def test_the_list_of_verbs_has_them_all():
     assert set(VERBS) <= set(re.findall(r"^  (\w+) ", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("verb", verbs._VERBS)
+@pytest.mark.parametrize("verb", verbs.VERBS)
 def test_every_verb_explains_itself_within_a_terminals_width(verb: str):
     result = call(verb, "--help")
     assert result.exit_code == 0
     assert result.stdout.startswith(f"Usage: wherry {verb} ")
-    short = verbs._VERBS[verb]
+    short = verbs.VERBS[verb]
     assert short == verbs._cli.get_command(None, verb).short_help
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
 

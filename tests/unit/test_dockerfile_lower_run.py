@@ -256,3 +256,11 @@ def test_long_files_take_time_in_proportion(lines: int) -> None:
     lowered(f"FROM scratch AS s0\n{stages}{copies}")
     # On a slow machine about half a second; a look at every stage for every stage took minutes.
     assert time.process_time() - started < 10
+
+
+def test_a_run_without_a_command() -> None:
+    """The shell runs nothing, which works; nothing without a shell is no command."""
+    (op,) = commands_of(lowered("FROM x\nRUN\n"))
+    assert op.args[:2] == ("/bin/sh", "-c")
+    (problem,) = problems_of("FROM x\nRUN []\n")
+    assert "names no program" in problem.message

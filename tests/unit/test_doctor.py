@@ -5,6 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,13 +19,15 @@ from click.testing import CliRunner
 from wherry.api import doctoring, go_checks
 from wherry.api.checks import Check, State
 from wherry.api.doctoring import Diagnosis, diagnose
-from wherry.api.go_checks import git_check, go_check, store_check
+from wherry.api.go_checks import ask_go, cgo_check, git_check, go_check, no_go, user_setting
 from wherry.api.network_checks import network_checks
 from wherry.api.proving import Proof
 from wherry.api.run_checks import run_checks
+from wherry.api.store_checks import file_system, store_checks
 from wherry.cli.doctor import command
 from wherry.errors import MachineError
-from wherry.process.cancel import CancelToken
+from wherry.golang.requirements import Requirements
+from wherry.process.cancel import Cancelled, CancelToken
 from wherry.sandbox.host_facts import HostFacts, Range
 from wherry.sandbox.mapping import Mapping
 from wherry.sandbox.modes import Mode
@@ -104,37 +111,153 @@ class TestGo:
             raise MachineError("no Go toolchain found", why="nowhere", hint="install Go")
 
         monkeypatch.setattr(go_checks, "find_go", absent)
-        check = go_check({"PATH": str(tmp_path)}, CancelToken())
+        with pytest.raises(MachineError) as caught:
+            ask_go({"PATH": str(tmp_path)}, CancelToken())
+        check = no_go(caught.value)
         assert (check.state, check.remedy) == (State.MISSING, "install Go")
 
-    def test_the_one_used_and_others(self, tmp_path: Path) -> None:
+    @pytest.fixture
+    def env(self, tmp_path: Path) -> dict[str, str]:
         cache = tmp_path / "cache"
         for name in ("toolchain@v0.0.1-go1.9.9.linux-amd64", "toolchain@v0.0.1-go1.21.3.linux-x",
                      "x@v1"):  # fmt: skip
             (cache / "golang.org" / name).mkdir(parents=True)
-        answer = json.dumps({"GOVERSION": "go1.99.1", "GOMODCACHE": str(cache)})
-        program(tmp_path / "a", "go", f"test \"$GOTOOLCHAIN\" = local && echo '{answer}'")
+        answer = {
+            "GOVERSION": "go1.99.1", "GOMODCACHE": str(cache), "GOENV": str(tmp_path / "goenv"),
+            "GOROOT": str(tmp_path / "root"),
+        }  # fmt: skip
+        program(
+            tmp_path / "a", "go", f"test \"$GOTOOLCHAIN\" = local && echo '{json.dumps(answer)}'"
+        )
+        return {"PATH": f"{tmp_path}/a:/usr/bin:/bin"}
+
+    def test_the_one_used_and_others(self, tmp_path: Path, env: dict[str, str]) -> None:
         program(tmp_path / "b", "go", "exit 1")
-        check = go_check({"PATH": f"{tmp_path}/a:{tmp_path}/b:/usr/bin:/bin"}, CancelToken())
+        env["PATH"] = f"{tmp_path}/a:{tmp_path}/b:/usr/bin:/bin"
+        check = go_check(ask_go(env, CancelToken()), env, Requirements())
         assert (check.state, check.found) == (State.OK, f"go1.99.1 ({tmp_path}/a/go)")
-        assert check.details == (f"also on PATH: {tmp_path}/b/go",
+        assert check.details == ("GOTOOLCHAIN=auto", f"also on PATH: {tmp_path}/b/go",
                                  "fetched by Go before: 1.9.9, 1.21.3")  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("asked", "setting", "state", "line"),
+        [
+            (Requirements("1.21"), "local", State.OK, "asks for Go 1.21"),
+            (Requirements("1.21", "go1.99.1"), "local", State.OK, "asks for Go 1.99.1"),
+            (Requirements("1.99.2"), "auto", State.OK, "1.99.2, which Go will fetch"),
+            (Requirements("1.99.2"), "local", State.MISSING, "GOTOOLCHAIN=local lets Go fetch"),
+            (Requirements("1.99.2"), "path", State.MISSING, "GOTOOLCHAIN=path lets Go fetch"),
+            (Requirements("1.99.2"), "go1.99.1+auto", State.OK, "which Go will fetch"),
+        ],
+    )
+    def test_what_go_mod_asks_for(
+        self, env: dict[str, str], asked: Requirements, setting: str, state: State, line: str
+    ) -> None:
+        env["GOTOOLCHAIN"] = setting
+        check = go_check(ask_go(env, CancelToken()), env, asked)
+        assert check.state is state
+        assert line in check.details[0]
+        assert ("GOTOOLCHAIN=auto" in check.remedy) == (state is State.MISSING)
+
+    def test_where_a_setting_comes_from(self, tmp_path: Path, env: dict[str, str]) -> None:
+        here = ask_go(env, CancelToken())
+        assert user_setting("GOTOOLCHAIN", here, env) == ""
+        (tmp_path / "root").mkdir()
+        (tmp_path / "root/go.env").write_text("# of Go\nGOTOOLCHAIN=auto\n")
+        assert user_setting("GOTOOLCHAIN", here, env) == "auto"
+        (tmp_path / "goenv").write_text("GOTOOLCHAIN=path\n")
+        assert user_setting("GOTOOLCHAIN", here, env) == "path"
+        assert user_setting("GOTOOLCHAIN", here, {**env, "GOTOOLCHAIN": "local"}) == "local"
+
+    def test_one_that_never_answers(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(go_checks, "_GO_SECONDS", 0.2)
+        program(tmp_path, "go", "exec sleep 60")
+        began = time.monotonic()
+        with pytest.raises(MachineError, match="does not answer"):
+            ask_go({"PATH": f"{tmp_path}:/usr/bin:/bin"}, CancelToken())
+        assert time.monotonic() - began < 20
+
+    def test_cgo(self, tmp_path: Path, env: dict[str, str]) -> None:
+        here = ask_go(env, CancelToken())
+        none = cgo_check(here, {"PATH": str(tmp_path / "a")}, CancelToken())
+        assert none.state is State.LIMITED
+        assert "apt-get install gcc" in none.remedy
+        program(tmp_path / "a", "gcc", 'test "$1" = -dumpmachine && echo x86_64-linux-gnu')
+        broken = cgo_check(here, env, CancelToken())
+        assert broken.state is State.LIMITED
+        assert "libc6-dev" in broken.remedy
+        program(tmp_path / "a", "gcc", "echo x86_64-linux-gnu")
+        good = cgo_check(here, env, CancelToken())
+        assert (good.state, good.found) == (
+            State.OK, f"{tmp_path}/a/gcc for x86_64-linux-gnu"
+        )  # fmt: skip
 
     def test_git(self, tmp_path: Path) -> None:
         assert git_check({"PATH": str(tmp_path)}, CancelToken()).state is State.LIMITED
         program(tmp_path, "git", "echo git version 3.1")
         assert git_check({"PATH": str(tmp_path)}, CancelToken()).found == "3.1"
 
-    def test_store(self, tmp_path: Path) -> None:
-        check, size, free = store_check(str(tmp_path / "new"))
-        assert check.state is not State.MISSING
-        assert size >= 0
-        assert free > 0
+
+class TestStore:
+    def test_a_new_one_and_one_of_others(self, tmp_path: Path) -> None:
+        found = store_checks(str(tmp_path / "new"))
+        assert found.checks[0].state is not State.MISSING
+        assert found.size >= 0
+        assert found.free > 0
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "thesis.txt").touch()
-        check, size, free = store_check(str(tmp_path / "other"))
-        assert (check.state, size, free) == (State.MISSING, -1, -1)
-        assert "thesis.txt" in texts(check)
+        refused = store_checks(str(tmp_path / "other"))
+        assert (refused.checks[0].state, refused.size, refused.free) == (State.MISSING, -1, -1)
+        assert "thesis.txt" in texts(refused.checks[0])
+
+    @pytest.mark.parametrize(
+        ("free", "files", "left", "told"),
+        [
+            (1, 10**6, 10**6, "there is little room"),
+            (10**9, 10**6, 10, "room for 10 more files only (inodes)"),
+            (10**9, 0, 0, ""),
+        ],
+    )
+    def test_room(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        free: int, files: int, left: int, told: str,
+    ) -> None:  # fmt: skip
+        real = os.statvfs(tmp_path)
+        fields = list(real[:10])
+        fields[0:2] = [4096, 4096]
+        fields[4], fields[5], fields[7] = free, files, left
+        monkeypatch.setattr(
+            "wherry.api.store_checks.os.statvfs", lambda _: os.statvfs_result(fields)
+        )
+        check = store_checks(str(tmp_path / "s")).checks[0]
+        assert check.state is (State.LIMITED if told else State.OK)
+        assert check.details == ((told,) if told else ())
+        assert ("prune" in check.remedy) == bool(told)
+
+    @pytest.mark.parametrize(
+        ("kind", "state", "told"),
+        [
+            ("ext4", State.OK, ""),
+            ("tmpfs", State.NOTE, "after a restart"),
+            ("nfs4", State.LIMITED, "several machines"),
+            ("fuse.sshfs", State.LIMITED, "whole roots"),
+            ("overlay", State.LIMITED, "goes with the container"),
+            ("vfat", State.NOTE, "whole roots"),
+        ],
+    )
+    def test_file_systems(self, tmp_path: Path, kind: str, state: State, told: str) -> None:
+        place = tmp_path / "a b"
+        place.mkdir()
+        text = (
+            "20 1 8:1 / / rw - ext4 /dev/vda rw\n"
+            f"21 20 8:2 / {str(place).replace(' ', chr(92) + '040')} rw shared:1 - {kind} x rw\n"
+            f"22 20 8:3 / {tmp_path}/a rw - xfs x rw\nnonsense\n"
+        )
+        (tmp_path / "mountinfo").write_text(text)
+        (check,) = file_system(str(place / "store"), str(tmp_path / "mountinfo"))
+        assert check.state is state
+        assert told in texts(check)
+        assert file_system(str(place), str(tmp_path / "none")) == ()
 
 
 class TestNetwork:
@@ -211,11 +334,84 @@ def test_a_store_that_cannot_be_used_leaves_the_rest(tmp_path: Path) -> None:
     assert found(told.checks, "git").name == "git"
 
 
+def test_no_place_for_a_store_is_a_finding() -> None:
+    told = diagnose(MachineError("nowhere", hint="set HOME"), {"PATH": ""}, CancelToken())
+    assert found(told.checks, "store").remedy == "set HOME"
+    assert found(told.checks, "RUN").found == "not tried: there is no store"
+    assert (told.exit_code, told.store_size) == (3, -1)
+
+
+def test_an_interruption_ends_it(tmp_path: Path) -> None:
+    program(tmp_path / "bin", "go", "exec sleep 60")
+    token = CancelToken()
+    threading.Timer(0.3, token.cancel).start()
+    env = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    with pytest.raises(Cancelled):
+        diagnose(MachineError("nowhere"), env, token)
+
+
 def test_another_system_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wherry.sandbox.host_facts.sys.platform", "darwin")
     told = diagnose(str(tmp_path / "s"), {"PATH": os.environ["PATH"]}, CancelToken())
     assert told.mode == "none"
     assert "on this system" in found(told.checks, "RUN").found
+
+
+class TestCommand:
+    """The whole command, where little is there."""
+
+    def run(self, where: Path, env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "wherry", "doctor", *args],
+            cwd=where, env=env, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode in (0, 3), done.stderr
+        assert done.stderr == ""
+        assert time.monotonic() - began < 30
+        return done
+
+    def test_empty_path_and_no_home(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, {"PATH": "", "WHERRY_STORE": str(tmp_path / "store")})
+        assert done.returncode == 3
+        assert "missing   Go:" in done.stdout
+        assert "Go builds do not work here" in done.stdout
+
+    def test_a_directory_that_is_gone(self, tmp_path: Path) -> None:
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        script = f"cd {gone} && rmdir {gone} && exec {sys.executable} -m wherry doctor --store rel"
+        done = subprocess.run(
+            ["sh", "-c", script], env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (3, "")
+        assert "missing   store: the current directory is gone" in done.stdout
+
+    def test_no_secret_is_shown(self, tmp_path: Path) -> None:
+        (tmp_path / "go.mod").write_text(
+            "module example.com/m\ngo 1.21\nrequire git.invalid/a v1.0.0\n"
+        )
+        (tmp_path / ".netrc").write_text("machine git.invalid login ada password hunter3\n")
+        (tmp_path / ".gitconfig").write_text(
+            '[url "https://ada:hunter4@127.0.0.1:1/"]\n\tinsteadOf = https://git.invalid/\n'
+        )
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "GOPROXY": "https://ada:hunter2@127.0.0.1:1/hunter5?token=hunter6,direct",
+            "GOPRIVATE": "git.invalid",
+            "GOTOOLCHAIN": "local",
+        }
+        done = self.run(tmp_path, env, "--json", "--store", str(tmp_path / "store"))
+        assert "hunter" not in done.stdout
+        told = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+        if shutil.which("go"):
+            assert told["Go module proxy"]["state"] == "limited"
+            assert told["private modules"]["state"] == "limited"
+            assert (
+                "git's insteadOf and netrc name git.invalid" in told["private modules"]["details"]
+            )
 
 
 @pytest.fixture
@@ -246,7 +442,9 @@ def test_text(diagnosed: None) -> None:
 def test_json(diagnosed: None) -> None:
     done = CliRunner().invoke(command, ["--json", "--store", "x"], standalone_mode=False)
     told = json.loads(done.output)
-    assert told["wherry"] == doctoring.__version__
+    assert list(told) == ["format", "wherry", "checks", "go_builds", "run_steps", "mode",
+                          "store_size", "store_free"]  # fmt: skip
+    assert (told["format"], told["wherry"]) == (1, doctoring.__version__)
     assert (told["go_builds"], told["run_steps"], told["mode"]) == (True, False, "none")
     assert told["checks"][1] == {
         "name": "",

@@ -11,21 +11,35 @@ import subprocess
 import tarfile
 import tracemalloc
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from exporter_samples import MemoryBlobs, sample_export
 from wherry.errors import MachineError, UsageError
-from wherry.exporters.archive import stream_oci_archive, write_oci_archive
-from wherry.exporters.blobs import ExportedImage
+from wherry.exporters.archive import write_oci_archive
+from wherry.exporters.blobs import ExportedImage, exported_image
+from wherry.exporters.staging import staged_file, stream_output
 from wherry.oci.image import LAYER_TAR, Descriptor, Layer, make_image
 from wherry.process.cancel import Cancelled, CancelToken
 
 NAMES = ("movies:latest", "registry.example.com/team/movies:1.0")
 
 
+def write_oci_file(
+    exported: ExportedImage, dest: str, mtime: int = 0, cancel: CancelToken | None = None
+) -> None:
+    with staged_file(dest) as file:
+        write_oci_archive((exported,), file.write, cancel or CancelToken(), mtime)
+
+
+def stream_oci_archive(exported: ExportedImage, stream: BinaryIO) -> None:
+    with stream_output(stream) as write_to:
+        write_oci_archive((exported,), write_to, CancelToken())
+
+
 def write(exported: ExportedImage, dest: Path, mtime: int = 0) -> bytes:
-    write_oci_archive(exported, str(dest), mtime, CancelToken())
+    write_oci_file(exported, str(dest), mtime)
     return dest.read_bytes()
 
 
@@ -60,7 +74,7 @@ def test_same_image_same_bytes_whatever_the_place(tmp_path: Path):
     first = write(sample_export(b"x", *NAMES), tmp_path / "a.tar")
     second = write(sample_export(b"x", *NAMES), tmp_path / "other" / "b.tar")
     stream = io.BytesIO()
-    stream_oci_archive(sample_export(b"x", *NAMES), stream, 0, CancelToken())
+    stream_oci_archive(sample_export(b"x", *NAMES), stream)
     assert first == second == stream.getvalue()
     assert (
         hashlib.sha256(first).hexdigest()
@@ -97,7 +111,7 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: Bas
     dest = tmp_path / "m.tar"
     dest.write_bytes(b"old")
     exported = sample_export()
-    broken = ExportedImage(exported.image, _FailingBlobs(error), ())
+    broken = exported_image(exported.images[0], _FailingBlobs(error))
     wanted = MachineError if isinstance(error, OSError) else type(error)
     with pytest.raises(wanted):
         write(broken, dest)
@@ -109,14 +123,14 @@ def test_cancelled_token_stops_the_copy(tmp_path: Path):
     token = CancelToken()
     token.cancel()
     with pytest.raises(Cancelled):
-        write_oci_archive(sample_export(), str(tmp_path / "m.tar"), 0, token)
+        write_oci_file(sample_export(), str(tmp_path / "m.tar"), cancel=token)
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"x" * 100_000])
 def test_damaged_blob_is_not_passed_on(tmp_path: Path, damage: bytes):
     exported = sample_export()
-    layer = exported.image.manifest.layers[0]
+    layer = exported.images[0].manifest.layers[0]
     exported.blobs.data[layer.digest] = damage
     with pytest.raises(MachineError, match=str(layer.digest)):
         write(exported, tmp_path / "m.tar")
@@ -126,7 +140,7 @@ def test_damaged_blob_is_not_passed_on(tmp_path: Path, damage: bytes):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_full_device_is_a_machine_error():
     with pytest.raises(MachineError) as caught:
-        write_oci_archive(sample_export(), "/dev/full", 0, CancelToken())
+        write_oci_file(sample_export(), "/dev/full")
     assert caught.value.why == os.strerror(errno.ENOSPC)
     assert "room" in caught.value.hint
     assert os.path.exists("/dev/full")
@@ -154,7 +168,7 @@ def test_terminal_and_closed_pipe_as_stdout(tmp_path: Path):
 
     terminal = Terminal()
     with pytest.raises(UsageError, match="terminal"):
-        stream_oci_archive(sample_export(), terminal, 0, CancelToken())
+        stream_oci_archive(sample_export(), terminal)
     assert terminal.getvalue() == b""
     reading, writing = os.pipe()
     os.close(reading)
@@ -162,7 +176,7 @@ def test_terminal_and_closed_pipe_as_stdout(tmp_path: Path):
         pytest.raises(MachineError, match="stdout"),
         open(writing, "wb", buffering=0) as stream,
     ):
-        stream_oci_archive(sample_export(), stream, 0, CancelToken())
+        stream_oci_archive(sample_export(), stream)
 
 
 def test_memory_does_not_grow_with_the_image(tmp_path: Path):
@@ -171,7 +185,7 @@ def test_memory_does_not_grow_with_the_image(tmp_path: Path):
     (tmp_path / "blob").write_bytes(b"")
     os.truncate(tmp_path / "blob", size)
     exported = sample_export()
-    first = exported.image.layers[0]
+    first = exported.images[0].layers[0]
     big = Layer(
         Descriptor(LAYER_TAR, first.descriptor.digest._replace(hex=digest), size), first.diff_id
     )
@@ -180,12 +194,10 @@ def test_memory_does_not_grow_with_the_image(tmp_path: Path):
         def open(self, digest):
             return open(tmp_path / "blob", "rb")
 
-    image = make_image((big,), exported.image.config)
+    image = make_image((big,), exported.images[0].config)
     tracemalloc.start()
     try:
-        write_oci_archive(
-            ExportedImage(image, OnDiskBlobs()), str(tmp_path / "m.tar"), 0, CancelToken()
-        )
+        write_oci_file(exported_image(image, OnDiskBlobs()), str(tmp_path / "m.tar"))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -202,6 +214,6 @@ def test_skopeo_reads_the_archive(tmp_path: Path):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     facts = json.loads(shown.stdout)
-    assert facts["Digest"] == str(exported.image.digest)
+    assert facts["Digest"] == str(exported.images[0].digest)
     assert facts["Architecture"] == "amd64"
     assert len(facts["Layers"]) == 2

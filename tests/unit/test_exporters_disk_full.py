@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk that fills up while an output is written: exit 3, its name, and nothing left."""
+"""A disk that fills up, or takes nothing, while an output is written: exit 3, its name, no rest."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,51 +10,95 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Runs in a mount namespace of its own, on a file system of 200 kB.
+KINDS = ("oci", "docker", "tar", "directory", "local", "metadata", "stdout")
+# Runs in a mount namespace of its own, on a file system of 200 kB: all kinds, one after the other.
 SCRIPT = """
-import os, sys
+import json, os, sys
+from contextlib import suppress
 from exporter_samples import sample_export
 from wherry.errors import WherryError, code_of
 from wherry.exporters.archive import write_oci_archive
+from wherry.exporters.docker_archive import write_docker_archive
 from wherry.exporters.local import write_local
+from wherry.exporters.metadata import write_metadata_file
 from wherry.exporters.oci_layout import write_oci_directory
+from wherry.exporters.root_tar import write_root_tar
+from wherry.exporters.staging import staged_file, stream_output
 from wherry.process.cancel import CancelToken
 
-kind, disk = sys.argv[1:]
-exported, dest = sample_export(os.urandom(300_000)), f"{disk}/out"
-try:
-    match kind:
-        case "archive":
-            write_oci_archive(exported, dest, 0, CancelToken())
-        case "directory":
-            write_oci_directory(exported, dest, CancelToken())
-        case "local":
-            write_local(exported, dest, CancelToken())
-except WherryError as error:
-    print(code_of(error), error.what.startswith(f"cannot write {dest}"), error.why)
-print(os.listdir(disk))
+disk, told = sys.argv[1], {}
+exported, dest, token = sample_export(os.urandom(300_000)), f"{disk}/out", CancelToken()
+
+def metadata():
+    with suppress(OSError), open(f"{disk}/full", "wb", buffering=0) as file:
+        for _ in range(100):
+            file.write(bytes(4096))
+    try:
+        write_metadata_file((exported,), dest)
+    finally:
+        with suppress(OSError):
+            os.unlink(f"{disk}/full")
+
+def stdout():
+    with open(dest, "wb", buffering=0) as stream, stream_output(stream) as write:
+        write_docker_archive((exported,), write, token)
+
+def file(writer, what):
+    with staged_file(dest) as opened:
+        writer(what, opened.write, token)
+
+writers = {
+    "oci": lambda: file(write_oci_archive, (exported,)),
+    "docker": lambda: file(write_docker_archive, (exported,)),
+    "tar": lambda: file(write_root_tar, exported),
+    "directory": lambda: write_oci_directory((exported,), dest, token),
+    "local": lambda: write_local(exported, dest, token),
+    "metadata": metadata,
+    "stdout": stdout,
+}
+for kind, write in writers.items():
+    try:
+        write()
+    except WherryError as error:
+        named = error.what.startswith(f"cannot write {dest}")
+        told[kind] = [code_of(error), named, error.why, os.listdir(disk)]
+    except OSError as error:
+        told[kind] = ["OSError", error.strerror]
+    with suppress(OSError):
+        os.unlink(dest)
+print(json.dumps(told))
 """
 NAMESPACE = ["unshare", "--map-root-user", "--mount"]
+FULL, READ_ONLY = "No space left on device", "Read-only file system"
 
 
-def _has_namespaces() -> bool:
+def on_a_disk(options: str, tmp_path: Path) -> dict[str, list[object]]:
     probe = [*NAMESPACE, "mount", "-t", "tmpfs", "none", "/mnt"]
     try:
-        return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+        refused = subprocess.run(probe, capture_output=True, check=False).returncode
     except OSError:
-        return False
-
-
-@pytest.mark.parametrize("kind", ["archive", "directory", "local"])
-def test_full_disk_is_told_and_left_empty(kind: str, tmp_path: Path):
-    if not _has_namespaces():
+        refused = 1
+    if refused:
         pytest.skip("this machine refuses user namespaces")
-    mounted = 'mount -t tmpfs -o size=200k none "$1" && exec "$2" -c "$3" "$4" "$1"'
+    mounted = f'mount -t tmpfs -o {options} none "$1" && exec "$2" -c "$3" "$1"'
     shown = subprocess.run(
-        [*NAMESPACE, "sh", "-c", mounted, "sh", str(tmp_path), sys.executable, SCRIPT, kind],
+        [*NAMESPACE, "sh", "-c", mounted, "sh", str(tmp_path), sys.executable, SCRIPT],
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert shown.stdout.splitlines() == ["3 True No space left on device", "[]"]
+    return dict(json.loads(shown.stdout))
+
+
+def test_a_full_disk_is_told_and_left_empty(tmp_path: Path):
+    told = on_a_disk("size=200k", tmp_path)
+    # A part of what went to stdout is there; the exit code says what it is worth.
+    assert told.pop("stdout") == [3, False, FULL, ["out"]]
+    assert told == {kind: [3, True, FULL, []] for kind in KINDS if kind != "stdout"}
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
+    told = on_a_disk("ro", tmp_path)
+    assert told.pop("stdout") == ["OSError", READ_ONLY]
+    assert told == {kind: [3, True, READ_ONLY, []] for kind in KINDS if kind != "stdout"}

@@ -20,10 +20,11 @@ import zstandard
 from exporter_samples import MemoryBlobs, sample_export
 from wherry.errors import MachineError, UsageError
 from wherry.exporters.archive import write_oci_archive
-from wherry.exporters.blobs import ExportedImage
+from wherry.exporters.blobs import ExportedImage, exported_image
 from wherry.exporters.local import write_local
 from wherry.exporters.metadata import image_metadata
 from wherry.exporters.oci_layout import write_oci_directory
+from wherry.exporters.staging import staged_file
 from wherry.oci import media
 from wherry.oci.digest import Digest, sha256
 from wherry.oci.image import Descriptor, Image, Layer, load_image, make_image, parse_manifest
@@ -41,14 +42,14 @@ def skopeo(*args: str | Path) -> bytes:
 
 def converted(tmp_path: Path, *options: str) -> ExportedImage:
     """The sample image as skopeo writes it with `options`."""
-    write_oci_directory(sample_export(b"x" * 3000, "a:latest"), f"{tmp_path}/in", CancelToken())
+    write_oci_directory((sample_export(b"x" * 3000, "a:latest"),), f"{tmp_path}/in", CancelToken())
     skopeo("copy", "-q", *options, f"oci:{tmp_path}/in:latest", f"dir:{tmp_path}/dir")
     files = {path.name: path.read_bytes() for path in (tmp_path / "dir").iterdir()}
     manifest = files.pop("manifest.json")
     blobs = MemoryBlobs()
     blobs.data = {Digest("sha256", name): data for name, data in files.items()}
     config = files[parse_manifest(manifest).config.digest.hex]
-    return ExportedImage(load_image(manifest, config), blobs, (parse_reference("b:1"),))
+    return exported_image(load_image(manifest, config), blobs, (parse_reference("b:1"),))
 
 
 def with_layers(exported: ExportedImage, *layers: tuple[str, bytes, Digest]) -> ExportedImage:
@@ -59,7 +60,7 @@ def with_layers(exported: ExportedImage, *layers: tuple[str, bytes, Digest]) -> 
         Layer(Descriptor(media_type, sha256(data), len(data)), diff_id)
         for media_type, data, diff_id in layers
     ]
-    return ExportedImage(make_image(tuple(made), exported.image.config), blobs)
+    return exported_image(make_image(tuple(made), exported.images[0].config), blobs)
 
 
 def tar_of(name: str, data: bytes) -> bytes:
@@ -96,7 +97,7 @@ def test_an_image_of_skopeo_s_has_the_same_files(
     tmp_path: Path, options: tuple[str, ...], types: list[str]
 ) -> None:
     exported = converted(tmp_path, *options)
-    assert [layer.media_type for layer in exported.image.manifest.layers] == types
+    assert [layer.media_type for layer in exported.images[0].manifest.layers] == types
     assert write_local(exported, f"{tmp_path}/out", CancelToken()) == ()
     assert write_local(sample_export(b"x" * 3000), f"{tmp_path}/own", CancelToken()) == ()
     assert tree(tmp_path / "out") == tree(tmp_path / "own")
@@ -114,19 +115,20 @@ def test_a_layout_carries_it_to_the_byte(
 ) -> None:
     exported = converted(tmp_path, *options)
     if form == "directory":
-        write_oci_directory(exported, f"{tmp_path}/layout", CancelToken())
+        write_oci_directory((exported,), f"{tmp_path}/layout", CancelToken())
         index = json.loads((tmp_path / "layout" / "index.json").read_bytes())
         place = f"oci:{tmp_path}/layout"
     else:
-        write_oci_archive(exported, f"{tmp_path}/a.tar", 0, CancelToken())
+        with staged_file(f"{tmp_path}/a.tar") as file:
+            write_oci_archive((exported,), file.write, CancelToken())
         with tarfile.open(tmp_path / "a.tar") as archive:
-            file = archive.extractfile("index.json")
-            assert file is not None
-            index = json.load(file)
+            member = archive.extractfile("index.json")
+            assert member is not None
+            index = json.load(member)
         place = f"oci-archive:{tmp_path}/a.tar"
-    assert index["manifests"][0]["mediaType"] == exported.image.manifest.media_type
+    assert index["manifests"][0]["mediaType"] == exported.images[0].manifest.media_type
     # By no name: skopeo 1.9 finds Docker's manifests in layouts by position only.
-    assert skopeo("inspect", "--raw", place) == exported.image.manifest_bytes
+    assert skopeo("inspect", "--raw", place) == exported.images[0].manifest_bytes
     skopeo("copy", "-q", "--preserve-digests", place, f"dir:{tmp_path}/again")
     for path in (tmp_path / "dir").iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
@@ -141,7 +143,7 @@ def test_blobs_go_by_the_manifest_s_own_types(tmp_path: Path) -> None:
         media.DOCKER_LAYER_GZIP,
         media.DOCKER_LAYER_TAR,
     }
-    metadata = image_metadata(exported.image, ())
+    metadata = image_metadata(exported)
     described = metadata["containerimage.descriptor"]
     assert isinstance(described, dict)
     assert described["mediaType"] == media.DOCKER_MANIFEST
@@ -196,12 +198,12 @@ def foreign_export(tmp_path: Path) -> tuple[ExportedImage, Descriptor]:
         (media.LAYER_TAR, tar, sha256(tar)),
         (media.FOREIGN_GZIP, gzip.compress(tar), sha256(tar)),
     )
-    first, second = exported.image.layers
+    first, second = exported.images[0].layers
     there = replace(second.descriptor, urls=("https://layers.example.com/a?key=secret",))
-    image: Image = make_image((first, replace(second, descriptor=there)), exported.image.config)
+    image: Image = make_image((first, replace(second, descriptor=there)), exported.images[0].config)
     assert isinstance(exported.blobs, MemoryBlobs)
     del exported.blobs.data[there.digest]
-    return ExportedImage(image, exported.blobs, (parse_reference("b:1"),)), there
+    return exported_image(image, exported.blobs, (parse_reference("b:1"),)), there
 
 
 def test_a_foreign_layer_that_is_not_here_is_named(tmp_path: Path) -> None:
@@ -216,7 +218,7 @@ def test_a_foreign_layer_that_is_not_here_is_named(tmp_path: Path) -> None:
 @needs_skopeo
 def test_a_layout_leaves_an_absent_foreign_layer_to_its_servers(tmp_path: Path) -> None:
     exported, layer = foreign_export(tmp_path)
-    write_oci_directory(exported, f"{tmp_path}/layout", CancelToken())
+    write_oci_directory((exported,), f"{tmp_path}/layout", CancelToken())
     assert layer.digest.hex not in os.listdir(tmp_path / "layout" / "blobs" / "sha256")
     shown = json.loads(skopeo("inspect", "--raw", f"oci:{tmp_path}/layout:1"))
     assert shown["layers"][1]["urls"] == list(layer.urls)
@@ -227,6 +229,6 @@ def test_a_foreign_layer_that_is_here_is_as_good_as_any(tmp_path: Path) -> None:
     exported = with_layers(sample_export(), (media.FOREIGN_GZIP, gzip.compress(tar), sha256(tar)))
     write_local(exported, str(tmp_path / "out"), CancelToken())
     assert (tmp_path / "out" / "file").read_bytes() == b"content"
-    write_oci_directory(exported, f"{tmp_path}/layout", CancelToken())
-    (layer,) = exported.image.manifest.layers
+    write_oci_directory((exported,), f"{tmp_path}/layout", CancelToken())
+    (layer,) = exported.images[0].manifest.layers
     assert layer.digest.hex in os.listdir(tmp_path / "layout" / "blobs" / "sha256")

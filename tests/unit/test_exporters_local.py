@@ -12,7 +12,7 @@ import pytest
 
 from exporter_samples import MemoryBlobs, make_layer, sample_export
 from wherry.errors import MachineError
-from wherry.exporters.blobs import ExportedImage
+from wherry.exporters.blobs import ExportedImage, exported_image
 from wherry.exporters.local import write_local
 from wherry.fstree.tree import File, HardLink, Inline, make_tree
 from wherry.oci.digest import sha256
@@ -32,8 +32,8 @@ def with_layer(exported: ExportedImage, *entries: File | HardLink) -> ExportedIm
     blobs = exported.blobs
     assert isinstance(blobs, MemoryBlobs)
     layer = make_layer(blobs, make_tree(entries), LAYER_GZIP)
-    image = make_image((*exported.image.layers, layer), exported.image.config)
-    return ExportedImage(image, blobs)
+    image = make_image((*exported.images[0].layers, layer), exported.images[0].config)
+    return exported_image(image, blobs)
 
 
 def with_whiteout(exported: ExportedImage, path: str) -> ExportedImage:
@@ -45,8 +45,8 @@ def with_whiteout(exported: ExportedImage, path: str) -> ExportedImage:
     data = buffer.getvalue()
     blobs.data[sha256(data)] = data
     layer = Layer(Descriptor(LAYER_TAR, sha256(data), len(data)), sha256(data))
-    image = make_image((*exported.image.layers, layer), exported.image.config)
-    return ExportedImage(image, blobs)
+    image = make_image((*exported.images[0].layers, layer), exported.images[0].config)
+    return exported_image(image, blobs)
 
 
 def test_all_layers_are_there_with_modes_links_and_a_binary_that_starts(tmp_path: Path):
@@ -131,7 +131,7 @@ def test_directory_where_the_image_has_a_file_stops_before_anything_moves(tmp_pa
 
 def test_damaged_layer_leaves_nothing(tmp_path: Path):
     exported = sample_export()
-    layer = exported.image.manifest.layers[1]
+    layer = exported.images[0].manifest.layers[1]
     data = bytearray(exported.blobs.data[layer.digest])
     data[-1] ^= 1  # in the zeros after the archive's end: only the digest tells
     exported.blobs.data[layer.digest] = bytes(data)

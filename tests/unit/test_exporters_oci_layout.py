@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter_samples import sample_export
+from exporter_samples import sample_export, sample_index
 from wherry.errors import MachineError, UsageError, WherryError
 from wherry.exporters.blobs import ExportedImage
 from wherry.exporters.oci_layout import write_oci_directory
@@ -18,7 +18,7 @@ from wherry.process.cancel import CancelToken
 
 
 def write(exported: ExportedImage, dest: Path) -> None:
-    write_oci_directory(exported, str(dest), CancelToken())
+    write_oci_directory((exported,), str(dest), CancelToken())
 
 
 def index_of(dest: Path) -> dict:
@@ -46,7 +46,7 @@ def test_new_layout_holds_exactly_the_image(tmp_path: Path):
     assert sorted(os.listdir(layout)) == ["blobs", "index.json", "oci-layout"]
     blobs = {f"sha256:{name}" for name in os.listdir(layout / "blobs" / "sha256")}
     assert blobs == {str(item.digest) for item in exported.descriptors()}
-    assert named(layout) == {"docker.io/library/movies:latest": str(exported.image.digest)}
+    assert named(layout) == {"docker.io/library/movies:latest": str(exported.images[0].digest)}
 
 
 def test_same_name_moves_and_other_images_stay(tmp_path: Path):
@@ -55,8 +55,8 @@ def test_same_name_moves_and_other_images_stay(tmp_path: Path):
     for exported in (old, other, new, new):
         write(exported, tmp_path)
     assert named(tmp_path) == {
-        "registry.example.com/other:latest": str(other.image.digest),
-        "docker.io/library/movies:latest": str(new.image.digest),
+        "registry.example.com/other:latest": str(other.images[0].digest),
+        "docker.io/library/movies:latest": str(new.images[0].digest),
     }
     assert len(index_of(tmp_path)["manifests"]) == 2
 
@@ -65,7 +65,7 @@ def test_unnamed_image_is_listed_once(tmp_path: Path):
     for binary in (b"a", b"a", b"b"):
         write(sample_export(binary), tmp_path)
     digests = [entry["digest"] for entry in index_of(tmp_path)["manifests"]]
-    assert digests == [str(sample_export(binary).image.digest) for binary in (b"a", b"b")]
+    assert digests == [str(sample_export(binary).images[0].digest) for binary in (b"a", b"b")]
 
 
 def test_what_other_tools_wrote_into_the_index_stays(tmp_path: Path):
@@ -93,7 +93,7 @@ def test_entry_named_by_tag_alone_is_replaced(tmp_path: Path):
     (tmp_path / "index.json").write_text(json.dumps(index))
     new = sample_export(b"y", "movies:latest")
     write(new, tmp_path)
-    assert named(tmp_path) == {"docker.io/library/movies:latest": str(new.image.digest)}
+    assert named(tmp_path) == {"docker.io/library/movies:latest": str(new.images[0].digest)}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_failed_export_leaves_an_old_layout_as_it_was(tmp_path: Path):
     write(sample_export(b"old", "movies:latest"), tmp_path)
     before = snapshot(tmp_path)
     broken = sample_export(b"new", "movies:latest")
-    broken.blobs.data[broken.image.manifest.layers[1].digest] = b"damaged"
+    broken.blobs.data[broken.images[0].manifest.layers[1].digest] = b"damaged"
     with pytest.raises(MachineError, match="damaged"):
         write(broken, tmp_path)
     assert snapshot(tmp_path) == before
@@ -127,7 +127,7 @@ def test_failed_export_leaves_an_old_layout_as_it_was(tmp_path: Path):
 
 def test_failed_export_leaves_no_new_directory(tmp_path: Path):
     broken = sample_export()
-    broken.blobs.data[broken.image.manifest.layers[0].digest] = b"damaged"
+    broken.blobs.data[broken.images[0].manifest.layers[0].digest] = b"damaged"
     with pytest.raises(MachineError):
         write(broken, tmp_path / "a" / "b")
     assert os.listdir(tmp_path) == []
@@ -135,7 +135,7 @@ def test_failed_export_leaves_no_new_directory(tmp_path: Path):
 
 def test_half_written_blob_of_another_tool_is_written_again(tmp_path: Path):
     exported = sample_export()
-    layer = exported.image.manifest.layers[0].digest
+    layer = exported.images[0].manifest.layers[0].digest
     (tmp_path / "blobs" / "sha256").mkdir(parents=True)
     (tmp_path / "blobs" / "sha256" / layer.hex).write_bytes(b"half")
     write(exported, tmp_path)
@@ -167,7 +167,7 @@ def test_exports_at_once_lose_no_image(tmp_path: Path):
         thread.join()
     assert errors == []
     assert named(tmp_path / "layout") == {
-        f"docker.io/library/m:{number}": str(exported.image.digest)
+        f"docker.io/library/m:{number}": str(exported.images[0].digest)
         for number, exported in enumerate(exports)
     }
 
@@ -180,7 +180,7 @@ def test_skopeo_reads_the_directory(tmp_path: Path):
         ["skopeo", "inspect", f"oci:{tmp_path}/layout:1.0"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert json.loads(shown.stdout)["Digest"] == str(exported.image.digest)
+    assert json.loads(shown.stdout)["Digest"] == str(exported.images[0].digest)
 
 
 @pytest.mark.skipif(shutil.which("umoci") is None, reason="umoci is not installed")
@@ -192,3 +192,30 @@ def test_umoci_unpacks_the_directory(tmp_path: Path):
         capture_output=True, check=True,
     )  # fmt: skip
     assert (tmp_path / "bundle" / "rootfs" / "app" / "movies").read_bytes() == b"program"
+
+
+def test_several_images_and_an_index_go_in_together(tmp_path: Path):
+    split, plain = sample_index("movies:1"), sample_export(b"x", "other:1")
+    write_oci_directory((split, plain), str(tmp_path), CancelToken())
+    assert named(tmp_path) == {
+        "docker.io/library/movies:1": str(split.root.digest),
+        "docker.io/library/other:1": str(plain.root.digest),
+    }
+    blobs = {f"sha256:{name}" for name in os.listdir(tmp_path / "blobs" / "sha256")}
+    assert blobs == {str(item.digest) for item in (*split.descriptors(), *plain.descriptors())}
+    assert index_of(tmp_path)["manifests"][0]["mediaType"].endswith("image.index.v1+json")
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+@pytest.mark.parametrize(("architecture", "program"), [("amd64", 0), ("arm", 1)])
+def test_skopeo_finds_each_platform(tmp_path: Path, architecture: str, program: int):
+    exported = sample_index("movies:1")
+    write_oci_directory((exported,), str(tmp_path / "layout"), CancelToken())
+    variant = ["--override-variant", "v7"] if architecture == "arm" else []
+    subprocess.run(
+        ["skopeo", "--override-os", "linux", "--override-arch", architecture, *variant,
+         "--insecure-policy", "copy", "-q", f"oci:{tmp_path}/layout:1", f"dir:{tmp_path}/dir"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    manifest = (tmp_path / "dir" / "manifest.json").read_bytes()
+    assert manifest == exported.images[program].manifest_bytes

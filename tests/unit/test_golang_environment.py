@@ -5,7 +5,7 @@ import pytest
 
 from wherry.golang.environment import build_environment, overlay
 from wherry.golang.toolchain import GoCommand
-from wherry.oci.platform import parse_platform
+from wherry.oci.platform import parse_exact, parse_platform
 
 GO = GoCommand("/opt/go/bin/go", "/opt/go/bin/go")
 
@@ -29,7 +29,12 @@ def test_cgo_is_on_where_asked_for() -> None:
 @pytest.mark.parametrize(
     ("platform", "variable", "value"),
     [
+        ("linux/amd64/v1", "GOAMD64", "v1"),
         ("linux/amd64/v3", "GOAMD64", "v3"),
+        ("linux/arm64/v8", "GOARM64", "v8.0"),
+        ("linux/arm64/v8.2", "GOARM64", "v8.2"),
+        ("linux/386/softfloat", "GO386", "softfloat"),
+        ("linux/riscv64/rva20u64", "GORISCV64", "rva20u64"),
         ("linux/arm/v5", "GOARM", "5"),
         ("linux/arm/v7", "GOARM", "7"),
         ("linux/arm64/v9", "GOARM64", "v9.0"),
@@ -38,14 +43,14 @@ def test_cgo_is_on_where_asked_for() -> None:
 def test_an_explicit_variant_beats_the_users_setting(
     platform: str, variable: str, value: str
 ) -> None:
-    env = build_environment({variable: "other"}, overlay(GO, parse_platform(platform)), "/src")
+    env = build_environment({variable: "other"}, overlay(GO, parse_exact(platform)), "/src")
     assert env[variable] == value
 
 
-@pytest.mark.parametrize("platform", ["linux/amd64", "linux/arm", "linux/arm64/v8"])
+@pytest.mark.parametrize("platform", ["linux/amd64", "linux/arm", "linux/arm64"])
 def test_without_a_variant_the_users_setting_holds(platform: str) -> None:
     user = {"GOAMD64": "v2", "GOARM": "6", "GOARM64": "v8.4"}
-    env = build_environment(user, overlay(GO, parse_platform(platform)), "/src")
+    env = build_environment(user, overlay(GO, parse_exact(platform)), "/src")
     assert {name: env[name] for name in user} == user
 
 

@@ -19,6 +19,7 @@ from wherry.graph.ops import (
     ExecMount,
     ExecOp,
     FileOp,
+    FilesOp,
     GitOp,
     GoBuildOp,
     HttpOp,
@@ -47,8 +48,11 @@ OPS: tuple[Op, ...] = (
         environment=(("CGO_ENABLED", "0"), ("GOOS", "linux")),
         dynamic_allowed=False,
         image_directory="app",
+        capabilities=(("net_bind_service",), ()),
         progress_name="a",
+        mtime=7,
     ),
+    FilesOp(sha256(b"tree"), 7, "a tree"),
     LocalOp("context", ("*.log", "!keep"), "/srv/project"),
     FileOp(
         (
@@ -191,8 +195,8 @@ def test_keys_are_what_they_were() -> None:
 
 
 GOLDEN = [
-    "57e05c7cd965", "0ea63bed28e7", "a3d922ad87f6", "344fb5da56f7", "c49f156d985c", "056926bb3799",
-    "7c255d0a18ea", "4e8db2831b3e",
+    "57e05c7cd965", "cb9bbfe5c92a", "3715bea14fe2", "a3d922ad87f6", "344fb5da56f7", "c49f156d985c",
+    "056926bb3799", "7c255d0a18ea", "4e8db2831b3e",
 ]  # fmt: skip
 
 values = st.recursive(
@@ -257,7 +261,7 @@ def _output(*layers: int) -> ImageOutput:
 
 def test_a_graph_whose_vertices_point_backwards_is_sound() -> None:
     base, go = OPS[:2]
-    BuildGraph((Vertex(base, (), "a"), Vertex(go, (0,), "b")), _output(0, 1)).validate()
+    BuildGraph((Vertex(base, (), "a"), Vertex(go, (0,), "b")), (_output(0, 1),)).validate()
 
 
 @pytest.mark.parametrize(
@@ -266,7 +270,7 @@ def test_a_graph_whose_vertices_point_backwards_is_sound() -> None:
 def test_a_graph_that_cannot_be_run_is_a_fault(
     inputs: tuple[int, ...], layers: tuple[int, ...]
 ) -> None:
-    graph = BuildGraph((Vertex(OPS[0], (), "a"), Vertex(OPS[1], inputs, "b")), _output(*layers))
+    graph = BuildGraph((Vertex(OPS[0], (), "a"), Vertex(OPS[1], inputs, "b")), (_output(*layers),))
     with pytest.raises(InternalError):
         graph.validate()
 

@@ -10,20 +10,21 @@ from dataclasses import replace
 
 from wherry.engines.local.engine import compose
 from wherry.engines.local.results import Built
-from wherry.frontends.gomodule.lower import GoImage, lower, run_config
+from wherry.frontends.gomodule.lower import Compiling, GoImage, Program, lower, run_config
 from wherry.graph.ops import ComposedBase, GoBuildOp, ImageOp
 from wherry.oci.digest import sha256
 from wherry.oci.image import LAYER_GZIP, Descriptor, Layer, RunConfig
 from wherry.oci.platform import Platform
 
 IMAGE = GoImage(
-    name="api",
-    directory="/home/somebody/src/shop",
-    import_path="example.com/shop/cmd/api",
-    platform=Platform("linux", "amd64"),
-    flags=("-trimpath", "-ldflags=-s -w", "-buildvcs=false"),
-    environment=(("CGO_ENABLED", "0"), ("GOARCH", "amd64"), ("GOOS", "linux")),
-    go_version="go1.26.8",
+    programs=(Program("example.com/shop/cmd/api", "api"),),
+    compiling=Compiling(
+        directory="/home/somebody/src/shop",
+        platform=Platform("linux", "amd64"),
+        flags=("-trimpath", "-ldflags=-s -w", "-buildvcs=false"),
+        environment=(("CGO_ENABLED", "0"), ("GOARCH", "amd64"), ("GOOS", "linux")),
+        go_version="go1.26.8",
+    ),
     base=ComposedBase.STATIC,
     base_run=RunConfig(
         user="65532:65532",
@@ -54,7 +55,7 @@ def fake_layer(word: str) -> Built:
 
 def composed(image: GoImage) -> tuple[str, str, dict, dict]:
     """Config and manifest, as digests and as JSON."""
-    output = lower(image).image
+    output = lower([image]).image
     made = compose(output, tuple(fake_layer(f"layer {item.vertex}") for item in output.layers))
     return (
         str(sha256(made.config_bytes)),
@@ -175,7 +176,7 @@ def test_a_path_that_has_the_directory_keeps_its_order():
 
 
 def test_the_graph_is_the_base_and_the_program():
-    graph = lower(IMAGE)
+    graph = lower([IMAGE])
     base, program = (vertex.op for vertex in graph.vertices)
     assert base == ImageOp(ComposedBase.STATIC, IMAGE.data_versions, IMAGE.platform)
     assert isinstance(program, GoBuildOp)
@@ -187,11 +188,14 @@ def test_the_graph_is_the_base_and_the_program():
 
 
 def test_scratch_has_no_base_layer():
-    graph = lower(replace(IMAGE, base=ComposedBase.SCRATCH, data_versions=()))
+    graph = lower([replace(IMAGE, base=ComposedBase.SCRATCH, data_versions=())])
     assert [type(vertex.op) for vertex in graph.vertices] == [GoBuildOp]
     assert len(graph.image.layers) == 1
 
 
 def test_the_module_s_place_on_this_machine_is_not_in_the_image():
-    here, there = composed(IMAGE), composed(replace(IMAGE, directory="/somewhere/else"))
+    here, there = (
+        composed(IMAGE),
+        composed(replace(IMAGE, compiling=replace(IMAGE.compiling, directory="/somewhere/else"))),
+    )
     assert here == there

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherry.errors import UsageError
+from wherry.errors import SeveralErrors, UsageError
 from wherry.oci.digest import Digest, parse_digest, sha256
 from wherry.oci.image import (
     INDEX,
@@ -29,7 +29,13 @@ from wherry.oci.image import (
     parse_descriptor,
     parse_manifest,
 )
-from wherry.oci.platform import Platform, host_platform, parse_platform
+from wherry.oci.platform import (
+    Platform,
+    host_platform,
+    parse_exact,
+    parse_platform,
+    parse_platforms,
+)
 
 AMD64 = Platform("linux", "amd64")
 
@@ -98,7 +104,10 @@ def test_a_platform_has_one_spelling(text: str, expected: tuple[str, str, str]) 
         ("", "not a platform"), ("/", "not a platform"), ("linux/", "not a platform"),
         ("linux/arm/v7/x", "not a platform"), ("windows/amd64", "linux images only"),
         ("linux/amd46", "did you mean 'amd64'?"), ("linux/arm/v9", "variants of arm"),
-        ("linux/386/v2", "variants of 386: none"), ("linux/amd64,linux/arm64", "amd64,linux"),
+        ("linux/386/v2", "variants of 386: sse2, softfloat"), ("linux/s390x/z13", "s390x: none"),
+        ("linux/arm64/v8.10", "v8.9, v9, v9.0"), ("linux/riscv64/rva24u64", "'rva2"),
+        ("linux/ppc64le/9", "power8, power9, power10"),
+        ("linux/amd64,linux/arm64", "amd64,linux"),
     ],
 )  # fmt: skip
 def test_what_is_no_platform(text: str, told: str) -> None:
@@ -106,6 +115,38 @@ def test_what_is_no_platform(text: str, told: str) -> None:
         parse_platform(text)
     assert told in str(caught.value)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "exact", "normal"),
+    [
+        ("linux/amd64/v1", "v1", ""),
+        ("linux/amd64/v3", "v3", "v3"),
+        ("linux/arm64/8", "v8", ""),
+        ("linux/arm64/v8.0", "v8.0", ""),
+        ("linux/arm64/v8.2", "v8.2", "v8.2"),
+        ("linux/arm64/v9.0", "v9.0", "v9"),
+        ("linux/arm/7", "v7", "v7"),
+        ("linux/386/sse2", "sse2", ""),
+        ("linux/mipsle/softfloat", "softfloat", "softfloat"),
+        ("linux/ppc64le/power8", "power8", ""),
+        ("linux/riscv64/rva22u64", "rva22u64", "rva22u64"),
+        ("linux/riscv64/rva20u64", "rva20u64", ""),
+    ],
+)
+def test_a_variant_that_was_said_is_kept(text: str, exact: str, normal: str) -> None:
+    assert parse_exact(text).variant == exact
+    assert parse_exact(text).normal.variant == parse_platform(text).variant == normal
+
+
+def test_several_platforms() -> None:
+    found = parse_platforms(["linux/arm64,linux/amd64/v1", "amd64", "linux/arm64/v8", "arm/v7"])
+    assert list(map(str, found[:2])) == ["linux/arm64", "linux/amd64/v1"]
+    with pytest.raises(UsageError, match="amd46"):
+        parse_platforms(["linux/amd46,linux/arm64"])
+    with pytest.raises(SeveralErrors) as caught:
+        parse_platforms(["linux/amd46,windows/amd64", ""])
+    assert len(caught.value.errors) == 3
 
 
 @given(st.text())

@@ -34,7 +34,7 @@ def project(text: str) -> RegistrySettings:
 
 
 def user(text: str, home: str = "/home/me") -> RegistrySettings:
-    return parse_user_settings(text, USER_FILE, home)
+    return parse_user_settings(text, USER_FILE, home).registry
 
 
 def errors_of(read: object, text: str) -> list[WherryError]:
@@ -197,11 +197,11 @@ def test_a_password_in_the_file_is_not_told_again(text: str):
         ("[regsitry]", "did you mean 'registry'?"),
         ("[build]", "it belongs into a project's wherry.toml"),
         ("[image.api]", "it belongs into a project's wherry.toml"),
-        ("[store]", "not in this release"),
+        ("[stor]", "did you mean 'store'?"),
         ("registry = 1", "registry is no table"),
     ],
 )
-def test_the_users_file_holds_this_table_only(text: str, words: str):
+def test_the_users_file_holds_two_tables_only(text: str, words: str):
     (error,) = errors_of(user, text)
     assert error.where == f"{USER_FILE}:1"
     assert words in str(error)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from wherry.process.cancel import Cancelled, CancelToken
-from wherry.vcs import Degraded, GitFacts, git_facts
+from wherry.vcs import Degraded, GitFacts, GoPlace, RefFacts, git_facts, go_place, ref_facts
+from wherry.vcs.version import path_major
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -70,6 +71,7 @@ def test_clean_commit(repository: Path):
         dirty=False,
         version=f"v0.0.0-20260102030405-{head[:12]}",
         source="",
+        go_version=f"v0.0.0-20260102030405-{head[:12]}",
     )
 
 
@@ -130,7 +132,11 @@ def test_tags_at_the_commit_name_the_version(repository: Path, tags: list[str], 
     ("tags", "wanted"),
     [
         (["v1.2.3", "v1.0.0"], "v1.2.4-0."),
-        (["v2.0.0-rc.1", "v1.9.0"], "v2.0.0-rc.1.0."),
+        (["v1.1.0-rc.1", "v1.0.0"], "v1.1.0-rc.1.0."),
+        # Go takes v2 for another module's, and people mean what Go means where both are there.
+        (["v2.0.0-rc.1", "v1.9.0"], "v1.9.1-0."),
+        (["v2.0.0-rc.1"], "v2.0.0-rc.1.0."),
+        (["v1.2.3+linux"], "v1.2.4-0."),
         (["1.2.3"], "v1.2.4-0."),
         (["nightly", "api/v3.0.0"], "v0.0.0-"),
     ],
@@ -272,3 +278,96 @@ def test_cancel_reaches_the_caller(repository: Path):
     token.cancel()
     with pytest.raises(Cancelled):
         git_facts(str(repository), ENV, token)
+
+
+@pytest.mark.parametrize(
+    ("path", "major"),
+    [
+        ("example.com/m", ""),
+        ("example.com/m/v2", "v2"),
+        ("example.com/m/v10", "v10"),
+        ("example.com/m/v1", ""),
+        ("example.com/m/v02", ""),
+        ("gopkg.in/yaml.v3", "v3"),
+        ("gopkg.in/yaml.v0", "v0"),
+        ("example.com/yaml.v3", ""),
+        ("v2", ""),
+    ],
+)
+def test_major_version_of_a_path(path: str, major: str):
+    assert path_major(path) == major
+
+
+@pytest.mark.parametrize(
+    ("tags", "major", "wanted"),
+    [
+        (["v1.2.3", "v1.2.4", "v2.0.0"], "", "v1.2.4"),
+        (["v1.2.3", "v2.0.1", "v3.0.0"], "v2", "v2.0.1"),
+        (["1.2.3", "release-5", "v1.2", "v01.2.3", "v1.2.3+meta", "api/v1.2.3"], "", ""),
+        (["v1.2.3-rc.1"], "", "v1.2.3-rc.1"),
+    ],
+)
+def test_go_takes_only_complete_versions_of_the_module_s_major(
+    repository: Path, tags: list[str], major: str, wanted: str
+):
+    for tag in tags:
+        git(repository, "tag", tag)
+    found = git_facts(str(repository), ENV, CancelToken(), major)
+    assert isinstance(found, GitFacts)
+    head = git(repository, "rev-parse", "HEAD")
+    base = "v1.2.4-0." if "v1.2.3+meta" in tags else f"{major or 'v0'}.0.0-"
+    assert found.go_version == (wanted or f"{base}20260102030405-{head[:12]}")
+
+
+def test_go_gives_no_version_where_the_root_is_no_module(repository: Path):
+    (repository / "api").mkdir()
+    git(repository, "mv", "go.mod", "api/go.mod")
+    git(repository, "commit", "-q", "-m", "moved")
+    assert known(repository / "api").go_version == ""
+    assert known(repository / "api").version.startswith("v0.0.0-")
+
+
+def test_files_that_the_user_s_git_hides_are_told(repository: Path):
+    git(repository, "config", "status.showUntrackedFiles", "no")
+    assert not known(repository).hidden
+    (repository / "new.go").touch()
+    assert known(repository).hidden
+    git(repository, "config", "status.showUntrackedFiles", "all")
+    assert not known(repository).hidden
+    git(repository, "config", "status.showUntrackedFiles", "no")
+    (repository / "go.mod").write_text("module example.com/other\n")
+    assert not known(repository).hidden
+
+
+def refs(directory: Path) -> RefFacts:
+    found = ref_facts(str(directory), ENV, CancelToken())
+    assert isinstance(found, RefFacts), found
+    return found
+
+
+def test_names_of_a_commit(repository: Path, tmp_path: Path):
+    short = git(repository, "rev-parse", "--short", "HEAD")
+    assert refs(repository) == RefFacts("main", "", short)
+    git(repository, "tag", "v1.2.3")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "second")
+    git(repository, "checkout", "-q", "-b", "fix/1")
+    assert refs(repository)[:2] == ("fix/1", "v1.2.3")
+    git(repository, "checkout", "-q", "--detach")
+    assert refs(repository).branch == "HEAD"
+    missing = ref_facts(str(repository), {**ENV, "PATH": str(tmp_path)}, CancelToken())
+    assert isinstance(missing, Degraded)
+    assert "not installed" in missing.reason
+
+
+def test_where_go_looks_for_a_repository(tmp_path: Path):
+    inner = tmp_path / "outer" / "inner" / "module"
+    inner.mkdir(parents=True)
+    before = go_place(str(inner))
+    (tmp_path / "outer" / "inner" / ".git").write_text("gitdir: elsewhere\n")
+    assert go_place(str(inner)) == before._replace(found=True, linked=True)
+    (tmp_path / "outer" / ".git").mkdir()
+    assert go_place(str(inner)) == before._replace(found=True, linked=True, around=True)
+    (inner / ".git").mkdir()
+    assert go_place(str(inner)) == before._replace(found=True)
+    (tmp_path / ".hg").mkdir()
+    assert go_place(str(inner)) == GoPlace(found=True, foreign=".hg")

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a build is to be, once flags, settings file and defaults are put together.
 
-Flags beat the file, the file beats the defaults. Pure but for reading `wherry.toml`.
+Flags beat the file, the file beats the defaults; what `[image.NAME]` says beats `[build]`. Pure but
+for reading `wherry.toml`.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from wherry.api.epoch import source_date_epoch
@@ -15,73 +17,105 @@ from wherry.errors import UsageError, near
 from wherry.golang.root import module_root as nearest_module
 from wherry.graph.ops import ComposedBase
 from wherry.oci.image import Pairs, RunConfig, pairs
-from wherry.oci.platform import Platform, host_platform, parse_platform
+from wherry.oci.platform import Platform, host_platform, parse_platforms
 from wherry.settings.kinds import parse_base
 from wherry.settings.load import load_settings
-from wherry.settings.model import FILE_NAME, ImageSettings, Settings
+from wherry.settings.model import FILE_NAME, FileEntry, ImageSettings, Settings
+
+_GZIP = "gzip"
 
 
 class Asked(NamedTuple):
-    """One image of one main package, as asked for.
+    """One image, as asked for.
 
-    `package` is the settings file's word for it, empty where the source names it. `module_root`
-    is the nearest directory with a go.mod, `settings_path` where the settings file is or would be.
-    `base` is a composed base or an image's reference; `libc_base` the reference of the base for a
-    dynamically linked program, empty where none is named.
-    `epoch` is SOURCE_DATE_EPOCH in seconds, None where it is not set.
+    `packages` are the settings file's words for its main packages, empty where the source names
+    one. `settings_path` is where the settings file is or would be. `base` is a composed base or an
+    image's reference; `libc_base` the reference of the base for a dynamically linked program, empty
+    where none is named. `go_platforms` are what the image is built for, at least one.
+    `compression_level` is None for the compression's usual one. `epoch` is SOURCE_DATE_EPOCH in
+    seconds, None where it is not set.
     """
 
-    package: str
+    packages: tuple[str, ...]
     name: str
-    platform: Platform
+    platforms: tuple[Platform, ...]
     base: ComposedBase | str
     libc_base: str
     stamp: str
     cgo: bool
     go_version: str
     ldflags: tuple[str, ...]
+    gcflags: tuple[str, ...]
     build_tags: tuple[str, ...]
-    compression_level: int
+    compression: str
+    compression_level: int | None
     run: RunConfig
     annotations: Pairs
     tags: tuple[str, ...]
+    files: tuple[FileEntry, ...]
+    capabilities: tuple[str, ...]
     settings_path: str
     settings_exist: bool
     epoch: int | None
 
+    @property
+    def root(self) -> str:
+        """The directory that paths of the settings are seen from."""
+        return os.path.dirname(self.settings_path)
 
-def ask(request: BuildRequest, directory: str) -> Asked:
-    """Put flags, settings and defaults together; raises `UsageError` or `SeveralErrors`."""
+
+def settings_of(directory: str, env: Mapping[str, str]) -> tuple[Settings, str, tuple[str, ...]]:
+    """The settings of the module around `directory`, its root, and lines for the user.
+
+    Without a `wherry.toml` a `.ko.yaml` there counts. Raises `UsageError` or `SeveralErrors`.
+    """
     root = module_root(directory)
     settings = load_settings(root)
-    image = settings.resolved(_choose(settings, request.target))
-    build = settings.build
-    base = request.base or build.base or ComposedBase.STATIC
+    if settings.path is None:
+        from wherry.api.ko_migration import load_ko  # noqa: PLC0415 - few modules have such a file
+
+        loaded = load_ko(root, env)
+        if loaded is not None:
+            return loaded[0], root, loaded[1]
+    return settings, root, ()
+
+
+def ask(request: BuildRequest, settings: Settings, root: str, image: ImageSettings) -> Asked:
+    """Put flags, settings and defaults together for one image; raises `UsageError`.
+
+    `image` has what `[build]` says already.
+    """
+    base = request.base or image.base or ComposedBase.STATIC
     labels = {**dict(image.labels), **dict(request.labels)}
     annotations = {**dict(image.annotations), **dict(request.annotations)}
     return Asked(
-        package=image.packages[0] if image.packages else "",
+        packages=image.packages,
         name=image.name,
-        platform=parse_platform(request.platform) if request.platform else host_platform(),
+        platforms=_platforms(request, image),
         base=_base(base),
         # What the command line names is meant for this very program.
-        libc_base="" if request.base else build.libc_base or "",
-        stamp=request.stamp or build.stamp or "off",
-        cgo=build.cgo,
-        go_version=build.go or "",
+        libc_base="" if request.base else image.libc_base or "",
+        stamp=request.stamp or image.stamp or "off",
+        cgo=bool(image.cgo),
+        go_version=settings.build.go or "",
         ldflags=image.ldflags or (),
-        build_tags=build.build_tags,
-        compression_level=1 if build.compression_level is None else build.compression_level,
+        gcflags=image.gcflags or (),
+        build_tags=image.build_tags or (),
+        compression=image.compression or _GZIP,
+        compression_level=image.compression_level,
         run=RunConfig(
             user=image.user or "",
             env=tuple(f"{name}={value}" for name, value in image.env),
             cmd=image.args or (),
             working_dir=image.workdir or "",
             exposed_ports=image.ports or (),
+            volumes=image.volumes or (),
             labels=pairs(labels),
         ),
         annotations=pairs(annotations),
         tags=image.tags,
+        files=image.files or (),
+        capabilities=image.capabilities or (),
         settings_path=os.path.join(root, FILE_NAME),
         settings_exist=settings.path is not None,
         epoch=source_date_epoch(request.env),
@@ -93,18 +127,25 @@ def module_root(directory: str) -> str:
     return nearest_module(directory) or directory
 
 
-def _choose(settings: Settings, target: str) -> ImageSettings:
-    names = tuple(image.name for image in settings.images)
-    if target:
-        for image in settings.images:
-            if image.name == target:
-                return image
-        hint = near(target, names) or f"it names: {', '.join(names) or 'none'}"
-        raise UsageError(f"no image {target!r} in {FILE_NAME}", hint=hint)
-    if len(settings.images) > 1:
-        raise UsageError(f"{FILE_NAME} names {len(names)} images", why=", ".join(names),
-                         hint=f"choose one: --target {names[0]}")  # fmt: skip
-    return settings.images[0] if settings.images else ImageSettings(name="")
+def targets(request: BuildRequest) -> tuple[str, ...]:
+    """The names that `--target` gives, each once."""
+    return tuple(dict.fromkeys(name for name in request.target.split(",") if name))
+
+
+def chosen_images(settings: Settings, names: tuple[str, ...]) -> tuple[ImageSettings, ...]:
+    """The images of these names, in their order; raises `UsageError` for one that is not there."""
+    by_name = {image.name: image for image in settings.images}
+    for name in names:
+        if name not in by_name:
+            known = tuple(by_name)
+            hint = near(name, known) or f"it names: {', '.join(known) or 'none'}"
+            raise UsageError(f"no image {name!r} in {FILE_NAME}", hint=hint)
+    return tuple(by_name[name] for name in names)
+
+
+def _platforms(request: BuildRequest, image: ImageSettings) -> tuple[Platform, ...]:
+    texts = request.platform.split(",") if request.platform else image.platforms or ()
+    return parse_platforms(texts) if texts else (host_platform(),)
 
 
 def _base(text: str) -> ComposedBase | str:

@@ -14,7 +14,16 @@ from wherry.api.delivery import Delivered, deliver
 from wherry.api.recorded import BuildRecord, Output, directory_of
 from wherry.api.registries import Registries, RegistryAround, tag_named
 from wherry.api.removing import namespace_remover
-from wherry.api.request import DOCKERFILES, FRONTENDS, STAMPS, BuildRequest, BuildResult, is_remote
+from wherry.api.request import (
+    DOCKERFILES,
+    FRONTENDS,
+    STAMPS,
+    BuildOutcome,
+    BuildRequest,
+    BuildResult,
+    ImageFailure,
+    is_remote,
+)
 from wherry.api.unchanged import Verdict, ask_records
 from wherry.errors import UsageError, near
 from wherry.events import Level, Message, Sink
@@ -24,9 +33,26 @@ from wherry.store.store import Store, open_store
 
 
 def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> BuildResult:
-    """Build what `request` asks for; the image is in the store and at its outputs afterwards.
+    """Build the one image that `request` asks for; it is in the store and at its outputs then.
 
-    Raises `WherryError` for everything a user can mend, `Cancelled` where `cancel` stopped it.
+    Raises `WherryError` for everything a user can mend, `Cancelled` where `cancel` stopped it; the
+    error of an image that failed, and `UsageError` where there are several images.
+    """
+    outcome = build_images(request, sink, cancel)
+    if outcome.failures:
+        raise outcome.failures[0].error
+    if len(outcome.images) > 1:
+        names = ", ".join(image.tags[0] for image in outcome.images)
+        raise UsageError(f"{len(outcome.images)} images were built, and one was asked for",
+                         why=names, hint="use build_images, or choose one by its name")  # fmt: skip
+    return outcome.images[0]
+
+
+def build_images(request: BuildRequest, sink: Sink, cancel: CancelToken) -> BuildOutcome:
+    """Build all images that `request` asks for; they are in the store and at their outputs then.
+
+    Some of several may fail, which is told in the outcome. Raises as `build_image` does where that
+    is all of them.
     """
     began = time.monotonic()
     frontend = check_request(request)
@@ -41,18 +67,26 @@ def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Build
             remover=namespace_remover(request.store, request.env, sink),
         ) as store,
     ):
+        failures: tuple[ImageFailure, ...] = ()
+        plural = False
         if frontend == "dockerfile":
             output, reason = _dockerfile(request, store, registries)
+            outputs: tuple[Output, ...] = (output,)
         else:
-            record, reason = _record(request, store, registries)
-            output = record.output
-        for line in output.warnings:
+            record, failures, reason = _record(request, store, registries)
+            outputs, plural = record.outputs, record.plural
+        for line in dict.fromkeys(line for output in outputs for line in output.warnings):
             sink(Message(Level.WARNING, line))
         request.trace("before-delivery")
-        delivered = deliver(request, output, store, registries)
-        if reason or delivered.fetched:
+        delivered = deliver(request, outputs, store, registries)
+        if reason or any(one.fetched for one in delivered):
             store.enforce_limit()
-    return _result(output, reason, time.monotonic() - began, delivered)
+    seconds = time.monotonic() - began
+    images = tuple(
+        _result(output, reason, seconds, one)
+        for output, one in zip(outputs, delivered, strict=True)
+    )
+    return BuildOutcome(images, failures, plural, seconds)
 
 
 def _dockerfile(request: BuildRequest, store: Store, registries: Registries) -> tuple[Output, str]:
@@ -79,15 +113,18 @@ def check_request(request: BuildRequest) -> str:
     for tag in request.tags:
         tag_named(tag)
     if request.outputs:
-        from wherry.exporters.spec import parse_output  # noqa: PLC0415 - only for --output
+        from wherry.exporters.spec import parse_outputs  # noqa: PLC0415 - only for --output
 
-        for text in request.outputs:
-            parse_output(text, request.cwd)
+        parse_outputs(request.outputs, request.cwd, load=request.load)
     _check_word("frontend", request.frontend, FRONTENDS)
     _check_word("stamp", request.stamp, ("", *STAMPS))
     frontend = _frontend(request)
     if frontend == "dockerfile":
         _refuse_flags(request, _GO_ONLY, "Go modules", "Dockerfile")
+        if "," in request.target:
+            raise UsageError(f"several targets: {request.target}",
+                             why="a Dockerfile is built up to one stage",
+                             hint="name one")  # fmt: skip
         if any(getattr(request, name) for name in _STEP_OPTIONS):
             from wherry.api.step_options import read_step_options  # noqa: PLC0415 - few give any
 
@@ -133,6 +170,8 @@ def _frontend(request: BuildRequest) -> str:
         return request.frontend
     if request.file or _is_elsewhere(request):
         return "dockerfile"
+    if request.more_sources:
+        return "gomodule"
     directory, pattern = directory_of(request)
     if pattern != ".":
         return "gomodule"
@@ -151,7 +190,7 @@ def _is_elsewhere(request: BuildRequest) -> bool:
     return request.source == "-" or is_remote(request.source, request.cwd)
 
 
-_GO_ONLY = ("base", "stamp")
+_GO_ONLY = ("base", "stamp", "more_sources")
 _STEP_OPTIONS = (
     "secrets", "ssh", "network", "allow", "add_hosts", "shm_size", "ulimits", "on_error",
 )  # fmt: skip
@@ -175,8 +214,10 @@ def _refuse_flags(request: BuildRequest, fields: tuple[str, ...], whose: str, he
                              hint=f"leave it out, or say --frontend {other}")  # fmt: skip
 
 
-def _record(request: BuildRequest, store: Store, registries: Registries) -> tuple[BuildRecord, str]:
-    """The record that holds with an empty reason, or a new one and why it was made."""
+def _record(
+    request: BuildRequest, store: Store, registries: Registries
+) -> tuple[BuildRecord, tuple[ImageFailure, ...], str]:
+    """The record that holds with an empty reason, or a new one, what failed, why it was made."""
     around = registries.around
     verdict = Verdict(None, "--no-cache", [])
     if not request.no_cache:
@@ -184,26 +225,26 @@ def _record(request: BuildRequest, store: Store, registries: Registries) -> tupl
         if verdict.record is not None and request.pull:
             # Registries of its own: a build that follows reads all settings after it began.
             with Registries(around, directory_of(request)[0]) as asking:
-                verdict = _asked_again(verdict, verdict.record.output, asking)
+                verdict = _asked_again(verdict, verdict.record.outputs, asking)
         if verdict.record is not None:
-            return verdict.record, ""
+            return verdict.record, (), ""
         if verdict.records:
             around.sink(Message(Level.INFO, f"go runs: {verdict.reason}"))
     from wherry.api.making import make_record  # noqa: PLC0415 - the engine is heavy
 
-    return make_record(request, verdict, store, registries), verdict.reason
+    recorded = make_record(request, verdict, store, registries)
+    return recorded.record, recorded.failures, verdict.reason
 
 
-def _asked_again(verdict: Verdict, output: Output, registries: Registries) -> Verdict:
-    """The verdict once the registry was asked what the base's name means now."""
-    if output.base is None:
-        return verdict
-    reference = parse_reference(output.base.name)
-    now = registries.of(reference).resolve(reference.tag)
-    if now is not None and str(now.digest) == output.base.resolved:
-        return verdict
-    reason = f"the base {reference.familiar} moved in its registry"
-    return Verdict(None, reason, verdict.records)
+def _asked_again(verdict: Verdict, outputs: tuple[Output, ...], registries: Registries) -> Verdict:
+    """The verdict once the registry was asked what the bases' names mean now."""
+    for base in dict.fromkeys(base for output in outputs for base in output.bases):
+        reference = parse_reference(base.name)
+        now = registries.of(reference).resolve(reference.tag)
+        if now is None or str(now.digest) != base.resolved:
+            reason = f"the base {reference.familiar} moved in its registry"
+            return Verdict(None, reason, verdict.records)
+    return verdict
 
 
 def _result(output: Output, reason: str, seconds: float, delivered: Delivered) -> BuildResult:
@@ -222,4 +263,5 @@ def _result(output: Output, reason: str, seconds: float, delivered: Delivered) -
         warnings=output.warnings,
         outputs=delivered.outputs,
         pushed=delivered.pushed,
+        loaded=delivered.loaded,
     )

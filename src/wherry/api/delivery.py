@@ -28,41 +28,75 @@ if TYPE_CHECKING:
 class Delivered(NamedTuple):
     """Where an image went: `references` are its names as told to the user, `outputs` paths.
 
-    `fetched` says whether layers of the base had to be fetched for it.
+    `fetched` says whether layers of the base had to be fetched for it; `loaded` are names as an
+    engine knows them; `converted` outputs whose layers were compressed anew, with the digest that
+    the image has there.
     """
 
     references: tuple[Reference, ...]
     outputs: tuple[str, ...] = ()
     pushed: tuple[PushResult, ...] = ()
     fetched: bool = False
+    loaded: tuple[str, ...] = ()
+    converted: tuple[tuple[str, str], ...] = ()
 
 
 def deliver(
-    request: BuildRequest, output: Output, store: Store, registries: Registries
-) -> Delivered:
-    """Write and push what was asked for and tag the image.
+    request: BuildRequest, outputs: tuple[Output, ...], store: Store, registries: Registries
+) -> tuple[Delivered, ...]:
+    """Write and push what was asked for and tag the images.
 
     Raises `MachineError` where an output cannot be written, `NetworkError` where a registry
-    refuses; the image stays in the store, untagged.
+    refuses; the images stay in the store, untagged.
     """
-    references = tuple(parse_reference(name) for name in _names(request, output))
-    delivered = Delivered(references)
-    if request.outputs:
-        from wherry.api.exporting import export  # noqa: PLC0415 - only where an output asks
+    items = tuple(
+        (output, tuple(parse_reference(name) for name in _names(request, output)))
+        for output in outputs
+    )
+    delivered = tuple(Delivered(references) for _, references in items)
+    if request.outputs or request.load:
+        from wherry.api.exporting import export_all  # noqa: PLC0415 - only where an output asks
 
-        delivered = export(request, output, store, references, registries)
+        delivered = export_all(request, items, store, registries)
         request.trace("exported")
-    targets = _targets(request, output, registries)
-    if targets:
-        pushed = push_output(store, output, targets, registries)
-        delivered = delivered._replace(references=targets, pushed=pushed)
-        request.trace("pushed")
+    delivered = tuple(
+        _pushed(request, output, one, store, registries)
+        for output, one in zip(outputs, delivered, strict=True)
+    )
     if request.metadata_file or request.iidfile:
         from wherry.api.exporting import write_facts  # noqa: PLC0415 - only where asked
 
-        write_facts(request, output, store, delivered.references)
-    _tag(output, store, references)
+        told = tuple(
+            (output, one.references) for output, one in zip(outputs, delivered, strict=True)
+        )
+        write_facts(request, told, store)
+    for output, references in items:
+        _tag(output, store, references)
     return delivered
+
+
+def _pushed(
+    request: BuildRequest,
+    output: Output,
+    delivered: Delivered,
+    store: Store,
+    registries: Registries,
+) -> Delivered:
+    """Push the image to all targets, each in the compression that its output names."""
+    results: tuple[PushResult, ...] = ()
+    told: tuple[Reference, ...] = ()
+    for descriptor, targets in _targets(request, output, store, registries).items():
+        from wherry.api.pushing import push_stored  # noqa: PLC0415 - HTTP is imported here
+
+        results += push_stored(store, descriptor, targets, registries)
+        told += targets
+        request.trace("pushed")
+        if str(descriptor.digest) != output.manifest:
+            pairs = tuple((target.familiar, str(descriptor.digest)) for target in targets)
+            delivered = delivered._replace(converted=(*delivered.converted, *pairs))
+    if not told:
+        return delivered
+    return delivered._replace(references=told, pushed=results)
 
 
 def _names(request: BuildRequest, output: Output) -> tuple[str, ...]:
@@ -78,38 +112,42 @@ def _names(request: BuildRequest, output: Output) -> tuple[str, ...]:
 
 
 def _targets(
-    request: BuildRequest, output: Output, registries: Registries
-) -> tuple[Reference, ...]:
-    """Everything to push to, by `--push` and by outputs, each once."""
-    targets: dict[Reference, None] = {}
+    request: BuildRequest, output: Output, store: Store, registries: Registries
+) -> dict[Descriptor, tuple[Reference, ...]]:
+    """Everything to push to, by `--push` and by outputs, each once, by what is pushed there."""
+    found: dict[Reference, Descriptor] = {}
     if request.push:
-        targets |= dict.fromkeys(push_targets(request, output, (), registries))
+        image = described(output)
+        found |= dict.fromkeys(push_targets(request, output, (), registries), image)
     if request.outputs:
+        from wherry.api.exporting import recompressed  # noqa: PLC0415 - as above
         from wherry.exporters.spec import OutputKind, parse_output  # noqa: PLC0415 - as above
 
         for text in request.outputs:
             spec = parse_output(text, request.cwd)
             if spec.kind is OutputKind.REGISTRY:
-                targets |= dict.fromkeys(push_targets(request, output, spec.names, registries))
-    return tuple(targets)
-
-
-def push_output(
-    store: Store, output: Output, targets: tuple[Reference, ...], registries: Registries
-) -> tuple[PushResult, ...]:
-    """Push a built image to every target."""
-    from wherry.api.pushing import push_stored  # noqa: PLC0415 - HTTP is imported here
-
-    return push_stored(store, described(output), targets, registries)
+                image = recompressed(output, spec, store, registries)
+                for target in push_targets(request, output, spec.names, registries):
+                    found[target] = image
+    by_image: dict[Descriptor, tuple[Reference, ...]] = {}
+    for target, image in found.items():
+        by_image[image] = (*by_image.get(image, ()), target)
+    return by_image
 
 
 def described(output: Output) -> Descriptor:
-    """The descriptor of a built image."""
-    from wherry.oci.image import MANIFEST, Descriptor  # noqa: PLC0415 - not for an unchanged image
+    """The descriptor of a built image, or of its index."""
+    from wherry.oci.image import (  # noqa: PLC0415 - not for an unchanged image
+        INDEX,
+        MANIFEST,
+        Descriptor,
+    )
     from wherry.oci.platform import parse_platform  # noqa: PLC0415 - as above
 
-    platform = parse_platform(output.platform)
     digest = parse_digest(output.manifest)
+    if "," in output.platform:
+        return Descriptor(INDEX, digest, output.manifest_size)
+    platform = parse_platform(output.platform)
     return Descriptor(MANIFEST, digest, output.manifest_size, platform=platform)
 
 

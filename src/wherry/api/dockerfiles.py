@@ -28,6 +28,7 @@ from wherry.api.step_choices import StepChoices
 from wherry.api.step_options import read_step_options
 from wherry.api.watching import Watch
 from wherry.api.workers import Workers
+from wherry.engines.local.dry import Planned
 from wherry.engines.local.engine import LocalEngine, Solved
 from wherry.engines.local.executors import FileExecutors
 from wherry.engines.local.files import FileRules, FileSteps
@@ -46,7 +47,7 @@ from wherry.frontends.dockerfile.source import Problem, Problems
 from wherry.frontends.dockerfile.typed import checks_of, read_dockerfile, warnings_of
 from wherry.fstree.compression import Compression
 from wherry.fstree.limits import Limits
-from wherry.graph.build import Lines
+from wherry.graph.build import BuildGraph, Lines
 from wherry.graph.ops import GitOp, HttpOp, LocalOp
 from wherry.oci.canonical import canonical_json
 from wherry.oci.image import Descriptor
@@ -70,6 +71,16 @@ def make_image(request: BuildRequest, store: Store, registries: Registries) -> t
         output = building.output(solved)
         watch.record(store, output._replace(warnings=tuple(building.warnings)))
         return output, "" if solved.was_there else "its steps ran"
+
+
+def dry_image(
+    request: BuildRequest, store: Store, registries: Registries, closing: ExitStack
+) -> tuple[str, BuildGraph, tuple[Planned, ...]]:
+    """The image's name, its graph, and what a build would make of each vertex.
+
+    Raises as `make_image`, but for what steps raise.
+    """
+    return _Building(request, store, registries, closing).dry()
 
 
 class _Building:
@@ -113,15 +124,25 @@ class _Building:
         except WherryError as error:
             raise self._explained(self._looked_at(error), lowered) from error
 
+    def dry(self) -> tuple[str, BuildGraph, tuple[Planned, ...]]:
+        """What building would do."""
+        resolver = Resolver(
+            self._request, self._store, self._registries, self._policy(), self._contexts
+        )
+        lowered = self._lowered(resolver)
+        self._warn(lowered.warnings)
+        engine = self._engine(resolver, reuse=not self._request.no_cache)
+        return repository_name(self._inputs.context.name), lowered.graph, engine.dry(lowered.graph)
+
     def _run(self, lowered: Lowered, resolver: Resolver) -> Solved:
         try:
-            return self._engine(resolver, reuse=not self._request.no_cache).solve(lowered.graph)
+            return self._engine(resolver, reuse=not self._request.no_cache).solve_one(lowered.graph)
         except LostChange as error:
             if self._request.no_cache:
                 raise
             # Removed under our hands, or made under other user ids.
             self._say(f"{error.what}: all steps run again")
-            return self._engine(resolver, reuse=False).solve(lowered.graph)
+            return self._engine(resolver, reuse=False).solve_one(lowered.graph)
 
     def _looked_at(self, error: WherryError) -> WherryError:
         """With `--on-error shell`: let the user look at what a failed RUN left, or keep it."""
@@ -148,7 +169,7 @@ class _Building:
             name=name,
             tags=(),
             default_tag=f"{name}:latest",
-            base=None,
+            bases=(),
             manifest=str(image.digest),
             manifest_size=len(image.manifest_bytes),
             config=str(image.manifest.config.digest),

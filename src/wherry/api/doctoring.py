@@ -2,7 +2,8 @@
 """What this machine can do, what is missing and how to get it: `wherry doctor` as a function.
 
 RUN is proved by starting what a build starts. Nothing is changed, but that the store and its
-directory are made where they are not there.
+directory are made where they are not there. What may hang (networks, engines, programs of others)
+has its own time, and is asked side by side.
 """
 
 from __future__ import annotations
@@ -11,16 +12,25 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from wherry._version import __version__
 from wherry.api.checks import Check, State
-from wherry.api.go_checks import git_check, go_check, store_check
+from wherry.api.engine_checks import engine_checks
+from wherry.api.go_checks import GoHere, ask_go, cgo_check, git_check, go_check, no_go
 from wherry.api.network_checks import network_checks
+from wherry.api.private_checks import netrc_hosts, private_check
+from wherry.api.proxy_checks import proxy_check
+from wherry.api.store_checks import StoreFinding, no_store, store_checks
 from wherry.errors import WherryError
+from wherry.golang.requirements import Requirements, is_matched, read_requirements
+from wherry.golang.root import module_root
 from wherry.process.cancel import CancelToken
 
 __all__ = ["Check", "Diagnosis", "State", "diagnose"]
+
+_FORMAT = 1
 
 
 class Diagnosis(NamedTuple):
@@ -43,22 +53,83 @@ class Diagnosis(NamedTuple):
         return 0 if self.go_builds and self.run_steps else 3
 
     def as_json(self) -> dict[str, object]:
-        """For `--json`."""
+        """For `--json`; docs/doctor.md says what stays as it is."""
         return {
+            "format": _FORMAT,
             "wherry": __version__,
             **self._asdict(),
             "checks": [check.as_json() for check in self.checks],
         }
 
 
-def diagnose(store: str, env: Mapping[str, str], cancel: CancelToken) -> Diagnosis:
-    """Look at the machine of the user whose environment `env` is. Raises `Cancelled`."""
-    place, size, free = store_check(store)
-    mode, steps = _steps(store, env) if size >= 0 else ("none", ())
-    go = go_check(env, cancel)
-    checks = (_versions(), *steps, go, git_check(env, cancel), place, *network_checks(env))
-    go_builds = go.state is State.OK and size >= 0
-    return Diagnosis(checks, go_builds, mode != "none", mode, size, free)
+def diagnose(
+    store: str | WherryError, env: Mapping[str, str], cancel: CancelToken, directory: str = "/"
+) -> Diagnosis:
+    """Look at the machine of the user whose environment `env` is, and at the module around.
+
+    `store` is the store's directory, or why there is none; `directory` is where the user is.
+    Raises `Cancelled`.
+    """
+    with ThreadPoolExecutor(4) as threads:
+        go = threads.submit(_go_checks, env, directory, cancel)
+        git = threads.submit(git_check, env, cancel)
+        engines = threads.submit(engine_checks, env, cancel)
+        ways = threads.submit(network_checks, env)
+        place, (mode, steps) = _store_and_steps(store, env)
+        checks = (
+            _versions(),
+            *steps,
+            *go.result(),
+            git.result(),
+            *place.checks,
+            *engines.result(),
+            *ways.result(),
+        )
+    # A Go that is only old for the module here builds nothing here.
+    go_builds = go.result()[0].state is not State.MISSING and place.size >= 0
+    return Diagnosis(checks, go_builds, mode != "none", mode, place.size, place.free)
+
+
+def _go_checks(env: Mapping[str, str], directory: str, cancel: CancelToken) -> tuple[Check, ...]:
+    """The toolchain first, then what builds need beside it."""
+    try:
+        here = ask_go(env, cancel)
+    except WherryError as error:
+        return (no_go(error),)
+    root = module_root(directory) if os.path.isabs(directory) else ""
+    asked = read_requirements(os.path.join(root, "go.mod")) if root else Requirements()
+    with ThreadPoolExecutor(3) as threads:
+        cgo = threads.submit(cgo_check, here, env, cancel)
+        private = threads.submit(private_check, here, asked, env, cancel)
+        proxy = threads.submit(_proxy_check, here, asked, env, cancel)
+        found = private.result()
+        return (
+            go_check(here, env, asked),
+            cgo.result(),
+            proxy.result(),
+            *([found] if found is not None else []),
+        )
+
+
+def _proxy_check(
+    here: GoHere, asked: Requirements, env: Mapping[str, str], cancel: CancelToken
+) -> Check:
+    # The name of a private module is told to nobody who is not to know it.
+    names = ("GOPRIVATE", "GONOPROXY", "GONOSUMDB")
+    private = ",".join(here.facts.all.get(name, "") for name in names)
+    public = [path for path, _ in asked.modules if not is_matched(private, path)]
+    module = public[0] if public else ""
+    return proxy_check(here.facts.goproxy, module, env, netrc_hosts(env), cancel)
+
+
+def _store_and_steps(
+    store: str | WherryError, env: Mapping[str, str]
+) -> tuple[StoreFinding, tuple[str, tuple[Check, ...]]]:
+    untried = Check("RUN", State.MISSING, "not tried: there is no store")
+    if isinstance(store, WherryError):
+        return StoreFinding((no_store(store),), -1, -1), ("none", (untried,))
+    place = store_checks(store)
+    return place, _steps(store, env) if place.size >= 0 else ("none", (untried,))
 
 
 def _steps(store: str, env: Mapping[str, str]) -> tuple[str, tuple[Check, ...]]:

@@ -1,44 +1,133 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `wherry doctor` says about Go builds: toolchains, git, the store."""
+"""What `wherry doctor` says about Go builds: toolchains, the compiler for cgo, git."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from wherry.api.checks import Check, State
+from wherry.api.limited import within
 from wherry.errors import MachineError, WherryError
+from wherry.golang.compilers import find_compiler, why_broken
 from wherry.golang.environment import build_environment
 from wherry.golang.facts import query_go
+from wherry.golang.requirements import Requirements, version_order
 from wherry.golang.toolchain import GoCommand, GoFacts, find_go
 from wherry.process.cancel import CancelToken
 from wherry.process.spawn import Command, run
-from wherry.store.store import open_store
 
 # Where Go keeps the toolchains that go.mod files asked for (go.dev/doc/toolchain).
 _FETCHED = re.compile(r"toolchain@v0\.0\.1-go([0-9][0-9a-z.]*)\.")
-_LITTLE_ROOM = 1 << 30
+_GO_SECONDS = 4.0
+_SECONDS = 5.0
+_ONLY_CGO = "builds with cgo = true fail, others do not need it"
 
 
-def go_check(env: Mapping[str, str], cancel: CancelToken) -> Check:
-    """The Go that builds use, and which others are here.
+class GoHere(NamedTuple):
+    """The Go that builds use, with its answers and the environment that it was asked in."""
 
-    Nothing is fetched: what a go.mod might ask for is not looked at.
+    command: GoCommand
+    facts: GoFacts
+    env: Mapping[str, str]
+
+
+def ask_go(env: Mapping[str, str], cancel: CancelToken) -> GoHere:
+    """Find Go and ask it, where no go.mod has a say: nothing is fetched.
+
+    Raises `MachineError` where there is none, or none that answers, and `Cancelled`.
     """
+    command = find_go(env)
+    own = (*command.env, ("GOTOOLCHAIN", "local"))
+    asked = build_environment(env, own, "/")
+    facts = within(_GO_SECONDS, cancel, lambda token: query_go(command, "/", asked, token))
+    if facts is None:
+        raise MachineError(
+            f"{command.path} does not answer",
+            why=f"go env did not end within {_GO_SECONDS:.0f} seconds",
+            hint="check which program go on PATH is",
+        )
+    return GoHere(command, facts, asked)
+
+
+def no_go(error: WherryError) -> Check:
+    """The finding where there is no Go."""
+    return Check("Go", State.MISSING, error.what, tuple(error.why.splitlines()), error.hint)
+
+
+def go_check(here: GoHere, env: Mapping[str, str], asked: Requirements) -> Check:
+    """The Go that builds use, what a go.mod asks for, and which others are here."""
+    facts = here.facts
+    found = f"{facts.version} ({here.command.path})"
+    setting = user_setting("GOTOOLCHAIN", here, env) or "auto"
+    fetched = _fetched(os.path.join(facts.gomodcache, "golang.org")) if facts.gomodcache else ()
+    details = [f"GOTOOLCHAIN={setting}", *_others(env, here.command)]
+    if fetched:
+        details.append(f"fetched by Go before: {', '.join(fetched)}")
+    wanted = asked.newest
+    if not wanted:
+        return Check("Go", State.OK, found, tuple(details))
+    if version_order(wanted) <= version_order(facts.version):
+        return Check("Go", State.OK, found, (f"go.mod here asks for Go {wanted}", *details))
+    if setting.partition("+")[0] in ("local", "path") or setting == "local":
+        line = f"go.mod here asks for Go {wanted}, and GOTOOLCHAIN={setting} lets Go fetch none"
+        remedy = f"set GOTOOLCHAIN=auto, or install Go {wanted}"
+        return Check("Go", State.MISSING, found, (line, *details[1:]), remedy)
+    there = wanted in fetched or any(version.startswith(f"{wanted}.") for version in fetched)
+    line = f"go.mod here asks for Go {wanted}, which Go {'fetched' if there else 'will fetch'}"
+    return Check("Go", State.OK, found, (line, *details))
+
+
+def user_setting(name: str, here: GoHere, env: Mapping[str, str]) -> str:
+    """A variable as Go has it from the environment, `go env -w` or its own go.env, in this order.
+
+    For those that `ask_go` overrides.
+    """
+    if env.get(name):
+        return env[name]
+    root = os.path.join(here.facts.goroot, "go.env")
+    for path in (here.facts.goenv, root):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                lines = file.read().splitlines()
+        except OSError:
+            continue
+        values = [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
+        if values and values[-1]:
+            return values[-1]
+    return ""
+
+
+def cgo_check(here: GoHere, env: Mapping[str, str], cancel: CancelToken) -> Check:
+    """The C compiler: there, and able to make a program."""
+
+    def look(token: CancelToken) -> Check:
+        compiler = find_compiler(here.facts.all, env, token)
+        problem = why_broken(compiler, env, token)
+        found = f"{compiler.path} for {compiler.machine or 'an unknown machine'}"
+        if not problem:
+            return Check("cgo", State.OK, found)
+        lines = (*problem.splitlines(), _ONLY_CGO)
+        remedy = "install the C library's headers (Debian: apt-get install libc6-dev)"
+        return Check("cgo", State.LIMITED, f"{found}, which makes no programs", lines, remedy)
+
     try:
-        command = find_go(env)
-        own = (*command.env, ("GOTOOLCHAIN", "local"))
-        facts = query_go(command, "/", build_environment(env, own, "/"), cancel)
+        done = within(_SECONDS, cancel, look)
     except WherryError as error:
-        return Check("Go", State.MISSING, error.what, tuple(error.why.splitlines()), error.hint)
-    return Check("Go", State.OK, f"{facts.version} ({command.path})", _others(env, command, facts))
+        return Check("cgo", State.LIMITED, error.what, (error.why, _ONLY_CGO), error.hint)
+    if done is not None:
+        return done
+    remedy = "check: go env CC"
+    return Check("cgo", State.LIMITED, "the C compiler does not end", (_ONLY_CGO,), remedy)
 
 
 def git_check(env: Mapping[str, str], cancel: CancelToken) -> Check:
-    """Git, which only stamps and sources from git need."""
+    """Git, which only stamps, sources from git and private modules need."""
+    command = Command(("git", "--version"), "/", {**env, "LC_ALL": "C"})
     try:
-        done = run(Command(("git", "--version"), "/", {**env, "LC_ALL": "C"}), cancel)
+        done = within(_SECONDS, cancel, lambda token: run(command, token))
     except MachineError:
         done = None
     if done is None or done.returncode:
@@ -48,38 +137,14 @@ def git_check(env: Mapping[str, str], cancel: CancelToken) -> Check:
     return Check("git", State.OK, version.removeprefix("git version "))
 
 
-def store_check(store: str) -> tuple[Check, int, int]:
-    """The store at `store`, its size and the free room in bytes; -1 where it cannot be used."""
-    try:
-        with open_store(store) as opened:
-            path, size, limit = opened.path, opened.usage().total, opened.size_limit
-            status = os.statvfs(path)
-    except WherryError as error:
-        why = tuple(error.why.splitlines())
-        return Check("store", State.MISSING, error.what, why, error.hint), -1, -1
-    free = status.f_frsize * status.f_bavail
-    found = f"{path}: {_gigabytes(size)} of at most {_gigabytes(limit)}, {_gigabytes(free)} free"
-    if free >= _LITTLE_ROOM:
-        return Check("store", State.OK, found), size, free
-    remedy = "wherry cache prune, or another place with --store"
-    return Check("store", State.LIMITED, found, ("there is little room",), remedy), size, free
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
-
-
-def _others(env: Mapping[str, str], used: GoCommand, facts: GoFacts) -> tuple[str, ...]:
-    """Other Go programs on PATH, and toolchains that Go itself fetched."""
+def _others(env: Mapping[str, str], used: GoCommand) -> tuple[str, ...]:
+    """Other Go programs on PATH."""
     found = []
     for directory in dict.fromkeys(env.get("PATH", "").split(os.pathsep)):
         path = os.path.join(directory, "go")
         other = os.path.isabs(directory) and path not in (used.path, used.found)
         if other and os.path.isfile(path) and os.access(path, os.X_OK):
             found.append(f"also on PATH: {path}")
-    versions = _fetched(os.path.join(facts.gomodcache, "golang.org"))
-    if versions:
-        found.append(f"fetched by Go before: {', '.join(versions)}")
     return tuple(found)
 
 
@@ -89,5 +154,4 @@ def _fetched(directory: str) -> tuple[str, ...]:
     except OSError:
         return ()
     matches = (_FETCHED.match(name) for name in names)
-    versions = {match[1] for match in matches if match}
-    return tuple(sorted(versions, key=lambda text: [int(n) for n in re.findall(r"\d+", text)]))
+    return tuple(sorted({match[1] for match in matches if match}, key=version_order))

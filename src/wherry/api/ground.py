@@ -17,9 +17,9 @@ from wherry.api.registries import Registries
 from wherry.bases import compose
 from wherry.bases.static import static_data_versions
 from wherry.engines.local.engine import Solved
-from wherry.frontends.gomodule.lower import GoImage
 from wherry.graph.ops import ComposedBase, RegistryBase
 from wherry.oci.image import Pairs, RunConfig
+from wherry.oci.platform import Platform
 from wherry.store.store import Store
 
 _PLAIN = ComposedBase.SCRATCH
@@ -44,15 +44,21 @@ class Ground(NamedTuple):
 
 
 class Grounds:
-    """Finds the grounds of one build."""
+    """Finds the grounds of one image for one platform."""
 
     def __init__(
-        self, store: Store, registries: Registries, policy: BasePolicy, asked: Asked
+        self,
+        store: Store,
+        registries: Registries,
+        policy: BasePolicy,
+        asked: Asked,
+        platform: Platform,
     ) -> None:
         self._store = store
         self._registries = registries
         self._policy = policy
         self._asked = asked
+        self._platform = platform
 
     def first(self) -> Ground:
         """What the build begins with; raises what `find_base` raises."""
@@ -64,7 +70,7 @@ class Grounds:
         return self._by_reference(self._asked.libc_base)
 
     def _by_reference(self, text: str) -> Ground:
-        found = find_base(self._store, self._registries, self._policy, text, self._asked.platform)
+        found = find_base(self._store, self._registries, self._policy, text, self._platform)
         # As Docker's tools count: the name without digest is how people look for newer ones.
         name = found.reference._replace(digest=None).full
         return Ground(RegistryBase(found.image.digest, name), _run_of(found), (), _watched(found))
@@ -83,12 +89,9 @@ def composed(base: ComposedBase) -> Ground:
 
 def needs_libc(solved: Solved, ground: Ground) -> bool:
     """Whether the program, now that it is built, cannot run on its ground."""
-    return not ground.has_libc and any(item.dynamic for item in solved.layers[-1].binaries)
-
-
-def on_ground(image: GoImage, ground: Ground) -> GoImage:
-    """The same program on another base."""
-    return replace(image, base=ground.base, base_run=ground.run, data_versions=ground.data_versions)
+    return not ground.has_libc and any(
+        item.dynamic for layer in solved.layers for item in layer.binaries
+    )
 
 
 def _run_of(found: Base) -> RunConfig:

@@ -101,7 +101,8 @@ def write_lock(request: LockRequest) -> LockResult:
 
 def _references(settings: Settings, registries: Registries) -> tuple[Reference, ...]:
     """The bases that the settings name, without those that a digest pins already."""
-    named = (settings.build.base, settings.build.libc_base)
+    every = (settings.build, *settings.images)
+    named = [text for one in every for text in (one.base, one.libc_base)]
     texts = [text for text in named if text and text not in ("static", "scratch")]
     references = dict.fromkeys(registries.reference(text) for text in texts)
     return tuple(reference for reference in references if reference.digest is None)
@@ -174,7 +175,7 @@ def _go_version(
     if before is not None and before.go and not fresh:
         return before.go
     command = find_go(request.env)
-    on_top = overlay(command, host_platform(), cgo=settings.build.cgo)
+    on_top = overlay(command, host_platform(), cgo=bool(settings.build.cgo))
     env = build_environment(request.env, on_top, directory)
     version = query_go(command, directory, env, request.cancel).version
     if not version.startswith("go1."):

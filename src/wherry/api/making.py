@@ -1,328 +1,167 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Making an image where no record answers: the composition root of a Go build.
+"""Making images where no record answers: the composition root of a Go build.
 
-Finds the toolchain, asks it, lowers the module to a graph, runs the graph on the local engine and
-writes the build record. Everything heavy is imported here, off the no-change path.
+Plans the images, asks the toolchain, lowers all programs to one graph, runs it on the local engine
+and writes the build record. Everything heavy is imported here, off the no-change path.
 """
 
 from __future__ import annotations
 
-import calendar
-import os
-import time
-from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import NamedTuple
 
-from wherry.api.asked import Asked, ask
 from wherry.api.delivery import nameless_push
-from wherry.api.ground import Ground, Grounds, needs_libc, on_ground
-from wherry.api.naming import cores, repository_name
-from wherry.api.pins import read_pins
-from wherry.api.prepare import GoInForce, find_main, known_main, prepare_go
+from wherry.api.image_outputs import Made, made_output
+from wherry.api.making_images import ImageMaker
+from wherry.api.planning import Plan, SettingsFiles, make_plan
+from wherry.api.prepare import Toolchains, known_mains
 from wherry.api.recorded import (
     NO_INPUTS,
     BuildRecord,
     Output,
-    codec,
+    StampRecord,
     directory_of,
     encode_records,
     kept_records,
     request_key,
 )
 from wherry.api.registries import Registries
-from wherry.api.request import DOCKERFILES, BinaryResult, BuildRequest
-from wherry.api.stamp import NO_STAMP, Stamp, read_stamp
-from wherry.api.unchanged import Verdict
-from wherry.bases.data import data_files
-from wherry.engines.local.engine import LocalEngine, Solved
-from wherry.engines.local.gobuild import GoExecutors
-from wherry.engines.local.storage import LayerSettings
-from wherry.errors import WherryError
-from wherry.events import Level, Message, Sink
-from wherry.frontends.gomodule.lower import GoImage, lower
-from wherry.fstree.compression import Compression
-from wherry.golang.closure import World, touched_since
-from wherry.golang.flags import STAMP_FULL, split_goflags
-from wherry.golang.mains import MainPackage, Place, locate
-from wherry.graph.ops import ComposedBase, RegistryBase
+from wherry.api.request import BuildRequest, ImageFailure
+from wherry.api.unchanged import Verdict, moved_on
+from wherry.errors import SeveralErrors
+from wherry.events import Level, Message
+from wherry.golang.closure import touched_since
+from wherry.golang.package_trees import latest_change, package_tree, tree_signature
+from wherry.golang.record import Inputs, merged
 from wherry.oci.digest import parse_digest
-from wherry.oci.image import Descriptor, pairs
-from wherry.process.cancel import CancelToken
-from wherry.process.clock import file_clock_ns
-from wherry.settings.lock import LOCK_NAME
-from wherry.settings.user import user_settings_path
+from wherry.process.clock import RACY_NS, file_clock_ns
 from wherry.store.store import Store
 
-_RFC3339 = "%Y-%m-%dT%H:%M:%SZ"
+__all__ = ["Recorded", "make_record"]
 
 
-class _Made(NamedTuple):
-    """One try: the record, and what was read for it before Go began."""
+class Recorded(NamedTuple):
+    """The record of a build, and the images of it that failed, which are in no record."""
 
     record: BuildRecord
-    settings_files: _SettingsFiles
+    failures: tuple[ImageFailure, ...] = ()
+
+
+class _Tried(NamedTuple):
+    """One try: the result, and what was read for it before Go began."""
+
+    recorded: Recorded
+    settings_files: SettingsFiles
     read_before: tuple[str, ...]
-    stamp: Stamp
-    directory: str
 
 
 def make_record(
     request: BuildRequest, verdict: Verdict, store: Store, registries: Registries
-) -> BuildRecord:
+) -> Recorded:
     """Build, and give the record of it; it is stored where all inputs are clear.
 
     Settings and version-control facts are read before Go begins. If they changed by the end, the
-    image is made again once; if they change again, it is used and not remembered.
+    images are made again once; if they change again, they are used and not remembered. Raises
+    where no image could be built.
     """
     changed = ""
     around = registries.around
     with ExitStack() as stack:
         for _ in range(2):
             began = file_clock_ns()
-            made = _make(request, verdict, store, registries)
-            changed = touched_since(made.read_before, began) or made.settings_files.removed()
-            changed = changed or _moved_on(made, request, around.cancel)
+            tried = _try(request, verdict, store, registries)
+            changed = touched_since(tried.read_before, began) or tried.settings_files.removed()
+            changed = changed or moved_on(tried.recorded.record, request, around.cancel)
             if not changed:
                 break
             around.sink(Message(Level.INFO, f"{changed} changed while the build ran"))
             # These have read the settings, which may be what changed.
             registries = stack.enter_context(Registries(around, directory_of(request)[0]))
-    if made.record.inputs is NO_INPUTS or changed:
-        return made.record._replace(inputs=NO_INPUTS)
+    recorded = tried.recorded
+    if recorded.record.inputs is NO_INPUTS or changed:
+        return recorded._replace(record=recorded.record._replace(inputs=NO_INPUTS))
     request.trace("record-unwritten")
-    _write(request, verdict, store, made.record)
+    _write(request, verdict, store, recorded.record)
     request.trace("record-written")
-    return made.record
+    return recorded
 
 
-def _moved_on(made: _Made, request: BuildRequest, cancel: CancelToken) -> str:
-    if made.stamp is NO_STAMP:
-        return ""
-    now = read_stamp(made.directory, request.env, cancel)
-    return "" if now.words == made.stamp.words else "version control"
+def _try(request: BuildRequest, verdict: Verdict, store: Store, registries: Registries) -> _Tried:
+    around = registries.around
+    toolchains = Toolchains(request, around.sink, around.cancel)
+    known = known_mains(verdict, request.env)
+    plan = make_plan(request, toolchains, known, around.cancel)
+    _refuse_nameless_push(request, plan, registries)
+    for note in plan.notes:
+        around.sink(Message(Level.INFO, note))
+    maker = ImageMaker(request, store, registries, toolchains, plan)
+    made, failures = maker.make()
+    failures = (*plan.failures, *failures)
+    if not made:
+        if known:
+            # A main package known from a record may be none any more: then say that.
+            make_plan(request, toolchains, {}, around.cancel)
+        _raise(failures)
+    recorded = Recorded(_record(plan, made, failures), failures)
+    return _Tried(recorded, plan.files, maker.read_before)
 
 
-def _make(request: BuildRequest, verdict: Verdict, store: Store, registries: Registries) -> _Made:
-    sink, cancel = registries.around.sink, registries.around.cancel
-    place = locate(request.cwd, request.source)
-    asked = ask(request, place.directory)
-    settings_files = _settings_files(request, asked)
-    _refuse_nameless_push(request, asked, registries)
-    if asked.package:
-        place = Place(os.path.dirname(asked.settings_path), asked.package)
-    stamp = NO_STAMP
-    if asked.stamp != "off":
-        stamp = read_stamp(place.directory, request.env, cancel)
-        asked = _stamped(asked, stamp, sink)
-    pinned = read_pins(request, asked)
-    asked = pinned.asked
-    go = prepare_go(request, asked, place, sink, cancel)
-    known = known_main(verdict, request.env)
-    main = known or find_main(go, place, cancel)
-    request.trace("main-found")
-    created = _created(asked, stamp)
-    grounds = Grounds(store, registries, pinned.policy, asked)
-    ground = grounds.first()
-    image = _go_image(asked, go, place, main, _Facts(stamp, created, ground))
-    world = _world(request, asked, go, settings_files)
-    settings = LayerSettings(
-        Compression(level=asked.compression_level),
-        request.jobs or cores(),
-        codec(),
-        not request.no_cache,
-    )
-    engine = LocalEngine(
-        storage=store,
-        settings=settings,
-        executors=GoExecutors(world, _seconds(created), store, settings, request.trace),
-        jobs=request.jobs or cores(),
-        programs=0,
-        sink=sink,
-        cancel=cancel,
-        trace=request.trace,
-    )
-    try:
-        solved = engine.solve(lower(image))
-    except WherryError:
-        # A main package known from a record may be none any more: then say that.
-        if known is not None:
-            find_main(go, place, cancel)
-        raise
-    if needs_libc(solved, ground):
-        ground = grounds.for_libc()
-        graph = lower(on_ground(image, ground))
-        # The program is the last layer of either graph, and the same.
-        program = len(graph.vertices) - 1
-        solved = engine.solve(graph, {program: solved.layers[-1]})
-    record = _recorded(request, solved, _Named(asked, main, stamp.words, ground, pinned.warnings))
-    others = (*world.extra_files, *world.extra_absent, *world.extra_tools)
-    return _Made(record, settings_files, (*others, *_go_files(go)), stamp, place.directory)
+def _raise(failures: tuple[ImageFailure, ...]) -> None:
+    errors = tuple({str(failure.error): failure.error for failure in failures}.values())
+    raise errors[0] if len(errors) == 1 else SeveralErrors(errors)
 
 
-def _refuse_nameless_push(request: BuildRequest, asked: Asked, registries: Registries) -> None:
+def _refuse_nameless_push(request: BuildRequest, plan: Plan, registries: Registries) -> None:
     """Say before the build, not after it, that there is nothing to push to."""
-    if request.push and not (request.tags or asked.tags or registries.settings.default):
+    if not request.push or request.tags or registries.settings.default:
+        return
+    if any(not wish.asked.tags for wish in plan.wishes):
         raise nameless_push()
 
 
-def _go_files(go: GoInForce) -> tuple[str, ...]:
-    """What decided which Go runs, with which settings, in which module."""
-    facts, command = go.facts, go.tool.go
-    home = os.path.dirname(os.path.dirname(command.real_path))
-    return (facts.goenv, facts.gomod, facts.gowork, command.path, os.path.join(home, "go.env"))
-
-
-def _stamped(asked: Asked, stamp: Stamp, sink: Sink) -> Asked:
-    """What was asked for, as far as git can give it; the user is told what it cannot."""
-    full = asked.stamp == STAMP_FULL
-    for line in (stamp.note, stamp.binary_note if full else ""):
-        if line:
-            sink(Message(Level.WARNING, line))
-    # `go build -buildvcs=true` fails where git does; a stamp is no reason to fail a build.
-    return asked._replace(stamp="labels") if full and not stamp.go_stamps else asked
-
-
-class _Facts(NamedTuple):
-    stamp: Stamp
-    created: str
-    ground: Ground
-
-
-class _Named(NamedTuple):
-    """What a record says besides the engine's result."""
-
-    asked: Asked
-    main: MainPackage
-    words: str
-    ground: Ground
-    warnings: tuple[str, ...]
-
-
-def _go_image(
-    asked: Asked, go: GoInForce, place: Place, main: MainPackage, facts: _Facts
-) -> GoImage:
-    labels = {**dict(facts.stamp.labels), **dict(asked.run.labels)}
-    return GoImage(
-        name=main.name,
-        title=asked.name,
-        directory=place.directory,
-        import_path=main.import_path,
-        platform=asked.platform,
-        flags=go.flags,
-        environment=go.overlay,
-        go_version=go.facts.version,
-        base=facts.ground.base,
-        base_run=facts.ground.run,
-        data_versions=facts.ground.data_versions,
-        # With a base for such programs at hand, a dynamic one is no error yet.
-        dynamic_allowed=facts.ground.has_libc or bool(asked.libc_base),
-        created=facts.created,
-        run=replace(asked.run, labels=pairs(labels)),
-        annotations=pairs({**dict(facts.stamp.labels), **dict(asked.annotations)}),
+def _record(
+    plan: Plan,
+    made: tuple[Made, ...],
+    failures: tuple[ImageFailure, ...],
+) -> BuildRecord:
+    outputs = tuple(made_output(item) for item in made)
+    inputs: Inputs | None = None
+    if not failures and not plan.open_ended:
+        several = [inputs for item in made for inputs in item.inputs]
+        inputs = merged([item for item in several if item]) if all(several) else None
+        inputs = _with_trees(inputs, plan) if inputs else None
+    if inputs is not None:
+        inputs = inputs._replace(environment={**inputs.environment, **plan.environment})
+    stamps = tuple(StampRecord(root, stamp.words) for root, stamp in plan.stamps.items())
+    return BuildRecord(
+        inputs or NO_INPUTS, outputs, stamps, plan.templates, plan.mains, plan.plural
     )
 
 
-class _SettingsFiles(NamedTuple):
-    """Files besides the module's that say what is built, by whether they were there to be read."""
-
-    present: tuple[str, ...]
-    absent: tuple[str, ...]
-
-    def removed(self) -> str:
-        """One that is gone by now, or the empty string: a removal leaves no time behind."""
-        return next((path for path in self.present if not os.path.lexists(path)), "")
-
-
-def _settings_files(request: BuildRequest, asked: Asked) -> _SettingsFiles:
-    """To be called before the lock file and the user's settings are read."""
-    # The lock file pins bases and Go; the user's own settings say what a base's name means.
-    others = [os.path.join(os.path.dirname(asked.settings_path), LOCK_NAME)]
-    if not isinstance(asked.base, ComposedBase) or asked.libc_base:
-        others.append(user_settings_path(request.env))
-    there = {path: os.path.exists(path) for path in filter(None, others)}
-    there[asked.settings_path] = asked.settings_exist
-    present = tuple(path for path, is_there in there.items() if is_there)
-    return _SettingsFiles(present, tuple(path for path in there if path not in present))
-
-
-def _world(request: BuildRequest, asked: Asked, go: GoInForce, settings: _SettingsFiles) -> World:
-    files, absent = list(settings.present), list(settings.absent)
-    # The settings are those of the nearest module: one that begins in between has its own.
-    path, root = locate(request.cwd, request.source).directory, os.path.dirname(asked.settings_path)
-    while path != root and path != os.path.dirname(path):
-        absent.append(os.path.join(path, "go.mod"))
-        path = os.path.dirname(path)
-    source = os.path.normpath(os.path.join(request.cwd, request.source))
-    if request.frontend == "auto" and os.path.isdir(source):
-        for name in DOCKERFILES:
-            dockerfile = os.path.join(source, name)
-            (files if os.path.isfile(dockerfile) else absent).append(dockerfile)
-    return World(
-        tool=go.tool,
-        facts=go.facts,
-        user_env=request.env,
-        flags=(*split_goflags(go.facts.goflags), *go.flags),
-        extra_files=tuple(files),
-        extra_absent=tuple(absent),
-        extra_tools=data_files(),
-    )
-
-
-def _recorded(request: BuildRequest, solved: Solved, named: _Named) -> BuildRecord:
-    image = solved.image
-    descriptors = (image.descriptor, image.manifest.config, *image.manifest.layers)
-    stands_on_image = isinstance(named.ground.base, RegistryBase)
-    lazy = [layer.descriptor for layer in solved.layers[0].layers] if stands_on_image else []
-    go_layer = solved.layers[-1]
-    name = named.asked.name or named.main.name
-    sizes = [layer.unpacked for layer in solved.layers]
-    output = Output(
-        name=name,
-        tags=named.asked.tags,
-        default_tag=f"{repository_name(name)}:latest",
-        base=named.ground.watched,
-        manifest=str(image.digest),
-        manifest_size=len(image.manifest_bytes),
-        config=str(image.manifest.config.digest),
-        blobs=_sizes(item for item in descriptors if item not in lazy),
-        lazy=_sizes(lazy),
-        size=sum(item.size for item in descriptors),
-        unpacked=None if None in sizes else sum(filter(None, sizes)),
-        platform=str(image.config.platform),
-        binaries=tuple(BinaryResult(*binary) for binary in go_layer.binaries),
-        warnings=(*named.warnings, *go_layer.warnings),
-    )
-    # A pattern means other packages as soon as a directory is added anywhere below it.
-    pattern = named.asked.package or request.source
-    inputs = None if "..." in pattern or pattern == "all" else go_layer.inputs
-    return BuildRecord(inputs or NO_INPUTS, output, named.words, named.main.import_path)
-
-
-def _sizes(blobs: Iterable[Descriptor]) -> tuple[tuple[str, int], ...]:
-    return tuple((str(item.digest), item.size) for item in blobs)
+def _with_trees(inputs: Inputs, plan: Plan) -> Inputs | None:
+    """The inputs with what patterns depend on; None where that changed meanwhile."""
+    trees: dict[str, str] = {}
+    for root, before in plan.trees.items():
+        trees[root] = tree_signature(before, inputs.go_names)
+        now = package_tree(root)
+        if latest_change(now, inputs.go_names) > file_clock_ns() - RACY_NS:
+            # Another edit could leave the same time.
+            return None
+        if tree_signature(now, inputs.go_names) != trees[root]:
+            return None
+    return inputs._replace(trees=trees)
 
 
 def _write(request: BuildRequest, verdict: Verdict, store: Store, record: BuildRecord) -> None:
     """Store the record with those before it; it keeps the blobs of all that are still whole."""
     kept = kept_records(record, verdict.records)
-    blobs = (blob for item in kept for blob in (*item.output.blobs, *item.output.lazy))
-    digests = {parse_digest(digest) for digest, _ in blobs}
+    outputs: list[Output] = [output for item in kept for output in item.outputs]
+    digests = {
+        parse_digest(digest) for output in outputs for digest, _ in (*output.blobs, *output.lazy)
+    }
     store.records.put(
         "gobuild",
         request_key(request),
         encode_records(kept),
         tuple(digest for digest in sorted(digests) if store.blobs.known(digest)),
     )
-
-
-def _created(asked: Asked, stamp: Stamp) -> str:
-    """SOURCE_DATE_EPOCH, else the commit's time where stamped, else 1970."""
-    if asked.epoch is None and stamp.created:
-        return stamp.created
-    return time.strftime(_RFC3339, time.gmtime(asked.epoch or 0))
-
-
-def _seconds(created: str) -> int:
-    return calendar.timegm(time.strptime(created, _RFC3339))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Before a Go build: find the toolchain, ask it, choose flags, find the main package."""
+"""Before a Go build: find the toolchain, ask it, choose flags."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from wherry.golang.command import GoTool
 from wherry.golang.environment import build_environment, overlay
 from wherry.golang.facts import query_go, require_version
 from wherry.golang.flags import FlagSettings, build_flags, flag_value, split_goflags
-from wherry.golang.mains import MainPackage, Place, find_mains, one_main
+from wherry.golang.mains import MainPackage
 from wherry.golang.record import Memo, first_change
 from wherry.golang.toolchain import GoFacts, find_go
 from wherry.oci.image import Pairs
+from wherry.oci.platform import Platform
 from wherry.process.cancel import CancelToken
 
 
 class GoInForce(NamedTuple):
-    """The toolchain in force for one build."""
+    """The toolchain in force for one image and platform."""
 
     tool: GoTool
     facts: GoFacts
@@ -31,27 +32,45 @@ class GoInForce(NamedTuple):
     overlay: Pairs
 
 
-def prepare_go(
-    request: BuildRequest, asked: Asked, place: Place, sink: Sink, cancel: CancelToken
-) -> GoInForce:
-    """Find and ask Go; a toolchain that it fetches is told as a message."""
+class Toolchains:
+    """The toolchains in force for the images of one build; each is asked once."""
 
-    def on_line(line: str) -> None:
-        sink(Message(Level.INFO, line))
+    def __init__(self, request: BuildRequest, sink: Sink, cancel: CancelToken) -> None:
+        self._request = request
+        self._sink = sink
+        self._cancel = cancel
+        self._facts: dict[tuple[object, ...], tuple[GoTool, GoFacts, Pairs]] = {}
 
-    command = find_go(request.env)
-    on_top = overlay(command, asked.platform, cgo=asked.cgo)
-    tool = GoTool(command, place.directory, _environment(request.env, on_top, place))
-    facts = query_go(command, place.directory, tool.env, cancel, on_line)
-    if asked.go_version:
-        wanted = require_version(facts, asked.go_version)
-        on_top = overlay(command, asked.platform, cgo=asked.cgo, toolchain=wanted)
-        tool = tool._replace(env=_environment(request.env, on_top, place))
-        facts = query_go(command, place.directory, tool.env, cancel, on_line)
-    _refuse_libraries(facts.goflags)
-    flags = build_flags(facts.goflags, FlagSettings(asked.stamp, asked.ldflags, asked.build_tags))
-    request.trace("go-asked")
-    return GoInForce(tool, facts, flags, on_top)
+    def of(self, asked: Asked, platform: Platform, directory: str) -> GoInForce:
+        """What builds an image for `platform` in `directory`."""
+        key = (directory, platform, asked.cgo, asked.go_version)
+        if key not in self._facts:
+            self._facts[key] = self._asked(asked, platform, directory)
+        tool, facts, on_top = self._facts[key]
+        settings = FlagSettings(asked.stamp, asked.ldflags, asked.build_tags, asked.gcflags)
+        return GoInForce(tool, facts, build_flags(facts.goflags, settings), on_top)
+
+    def _asked(
+        self, asked: Asked, platform: Platform, directory: str
+    ) -> tuple[GoTool, GoFacts, Pairs]:
+        """Find and ask Go; a toolchain that it fetches is told as a message."""
+
+        def on_line(line: str) -> None:
+            self._sink(Message(Level.INFO, line))
+
+        request, cancel = self._request, self._cancel
+        command = find_go(request.env)
+        on_top = overlay(command, platform, cgo=asked.cgo)
+        tool = GoTool(command, directory, build_environment(request.env, on_top, directory))
+        facts = query_go(command, directory, tool.env, cancel, on_line)
+        if asked.go_version:
+            wanted = require_version(facts, asked.go_version)
+            on_top = overlay(command, platform, cgo=asked.cgo, toolchain=wanted)
+            tool = tool._replace(env=build_environment(request.env, on_top, directory))
+            facts = query_go(command, directory, tool.env, cancel, on_line)
+        _refuse_libraries(facts.goflags)
+        request.trace("go-asked")
+        return tool, facts, on_top
 
 
 def _refuse_libraries(goflags: str) -> None:
@@ -61,24 +80,20 @@ def _refuse_libraries(goflags: str) -> None:
                          hint="take it out for this build: go env GOFLAGS")  # fmt: skip
 
 
-def _environment(env: Mapping[str, str], on_top: Pairs, place: Place) -> dict[str, str]:
-    return build_environment(env, on_top, place.directory)
+def known_mains(verdict: Verdict, env: Mapping[str, str]) -> dict[tuple[str, str], MainPackage]:
+    """The main packages of the last build by directory and pattern.
 
-
-def known_main(verdict: Verdict, env: Mapping[str, str]) -> MainPackage | None:
-    """The main package of the last build, if nothing changed but the text of Go files."""
+    None where more changed than the text of Go files.
+    """
     if not verdict.records:
-        return None
+        return {}
     last = verdict.records[0]
     # go.mod, go.work, wherry.toml and the flags all have a say in which package is meant.
     others = {path: now for path, now in last.inputs.files.items() if not path.endswith(".go")}
     inputs = last.inputs._replace(files=others, large={}, modules={}, all_names={})
     if first_change(inputs, env, Memo()):
-        return None
-    return MainPackage(last.package, last.output.binaries[0].name, "")
-
-
-def find_main(go: GoInForce, place: Place, cancel: CancelToken) -> MainPackage:
-    """The one main package that `place` means; raises `UsageError` that lists several."""
-    found = find_mains(go.tool.go, place.directory, place.pattern, go.flags, go.tool.env, cancel)
-    return one_main(found, place.pattern)
+        return {}
+    return {
+        (main.directory, main.pattern): MainPackage(main.import_path, main.name, main.path)
+        for main in last.mains
+    }

@@ -34,15 +34,17 @@ class BaseName(NamedTuple):
 class Output(NamedTuple):
     """The result a record holds: manifest digest and size, config, blobs, facts for the user.
 
-    `tags` are those of the settings file; `default_tag` is for a build that has none. `base` is
-    None for a composed base and for one whose digest is pinned. `blobs` are what the build made,
-    which has to be here; `lazy` are the layers of a registry's base, which need not be.
+    `tags` are those of the settings file; `default_tag` is for a build that has none. `bases` are
+    none for a composed base and for one whose digest is pinned. `blobs` are what the build made,
+    which has to be here; `lazy` are the layers of a registry's base, which need not be. An image
+    for several platforms is an index: `manifest` is the index's digest then, `config` is empty,
+    `platform` names all, parted by commas.
     """
 
     name: str
     tags: tuple[str, ...]
     default_tag: str
-    base: BaseName | None
+    bases: tuple[BaseName, ...]
     manifest: str
     manifest_size: int
     config: str
@@ -55,16 +57,44 @@ class Output(NamedTuple):
     warnings: tuple[str, ...]
 
 
-class BuildRecord(NamedTuple):
-    """Inputs and output of one build; `facts` are version control's words, if it was asked.
+class KnownMain(NamedTuple):
+    """What a package pattern meant in `directory`: a hint for the next build of the request."""
 
-    `package` is the main package's import path, a hint for the next build of the request.
+    directory: str
+    pattern: str
+    import_path: str
+    name: str
+    path: str
+
+
+class StampRecord(NamedTuple):
+    """What version control said of the module at `root`, if it was asked, in words of its own."""
+
+    root: str
+    words: str
+
+
+class TemplateRecord(NamedTuple):
+    """What templates looked at in the module at `root`: names of facts and variables, as words."""
+
+    root: str
+    facts: tuple[str, ...]
+    env: tuple[str, ...]
+    words: str
+
+
+class BuildRecord(NamedTuple):
+    """Inputs and outputs of one build, and what version control and templates were asked.
+
+    `outputs` are its images, in their order; with `plural` there could have been more of them.
     """
 
     inputs: Inputs
-    output: Output
-    facts: str
-    package: str
+    outputs: tuple[Output, ...]
+    stamps: tuple[StampRecord, ...]
+    templates: tuple[TemplateRecord, ...]
+    mains: tuple[KnownMain, ...]
+    plural: bool = False
 
 
 class RecordStore(Protocol):
@@ -107,7 +137,8 @@ def request_key(request: BuildRequest) -> str:
         os.uname().machine,
         directory,
         pattern,
-        request.cwd if holds else "",
+        list(request.more_sources),
+        request.cwd if holds or request.more_sources else "",
         request.frontend,
         request.target,
         request.platform,
@@ -149,27 +180,37 @@ def encode_records(records: list[BuildRecord]) -> bytes:
 
 
 def _decode(value: Any) -> BuildRecord:  # noqa: ANN401 - JSON of our own making, checked by use
-    inputs, output, facts, package = value
-    name, tags, default_tag, base, manifest, manifest_size, config, *held = output
-    blobs, lazy, size, unpacked, platform, binaries, lines = held
+    inputs, outputs, stamps, templates, mains, plural = value
     return BuildRecord(
         Inputs(*inputs),
-        Output(
-            name,
-            tuple(tags),
-            default_tag,
-            BaseName(*base) if base else None,
-            manifest,
-            manifest_size,
-            config,
-            tuple((digest, length) for digest, length in blobs),
-            tuple((digest, length) for digest, length in lazy),
-            size,
-            unpacked,
-            platform,
-            tuple(BinaryResult(*item) for item in binaries),
-            tuple(lines),
+        tuple(map(decode_output, outputs)),
+        tuple(StampRecord(*stamp) for stamp in stamps),
+        tuple(
+            TemplateRecord(root, tuple(facts), tuple(env), words)
+            for root, facts, env, words in templates
         ),
-        facts,
-        package,
+        tuple(KnownMain(*main) for main in mains),
+        plural,
+    )
+
+
+def decode_output(value: Any) -> Output:  # noqa: ANN401 - as above
+    """An `Output` from its JSON; raises whatever other JSON leads to."""
+    name, tags, default_tag, bases, manifest, manifest_size, config, *held = value
+    blobs, lazy, size, unpacked, platform, binaries, lines = held
+    return Output(
+        name,
+        tuple(tags),
+        default_tag,
+        tuple(BaseName(*base) for base in bases),
+        manifest,
+        manifest_size,
+        config,
+        tuple((digest, length) for digest, length in blobs),
+        tuple((digest, length) for digest, length in lazy),
+        size,
+        unpacked,
+        platform,
+        tuple(BinaryResult(*item) for item in binaries),
+        tuple(lines),
     )

@@ -77,15 +77,14 @@ class Registries:
     def settings(self) -> RegistrySettings:
         """The user's settings with the project's on top; raises `UsageError` for a bad file."""
         if self._settings is None:
-            from wherry.golang.root import module_root  # noqa: PLC0415 - only where asked
-            from wherry.settings.load import load_settings  # noqa: PLC0415 - as above
+            from wherry.api.asked import settings_of  # noqa: PLC0415 - only where asked
             from wherry.settings.registry import merged  # noqa: PLC0415 - as above
             from wherry.settings.user import load_user_settings  # noqa: PLC0415 - as above
 
             self._settings = load_user_settings(self.around.env)
             if self._project:
-                root = module_root(self._directory) or self._directory
-                self._settings = merged(self._settings, load_settings(root).registry)
+                settings, _, _ = settings_of(self._directory, self.around.env)
+                self._settings = merged(self._settings, settings.registry)
         return self._settings
 
     def reference(self, text: str) -> Reference:

@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import BinaryIO, NamedTuple
 
+from wherry.errors import WherryError
+
 FRONTENDS = ("auto", "gomodule", "dockerfile")
 STAMPS = ("off", "labels", "full")
 
@@ -35,17 +37,18 @@ def is_remote(source: str, cwd: str) -> bool:
 
 
 class BuildRequest(NamedTuple):
-    """One build: of a Go main package, or of a Dockerfile.
+    """One build: of Go main packages, or of a Dockerfile.
 
-    `source` is a directory, a Go package path, a git URL or `-`, seen from `cwd` (absolute); `env`
-    is the whole environment; `store` the store's directory. Empty texts mean "not said": the
-    settings file and then the default decide. `outputs` are in buildx's `--output` form. `jobs` 0
-    means the number of cores. `stdout` takes an archive whose `dest` is `-`. `trace` is called at
-    named points.
+    `source` is a directory, a Go package path or pattern, a git URL or `-`, seen from `cwd`
+    (absolute); `more_sources` are further Go packages. `target` names images of the settings file,
+    or a stage, `platform` platforms, both parted by commas. `env` is the whole environment; `store`
+    the store's directory. Empty texts mean "not said": the settings file and then the default
+    decide. `outputs` are in buildx's `--output` form. `jobs` 0 means the number of cores. `stdout`
+    takes an archive whose `dest` is `-`. `trace` is called at named points.
 
-    `push` sends the image to the registries of its tags; `pull` asks the registry again what a
-    base's name means; `locked` fails where something would not come from `wherry.lock`; `ca` are
-    PEM files that registries' certificates may be signed by.
+    `push` sends the image to the registries of its tags; `load` hands it to the machine's engine;
+    `pull` asks the registry again what a base's name means; `locked` fails where something would
+    not come from `wherry.lock`; `ca` are PEM files that registries' certificates may be signed by.
 
     For Dockerfiles: `file` is the Dockerfile (`-`: it comes from `stdin`), `target` the stage,
     `build_args` values for ARG (None: the environment's), `build_contexts` further contexts by
@@ -69,6 +72,7 @@ class BuildRequest(NamedTuple):
     target: str = ""
     tags: tuple[str, ...] = ()
     platform: str = ""
+    more_sources: tuple[str, ...] = ()
     base: str = ""
     stamp: str = ""
     labels: Pairs = ()
@@ -78,6 +82,7 @@ class BuildRequest(NamedTuple):
     iidfile: str = ""
     no_cache: bool = False
     push: bool = False
+    load: bool = False
     pull: bool = False
     locked: bool = False
     ca: tuple[str, ...] = ()
@@ -104,7 +109,7 @@ class BuildRequest(NamedTuple):
 class BinaryResult(NamedTuple):
     """A binary of the image: file name, path in the image, size in bytes, Go version.
 
-    `dynamic`: it needs a C library and a loader from its base.
+    `dynamic`: it needs a C library and a loader from its base. `platform` is what it runs on.
     """
 
     name: str
@@ -112,6 +117,7 @@ class BinaryResult(NamedTuple):
     size: int
     go_version: str
     dynamic: bool = False
+    platform: str = ""
 
 
 class PushResult(NamedTuple):
@@ -137,7 +143,7 @@ class BuildResult(NamedTuple):
     `size` the bytes a registry would hold (manifest, config, layers); `unpacked` the sum of the
     file sizes, None on a base whose layers stayed in their registry. `reused` says that the build
     record answered and Go did not run; `reason` why it did run. `outputs` are the paths written
-    besides the store, `pushed` the tags in registries.
+    besides the store, `pushed` the tags in registries, `loaded` names as an engine knows them.
     """
 
     reference: str
@@ -154,3 +160,23 @@ class BuildResult(NamedTuple):
     warnings: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     pushed: tuple[PushResult, ...] = ()
+    loaded: tuple[str, ...] = ()
+
+
+class ImageFailure(NamedTuple):
+    """An image that could not be built, of several: its name, and why."""
+
+    name: str
+    error: WherryError
+
+
+class BuildOutcome(NamedTuple):
+    """All images of one build, and those that failed.
+
+    `plural`: there could have been another number of images, by a pattern or the settings file.
+    """
+
+    images: tuple[BuildResult, ...]
+    failures: tuple[ImageFailure, ...] = ()
+    plural: bool = False
+    seconds: float = 0.0

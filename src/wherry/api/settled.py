@@ -17,10 +17,10 @@ import os
 import stat
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry._version import __version__
-from wherry.api.recorded import Output, codec
+from wherry.api.recorded import Output, codec, decode_output
 from wherry.api.request import BuildRequest
 from wherry.oci.digest import parse_digest
 from wherry.settings.files import LOCK_NAME
@@ -191,18 +191,7 @@ def _decode(value: bytes) -> Settled | None:
             tuple(WatchedContext(place, tuple(rules), tuple(prefixes), state)
                   for place, rules, prefixes, state in contexts),
             tuple(WatchedBase(*base) for base in bases),
-            _output(output),
+            decode_output(output),
         )  # fmt: skip
     except (ValueError, TypeError):
         return None
-
-
-def _output(fields: list[Any]) -> Output:
-    output = Output(*fields)
-    return output._replace(
-        tags=tuple(output.tags),
-        blobs=tuple((digest, size) for digest, size in output.blobs),
-        lazy=tuple((digest, size) for digest, size in output.lazy),
-        binaries=(),
-        warnings=tuple(output.warnings),
-    )

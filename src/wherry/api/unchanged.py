@@ -41,10 +41,10 @@ def ask_records(request: BuildRequest, store: Store, cancel: CancelToken) -> Ver
         if record is None:
             continue
         records.append(record)
-        change = first_change(record.inputs, request.env, memo) or _missing(record.output, store)
-        change = change or _base_moved(record.output, store)
-        if not change and record.facts and record.facts != _version_control(request, cancel):
-            change = "version control moved on"
+        change = first_change(record.inputs, request.env, memo)
+        for output in record.outputs:
+            change = change or _missing(output, store) or _base_moved(output, store)
+        change = change or moved_on(record, request, cancel)
         cancel.check()
         if not change:
             return Verdict(record, "", records)
@@ -64,19 +64,34 @@ def _missing(output: Output, store: Store) -> str:
 
 
 def _base_moved(output: Output, store: Store) -> str:
-    if output.base is None:
+    if not output.bases:
         return ""
     from wherry.api.resolved import meaning_of  # noqa: PLC0415 - only on a base by reference
     from wherry.oci.reference import parse_reference  # noqa: PLC0415 - as above
 
-    name, *before = output.base
-    if tuple(before) == meaning_of(store, parse_reference(name)):
-        return ""
-    return f"the base {name} is another one now"
+    for name, *before in output.bases:
+        if tuple(before) != meaning_of(store, parse_reference(name)):
+            return f"the base {name} is another one now"
+    return ""
 
 
-def _version_control(request: BuildRequest, cancel: CancelToken) -> str:
+def moved_on(record: BuildRecord, request: BuildRequest, cancel: CancelToken) -> str:
+    """What version control or templates say otherwise now; the empty string where all holds."""
     # Only a stamped build asks git: it is the one program that this path may start.
-    from wherry.api.stamp import version_control_words  # noqa: PLC0415 - spares every other build
+    if record.stamps:
+        from wherry.api.stamp import read_stamp  # noqa: PLC0415 - spares every other build
 
-    return version_control_words(request, cancel)
+        for root, words in record.stamps:
+            if read_stamp(root, request.env, cancel).words != words:
+                return "version control moved on"
+    if record.templates:
+        from wherry.api.template_values import (  # noqa: PLC0415 - as above
+            TemplateInputs,
+            template_facts,
+        )
+
+        for root, facts, env, words in record.templates:
+            inputs = TemplateInputs(facts, env)
+            if template_facts(inputs, root, request.env, cancel).words != words:
+                return "what the templates look at is another now"
+    return ""

@@ -17,7 +17,10 @@ _EPILOG = """\b
 Examples:
   wherry build                            the main package of this directory
   wherry build ./cmd/api -t shop/api:1.2  one of several
-  wherry build --push -t localhost:5000/api --base debian:12-slim
+  wherry build ./...                      every program, an image each
+  wherry build --target api --target web  two images of wherry.toml
+  wherry build --platform linux/amd64,linux/arm64   an image for both
+  wherry build --base debian:12-slim .    on another base
   wherry build -f Dockerfile --target web .    a stage of a Dockerfile
   wherry build --secret id=key,env=KEY .   for RUN --mount=type=secret,id=key
   wherry build -o type=oci,dest=api.tar   an OCI archive as well
@@ -47,10 +50,11 @@ def _run(**values: object) -> int:
     return run_build(BuildFlags(**given))  # type: ignore[arg-type] # click checked each kind
 
 
+_SOURCES = click.Argument(["sources"], nargs=-1, metavar="[SOURCE]...")
 command = click.Command(
     "build",
     callback=_run,
-    params=[click.Argument(["source"], default="."), *map(_option, BUILD_FLAGS)],
+    params=[_SOURCES, *map(_option, BUILD_FLAGS)],
     help=_HELP,
     epilog=_EPILOG,
     short_help="build a Go module or a Dockerfile into an image",

@@ -12,34 +12,69 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
-from wherry.api.building import build_image
+from wherry.api.building import build_images
 from wherry.api.places import default_store
-from wherry.api.request import BuildRequest, BuildResult
+from wherry.api.request import BuildOutcome, BuildRequest, BuildResult
 from wherry.cli.flags import BuildFlags
 from wherry.cli.place import working_directory
-from wherry.cli.progress.select import Mode, Renderer, make_sink, use_color
+from wherry.cli.progress.select import Mode, Renderer, make_sink, picture_width, use_color
 from wherry.cli.progress.summary import Summary, render_summary
 from wherry.cli.stopping import stopping
-from wherry.errors import UsageError
+from wherry.errors import UsageError, code_of
 
 
 def run_build(flags: BuildFlags) -> int:
     """Build and print the result; raises what the build raises."""
     mode = cast("Mode", "quiet" if flags.quiet else flags.progress)
     request = _request(flags)
+    if flags.print_settings:
+        from wherry.api.settings_shown import shown_settings  # noqa: PLC0415 - only where asked
+
+        sys.stdout.write(shown_settings(request))
+        return 0
+    if flags.dry_run:
+        from wherry.cli.plan import print_plan  # noqa: PLC0415 - only where asked
+
+        return print_plan(request, mode, as_json=flags.as_json)
     with stopping() as token, make_sink(mode, sys.stderr, os.environ) as sink:
         if flags.on_error and sys.stdin is not None and sys.stdin.isatty():
             request = request._replace(shell=lambda run: _open_shell(run, sink))  # noqa: S604 - no command
-        result = build_image(request, sink, token)
+        outcome = build_images(request, sink, token)
+    color = use_color(sys.stderr, os.environ)
     if mode not in ("quiet", "json"):
-        color = use_color(sys.stderr, os.environ)
         # As all progress: a stderr that takes nothing fails no build.
         with suppress(OSError):
-            sys.stderr.write(render_summary(_summary(result), color) + "\n")
+            sys.stderr.write(_summaries(outcome, color) + "\n")
     # An archive on stdout keeps stdout to itself.
-    stream = sys.stderr if "-" in result.outputs else sys.stdout
-    stream.write((_as_json(result) if flags.as_json else result.reference) + "\n")
-    return 0
+    taken = any("-" in result.outputs for result in outcome.images)
+    stream = sys.stderr if taken else sys.stdout
+    if flags.as_json:
+        stream.write(_as_json(outcome) + "\n")
+    else:
+        for result in outcome.images:
+            stream.writelines(f"{name}\n" for name in result.loaded[:1] or (result.reference,))
+    return _tell_failures(outcome, color) if outcome.failures else 0
+
+
+def _tell_failures(outcome: BuildOutcome, color: bool) -> int:
+    """Tell why some images are not there, each reason once; the exit code."""
+    from wherry.cli.failures import render_failures  # noqa: PLC0415 - most builds fail whole
+
+    failed = [(failure.name, failure.error) for failure in outcome.failures]
+    sys.stderr.write(render_failures(failed, color) + "\n")
+    return max(code_of(error) for _, error in failed)
+
+
+def _summaries(outcome: BuildOutcome, color: bool) -> str:
+    """The last words of the build."""
+    width = picture_width(sys.stderr, os.environ)
+    summaries = [_summary(result) for result in outcome.images]
+    if len(summaries) == 1 and not outcome.failures:
+        return render_summary(summaries[0], color, width)
+    from wherry.cli.progress.summary import render_summaries  # noqa: PLC0415 - as above
+
+    failed = tuple(failure.name for failure in outcome.failures)
+    return render_summaries(summaries, failed, outcome.seconds, color, width)
 
 
 def _open_shell(run: Callable[[tuple[int, int, int]], int], sink: Renderer) -> None:
@@ -63,7 +98,8 @@ def _request(flags: BuildFlags) -> BuildRequest:
         env=os.environ,
         store=os.path.abspath(flags.store) if flags.store else default_store(os.environ),
         frontend=flags.frontend,
-        target=flags.target,
+        more_sources=flags.sources[1:],
+        target=",".join(flags.targets),
         tags=flags.tags,
         platform=flags.platform,
         base=flags.base,
@@ -72,6 +108,7 @@ def _request(flags: BuildFlags) -> BuildRequest:
         annotations=_pairs("--annotation", flags.annotations),
         outputs=flags.outputs,
         push=flags.push,
+        load=flags.load,
         pull=flags.pull,
         locked=flags.locked,
         ca=flags.ca,
@@ -134,16 +171,37 @@ def _summary(result: BuildResult) -> Summary:
         outputs=result.outputs,
         compressed=result.unpacked is None,
         pushed=result.pushed,
+        loaded=result.loaded,
     )
 
 
-def _as_json(result: BuildResult) -> str:
+def _as_json(outcome: BuildOutcome) -> str:
+    """One image as an object, and what could have been several as a list of such."""
     import json  # noqa: PLC0415 - only for --json
 
-    value = result._asdict() | {
-        "binaries": [item._asdict() for item in result.binaries],
-        "pushed": [item._asdict() for item in result.pushed],
-    }
+    images = [
+        result._asdict()
+        | {
+            "binaries": [item._asdict() for item in result.binaries],
+            "pushed": [item._asdict() for item in result.pushed],
+        }
+        for result in outcome.images
+    ]
+    value: object = images[0] if images and not outcome.plural else {
+        "images": images,
+        "failures": [
+            {
+                "name": failure.name,
+                "what": failure.error.what,
+                "where": failure.error.where,
+                "why": failure.error.why,
+                "hint": failure.error.hint,
+                "code": code_of(failure.error),
+            }
+            for failure in outcome.failures
+        ],
+        "seconds": outcome.seconds,
+    }  # fmt: skip
     # ASCII: a path may hold bytes that no encoding of stdout has.
     return json.dumps(value)
 

@@ -17,7 +17,7 @@ class Flag(NamedTuple):
     """One flag: `name` without dashes, `short` letter or empty, what it takes, its help.
 
     `takes` is `text`, `texts` (repeatable), `number` (1 or more), `nothing`, or `choice`. `field`
-    is the name of its value.
+    is the name of its value. `group` is the heading of the help page that it stands under.
     """
 
     name: str
@@ -28,56 +28,44 @@ class Flag(NamedTuple):
     metavar: str = ""
     choices: tuple[str, ...] = ()
     default: str = ""
+    group: str = ""
 
 
-BUILD_FLAGS = (
-    Flag("tag", "tags", "texts",
-         "Name the image; repeatable.  [default: the program's or directory's name, :latest]",
-         "t", "NAME[:TAG]"),
+_INPUT = (
     Flag("file", "file", "text",
          "Build this Dockerfile; - reads it from stdin.  [default: SOURCE/Dockerfile, if any]",
          "f", "FILE"),
-    Flag("platform", "platform", "text",
-         "What to build for.  [default: linux on this architecture]",
-         metavar="OS/ARCH[/VARIANT]"),
-    Flag("base", "base", "text", "What a Go program stands on.  [default: static]",
-         metavar="static|scratch|IMAGE"),
-    Flag("target", "target", "text",
-         "The stage of the Dockerfile, or the [image.NAME] of wherry.toml.", metavar="NAME"),
-    Flag("build-arg", "build_args", "texts",
-         "Set an ARG of the Dockerfile; NAME alone takes it from the environment; repeatable.",
-         metavar="NAME[=VALUE]"),
+    Flag("frontend", "frontend", "choice", "How SOURCE is read.",
+         choices=("auto", "gomodule", "dockerfile"), default="auto"),
+    Flag("target", "targets", "texts",
+         "A stage of the Dockerfile, or an [image.NAME] of wherry.toml; of those repeatable.",
+         metavar="NAME"),
     Flag("build-context", "build_contexts", "texts",
          "A further build context: a directory, docker-image://REF, oci-layout://DIR or a URL; "
          "repeatable.", metavar="NAME=PLACE"),
-    Flag("frontend", "frontend", "choice", "How SOURCE is read.",
-         choices=("auto", "gomodule", "dockerfile"), default="auto"),
-    Flag("stamp", "stamp", "choice",
-         "Put version-control facts into labels, or into the binary too.  [default: off]",
-         choices=("off", "labels", "full")),
+)  # fmt: skip
+_IMAGE = (
+    Flag("tag", "tags", "texts",
+         "Name the image; repeatable.  [default: the program's or directory's name, :latest]",
+         "t", "NAME[:TAG]"),
+    Flag("platform", "platforms", "texts",
+         "What to build for: one, or several with commas between; repeatable.  [default: linux on "
+         "this architecture]", metavar="OS/ARCH[/VARIANT]"),
     Flag("label", "labels", "texts", "Add a label; repeatable.", metavar="KEY=VALUE"),
     Flag("annotation", "annotations", "texts", "Add a manifest annotation; repeatable.",
          metavar="KEY=VALUE"),
-    Flag("output", "outputs", "texts",
-         "Write the image elsewhere, too: type=oci (tar=false for a directory), type=local, "
-         "type=registry or type=image.",
-         "o", "type=TYPE,dest=PATH"),
-    Flag("push", "push", "nothing", "Push the image under all its names."),
-    Flag("pull", "pull", "nothing",
-         "Ask the registry whether the base moved; what wherry.lock holds stays."),
-    Flag("locked", "locked", "nothing",
-         "Fail if base, data or Go would not come from wherry.lock."),
-    Flag("ca", "ca", "texts",
-         "Trust this PEM file's certificates besides the system's, in RUN too; repeatable.",
-         metavar="FILE"),
-    Flag("metadata-file", "metadata_file", "text", "Write facts about the image as JSON.",
-         metavar="FILE"),
-    Flag("iidfile", "iidfile", "text", "Write the image's digest.", metavar="FILE"),
-    Flag("no-cache", "no_cache", "nothing", "Use no build record and no cache record."),
-    Flag("no-cache-filter", "no_cache_filter", "texts",
-         "Run the steps of this stage anew; repeatable.", metavar="STAGE"),
-    Flag("unpack-limit", "unpack_limit", "text",
-         "The most that one archive may unpack to, such as 20G.  [default: 100G]", metavar="SIZE"),
+)  # fmt: skip
+_GO = (
+    Flag("base", "base", "text", "What a Go program stands on.  [default: static]",
+         metavar="static|scratch|IMAGE"),
+    Flag("stamp", "stamp", "choice",
+         "Put version-control facts into labels, or into the binary too.  [default: off]",
+         choices=("off", "labels", "full")),
+)  # fmt: skip
+_DOCKERFILE = (
+    Flag("build-arg", "build_args", "texts",
+         "Set an ARG of the Dockerfile; NAME alone takes it from the environment; repeatable.",
+         metavar="NAME[=VALUE]"),
     Flag("secret", "secrets", "texts",
          "A secret for RUN --mount=type=secret: the file or the variable that holds it; "
          "repeatable.", metavar="id=NAME[,src=FILE|,env=VARIABLE]"),
@@ -95,29 +83,83 @@ BUILD_FLAGS = (
          metavar="SIZE"),
     Flag("ulimit", "ulimits", "texts", "A limit of RUN, such as nofile=1024; repeatable.",
          metavar="NAME=SOFT[:HARD]"),
+    Flag("unpack-limit", "unpack_limit", "text",
+         "The most that one archive may unpack to, such as 20G.  [default: 100G]", metavar="SIZE"),
     Flag("on-error", "on_error", "choice",
          "Open a shell in the root of a RUN that failed.", choices=("shell",)),
-    Flag("jobs", "jobs", "number",
-         "RUN steps at once, and work of wherry's own.  [default: no limit, and the cores]",
-         metavar="N"),
-    Flag("progress", "progress", "choice", "How to tell what happens, on stderr.",
-         choices=PROGRESS_MODES, default="auto"),
+)  # fmt: skip
+_OUTPUT = (
+    Flag("output", "outputs", "texts",
+         "Write the image elsewhere, too: type=oci (tar=false for a directory), docker, tar, "
+         "local, registry or image; repeatable.",
+         "o", "type=TYPE,dest=PATH"),
+    Flag("push", "push", "nothing", "Push the image under all its names."),
+    Flag("load", "load", "nothing", "Load the image into the Docker or Podman of this machine."),
     Flag("json", "as_json", "nothing", "Print the result as JSON."),
-    Flag("quiet", "quiet", "nothing", "No progress and no summary.", "q"),
+    Flag("metadata-file", "metadata_file", "text", "Write facts about the image as JSON.",
+         metavar="FILE"),
+    Flag("iidfile", "iidfile", "text", "Write the image's digest.", metavar="FILE"),
+)  # fmt: skip
+_REGISTRIES = (
+    Flag("pull", "pull", "nothing",
+         "Ask the registry whether the base moved; what wherry.lock holds stays."),
+    Flag("locked", "locked", "nothing",
+         "Fail if base, data or Go would not come from wherry.lock."),
+    Flag("ca", "ca", "texts",
+         "Trust this PEM file's certificates besides the system's, in RUN too; repeatable.",
+         metavar="FILE"),
+)  # fmt: skip
+_CACHE = (
+    Flag("no-cache", "no_cache", "nothing", "Use no build record and no cache record."),
+    Flag("no-cache-filter", "no_cache_filter", "texts",
+         "Run the steps of this stage anew; repeatable.", metavar="STAGE"),
     Flag("store", "store", "text",
          "The local store.  [env: WHERRY_STORE; default: wherry/v1 in the user's cache directory]",
          metavar="DIR"),
 )  # fmt: skip
+_PROGRESS = (
+    Flag("progress", "progress", "choice", "How to tell what happens, on stderr.",
+         choices=PROGRESS_MODES, default="auto"),
+    Flag("quiet", "quiet", "nothing", "No progress and no summary.", "q"),
+)  # fmt: skip
+_PLAN = (
+    Flag("dry-run", "dry_run", "nothing",
+         "Print the plan, what is reused and what is not; build nothing."),
+    Flag("print-settings", "print_settings", "nothing",
+         "Print the settings in force and where each comes from; build nothing."),
+    Flag("jobs", "jobs", "number",
+         "RUN steps at once, and work of wherry's own.  [default: no limit, and the cores]",
+         metavar="N"),
+)  # fmt: skip
+# By the headings of the help page, in its order.
+_GROUPS = {
+    "Input": _INPUT,
+    "Image": _IMAGE,
+    "Go": _GO,
+    "Dockerfile": _DOCKERFILE,
+    "Output": _OUTPUT,
+    "Bases and registries": _REGISTRIES,
+    "Cache": _CACHE,
+    "Plan": _PLAN,
+    "Progress": _PROGRESS,
+}
+BUILD_FLAGS = tuple(
+    flag._replace(group=group) for group, flags in _GROUPS.items() for flag in flags
+)
 
 
 class BuildFlags(NamedTuple):
-    """The values of one command line."""
+    """The values of one command line.
 
-    source: str = "."
+    `platforms` are as they were typed: `platform` joins them, so that `--platform A,B` and
+    `--platform A --platform B` are the same.
+    """
+
+    sources: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    platform: str = ""
+    platforms: tuple[str, ...] = ()
     base: str = ""
-    target: str = ""
+    targets: tuple[str, ...] = ()
     file: str = ""
     build_args: tuple[str, ...] = ()
     build_contexts: tuple[str, ...] = ()
@@ -137,17 +179,30 @@ class BuildFlags(NamedTuple):
     annotations: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     push: bool = False
+    load: bool = False
     pull: bool = False
     locked: bool = False
     ca: tuple[str, ...] = ()
     metadata_file: str = ""
     iidfile: str = ""
     no_cache: bool = False
+    dry_run: bool = False
+    print_settings: bool = False
     jobs: int = 0
     progress: str = "auto"
     as_json: bool = False
     quiet: bool = False
     store: str = ""
+
+    @property
+    def source(self) -> str:
+        """The first SOURCE; without one it is this directory."""
+        return self.sources[0] if self.sources else "."
+
+    @property
+    def platform(self) -> str:
+        """All platforms, with commas between; empty where none was named."""
+        return ",".join(self.platforms)
 
 
 def read_plain(words: list[str]) -> BuildFlags | None:
@@ -155,12 +210,11 @@ def read_plain(words: list[str]) -> BuildFlags | None:
     by_word = {f"--{flag.name}": flag for flag in BUILD_FLAGS}
     by_word |= {f"-{flag.short}": flag for flag in BUILD_FLAGS if flag.short}
     values: dict[str, object] = {}
+    sources: list[str] = []
     rest = iter(words)
     for word in rest:
         if not word.startswith("-") or word == "-":
-            if "source" in values:
-                return None
-            values["source"] = word
+            sources.append(word)
             continue
         name, equals, text = word.partition("=")
         flag = by_word.get(name)
@@ -174,7 +228,8 @@ def read_plain(words: list[str]) -> BuildFlags | None:
         value = text if equals else next(rest, None)
         if value is None or not _take(flag, value, values):
             return None
-    return BuildFlags(**values)  # type: ignore[arg-type] # each by its own flag's kind
+    # Each value is of its own flag's kind.
+    return BuildFlags(tuple(sources), **values)  # type: ignore[arg-type]
 
 
 def _take(flag: Flag, value: str, values: dict[str, object]) -> bool:

@@ -101,7 +101,7 @@ def around(common: Common) -> Iterator[RegistryAround]:
 
     cwd = working_directory()
     store = os.path.abspath(common.store) if common.store else default_store(os.environ)
-    with stopping() as token, make_sink(common.mode, sys.stderr, os.environ) as sink:
+    with stopping() as token, make_sink(common.mode, sys.stderr, os.environ, "") as sink:
         yield RegistryAround(store, os.environ, cwd, common.ca, sink, token)
 
 

@@ -11,12 +11,12 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from wherry.errors import MachineError
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor, Image
-from wherry.oci.media import is_foreign
+from wherry.oci.media import is_foreign, is_index
 from wherry.oci.reference import Reference
 from wherry.process.cancel import CancelToken
 
@@ -36,13 +36,51 @@ class BlobSource(Protocol):
         """The blob for reading, closed by the caller; raises `WherryError` if it is missing."""
 
 
+class Document(NamedTuple):
+    """A manifest, index or config by its descriptor, with its exact bytes."""
+
+    descriptor: Descriptor
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class ExportedImage:
-    """An image, where its layers' bytes come from, and the references that it goes by."""
+    """An image, where its layers' bytes come from, and the references that it goes by.
 
-    image: Image
+    `root` is the manifest, or the index of several platforms; `documents` are both, the manifests
+    below an index and all configs; `images` the images of each platform, in the index's order.
+    `name` is what messages call it. Made by `exported_image` and `exported_index`.
+    """
+
+    root: Descriptor
+    documents: tuple[Document, ...]
+    images: tuple[Image, ...]
     blobs: BlobSource
     references: tuple[Reference, ...] = ()
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """What a message calls it: its name, else its first reference, else its digest."""
+        if self.name:
+            return self.name
+        return self.references[0].familiar if self.references else self.root.digest.short
+
+    @property
+    def is_split(self) -> bool:
+        """Whether it is an index, with an image for each of its platforms."""
+        return is_index(self.root.media_type)
+
+    @property
+    def created(self) -> str:
+        """When it was made, as its (first) config says; may be empty."""
+        return self.images[0].config.created if self.images else ""
+
+    @property
+    def layers(self) -> tuple[Descriptor, ...]:
+        """The layers of all platforms, each once."""
+        found = (layer for image in self.images for layer in image.manifest.layers)
+        return tuple({layer.digest: layer for layer in found}.values())
 
     def descriptors(self) -> tuple[Descriptor, ...]:
         """Every blob of the image once, sorted by digest; without foreign layers that are absent.
@@ -50,7 +88,7 @@ class ExportedImage:
         Layouts may lack those (OCI image specification, image-layout.md): their readers look for
         them where the descriptor says.
         """
-        blobs = (self.image.descriptor, self.image.manifest.config, *self.image.manifest.layers)
+        blobs = (*(item.descriptor for item in self.documents), *self.layers)
         once = {item.digest: item for item in blobs if not self.lacks(item)}
         return tuple(once[digest] for digest in sorted(once))
 
@@ -63,7 +101,7 @@ class ExportedImage:
     ) -> None:
         """Give the blob's bytes to `write` piece by piece; raises `MachineError` if it is damaged.
 
-        Manifest and config come from the image, layers from the blob source.
+        Manifests and configs come from the image, layers from the blob source.
         """
         with self._open(descriptor.digest) as file:
             reader = VerifyingReader(file, descriptor)
@@ -73,11 +111,34 @@ class ExportedImage:
             reader.finish()
 
     def _open(self, digest: Digest) -> BinaryIO:
-        if digest == self.image.digest:
-            return io.BytesIO(self.image.manifest_bytes)
-        if digest == self.image.manifest.config.digest:
-            return io.BytesIO(self.image.config_bytes)
+        for document in self.documents:
+            if document.descriptor.digest == digest:
+                return io.BytesIO(document.data)
         return self.blobs.open(digest)
+
+
+def exported_image(
+    image: Image, blobs: BlobSource, references: tuple[Reference, ...] = (), name: str = ""
+) -> ExportedImage:
+    """The image of one platform, to be exported."""
+    return ExportedImage(image.descriptor, _documents(image), (image,), blobs, references, name)
+
+
+def exported_index(
+    root: Document,
+    images: tuple[Image, ...],
+    blobs: BlobSource,
+    references: tuple[Reference, ...] = (),
+    name: str = "",
+) -> ExportedImage:
+    """The index `root`, which lists `images`, to be exported."""
+    below = (document for image in images for document in _documents(image))
+    return ExportedImage(root.descriptor, (root, *below), images, blobs, references, name)
+
+
+def _documents(image: Image) -> tuple[Document, ...]:
+    manifest = Document(image.descriptor, image.manifest_bytes)
+    return manifest, Document(image.manifest.config, image.config_bytes)
 
 
 class VerifyingReader(io.RawIOBase):

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The image's file tree in a directory, as buildx's `type=local` has it.
 
-All layers, the base's too, are unpacked into a hidden directory inside the destination; only when
-that has worked do the files move to their places, by renames. What the image also has is replaced,
-other files stay. Links that lie in the destination are replaced, never followed.
+An image for several platforms gets a directory for each, such as `linux_arm64`, as in buildx. All
+layers, the base's too, are unpacked into a hidden directory inside the destination; only when that
+has worked do the files move to their places, by renames. What the image also has is replaced, other
+files stay. Links that lie in the destination are replaced, never followed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from wherry.exporters.directories import make_directory, undone_on_error
 from wherry.exporters.staging import explained, output_error
 from wherry.fstree.removal import OpenDirectory, remove_tree
 from wherry.fstree.unpack import Ownership, Skipped, unpack_blob
-from wherry.oci.image import Layer
+from wherry.oci.image import Image, Layer
 from wherry.oci.media import foreign_missing
 from wherry.process.cancel import CancelToken
 
@@ -39,13 +40,21 @@ def write_local(exported: ExportedImage, dest: str, cancel: CancelToken) -> tupl
     with explained(dest), undone_on_error(undo):
         make_directory(os.path.abspath(dest), undo)
         with _stage(dest) as stage:
-            skipped = [
-                item
-                for layer in exported.image.layers
-                for item in _unpack(exported, layer, stage, cancel)
-            ]
+            skipped: list[Skipped] = []
+            for image in exported.images:
+                root = stage
+                if exported.is_split:
+                    root = os.path.join(stage, platform_directory(image))
+                    os.mkdir(root, 0o755)
+                for layer in image.layers:
+                    skipped += _unpack(exported, layer, root, dest, cancel)
             _move_into(stage, dest)
     return tuple(skipped)
+
+
+def platform_directory(image: Image) -> str:
+    """The directory of one platform's files where there are several: `linux_arm_v7`."""
+    return str(image.config.platform).replace("/", "_")
 
 
 @contextmanager
@@ -60,7 +69,7 @@ def _stage(dest: str) -> Iterator[str]:
 
 
 def _unpack(
-    exported: ExportedImage, layer: Layer, root: str, cancel: CancelToken
+    exported: ExportedImage, layer: Layer, root: str, dest: str, cancel: CancelToken
 ) -> tuple[Skipped, ...]:
     blob = layer.descriptor
     if exported.lacks(blob):
@@ -73,7 +82,7 @@ def _unpack(
         except MachineError as error:
             if isinstance(error.__cause__, OSError):
                 # The user knows the destination, not the layer.
-                raise output_error(error.__cause__, os.path.dirname(root)) from error
+                raise output_error(error.__cause__, dest) from error
             raise
         except UsageError:
             # The image is at fault only if the store has its very bytes.

@@ -10,29 +10,35 @@ from __future__ import annotations
 
 import json
 
+from wherry.exporters.blobs import ExportedImage
 from wherry.exporters.names import full_name
 from wherry.exporters.staging import write_file
 from wherry.oci.canonical import Json
 from wherry.oci.digest import Digest
-from wherry.oci.image import Image
-from wherry.oci.reference import Reference
 
 
-def image_metadata(image: Image, references: tuple[Reference, ...]) -> dict[str, Json]:
-    """The image's facts under buildx's keys."""
+def image_metadata(exported: ExportedImage) -> dict[str, Json]:
+    """The image's facts under buildx's keys; an index has no config."""
     metadata: dict[str, Json] = {
-        "containerimage.config.digest": str(image.manifest.config.digest),
-        "containerimage.descriptor": image.descriptor.as_json(),
-        "containerimage.digest": str(image.digest),
+        "containerimage.descriptor": exported.root.as_json(),
+        "containerimage.digest": str(exported.root.digest),
     }
-    if references:
-        metadata["image.name"] = ",".join(full_name(reference) for reference in references)
+    if not exported.is_split:
+        config = exported.images[0].manifest.config.digest
+        metadata["containerimage.config.digest"] = str(config)
+    if exported.references:
+        metadata["image.name"] = ",".join(full_name(item) for item in exported.references)
     return metadata
 
 
-def write_metadata_file(image: Image, references: tuple[Reference, ...], dest: str) -> None:
-    """Write the metadata as JSON; raises `MachineError` where `dest` cannot be written."""
-    text = json.dumps(image_metadata(image, references), indent=2, sort_keys=True)
+def write_metadata_file(images: tuple[ExportedImage, ...], dest: str) -> None:
+    """Write the metadata as JSON; raises `MachineError` where `dest` cannot be written.
+
+    Of several images, an object holds each under its name, as `docker buildx bake` has it.
+    """
+    found = {image.name: image_metadata(image) for image in images}
+    value = found if len(images) > 1 else next(iter(found.values()))
+    text = json.dumps(value, indent=2, sort_keys=True)
     write_file(dest, f"{text}\n".encode())
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from wherry.exporters.blobs import ExportedImage
 from wherry.oci.canonical import Json
-from wherry.oci.image import Descriptor, Image, pairs
+from wherry.oci.image import Descriptor, pairs
 from wherry.oci.reference import Reference
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -19,12 +20,12 @@ def full_name(reference: Reference) -> str:
     return reference.full
 
 
-def index_entries(image: Image, references: tuple[Reference, ...]) -> list[dict[str, Json]]:
+def index_entries(image: ExportedImage) -> list[dict[str, Json]]:
     """The image as an index.json lists it: once for each name, or once without a name."""
-    created = {CREATED: image.config.created} if image.config.created else {}
-    if not references:
-        return [_entry(image.descriptor, created)]
-    return [_entry(image.descriptor, created | _names(item)) for item in references]
+    created = {CREATED: image.created} if image.created else {}
+    if not image.references:
+        return [_entry(image.root, created)]
+    return [_entry(image.root, created | _names(item)) for item in image.references]
 
 
 def _names(reference: Reference) -> dict[str, str]:

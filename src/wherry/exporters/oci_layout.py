@@ -17,20 +17,21 @@ from typing import Any
 
 from wherry.errors import UsageError
 from wherry.exporters.archive import LAYOUT_FILE
+from wherry.exporters.archive_writer import HeldBlob, blob_path, held_blobs
 from wherry.exporters.blobs import ExportedImage
 from wherry.exporters.directories import make_directory, undone_on_error
 from wherry.exporters.names import IMAGE_NAME, REF_NAME, index_entries
 from wherry.exporters.staging import explained, staged_file, write_file
 from wherry.oci.canonical import Json
-from wherry.oci.image import INDEX, Descriptor
+from wherry.oci.image import INDEX
 from wherry.process.cancel import CancelToken
 
 # An index.json as JSON gives it: what other tools wrote is carried along as it is.
 _RawIndex = dict[str, Any]
 
 
-def write_oci_directory(exported: ExportedImage, dest: str, cancel: CancelToken) -> None:
-    """Add the image to the layout in `dest`, which is made where it is missing.
+def write_oci_directory(images: tuple[ExportedImage, ...], dest: str, cancel: CancelToken) -> None:
+    """Add the images to the layout in `dest`, which is made where it is missing.
 
     Raises `MachineError` where `dest` cannot be written or a blob is damaged, `UsageError` where
     something else lies there, `Cancelled`. A failed export leaves the layout as it was.
@@ -40,12 +41,13 @@ def write_oci_directory(exported: ExportedImage, dest: str, cancel: CancelToken)
         make_directory(dest, undo)
         with _locked(dest):
             index = _read_index(dest)
-            for descriptor in exported.descriptors():
-                _add_blob(exported, descriptor, dest, undo, cancel)
+            for held in held_blobs(images):
+                _add_blob(held, dest, undo, cancel)
             if not os.path.exists(f"{dest}/oci-layout"):
                 undo.append(f"{dest}/oci-layout")
                 write_file(f"{dest}/oci-layout", LAYOUT_FILE)
-            _merge(index, index_entries(exported.image, exported.references))
+            for image in images:
+                _merge(index, index_entries(image))
             write_file(f"{dest}/index.json", json.dumps(index, separators=(",", ":")).encode())
             undo.clear()
 
@@ -93,23 +95,17 @@ def _not_a_layout(dest: str, why: str) -> UsageError:
     return UsageError(f"{dest} is no OCI layout to add to", why=why, hint="name a new directory")
 
 
-def _add_blob(
-    exported: ExportedImage,
-    descriptor: Descriptor,
-    dest: str,
-    undo: list[str],
-    cancel: CancelToken,
-) -> None:
-    directory = f"{dest}/blobs/{descriptor.digest.algorithm}"
-    path = f"{directory}/{descriptor.digest.hex}"
+def _add_blob(held: HeldBlob, dest: str, undo: list[str], cancel: CancelToken) -> None:
+    path = f"{dest}/{blob_path(held.descriptor)}"
+    directory = os.path.dirname(path)
     with suppress(FileNotFoundError):
-        if os.stat(path).st_size == descriptor.size:
+        if os.stat(path).st_size == held.descriptor.size:
             return
     make_directory(directory, undo)
     if not os.path.lexists(path):
         undo.append(path)
     with staged_file(path) as file:
-        exported.copy(descriptor, file.write, cancel)
+        held.image.copy(held.descriptor, file.write, cancel)
 
 
 def _merge(index: _RawIndex, entries: list[dict[str, Json]]) -> None:

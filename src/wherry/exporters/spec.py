@@ -1,31 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """`-o/--output` as `docker buildx build` writes it: one CSV record of `key=value` fields.
 
-A bare `DIR` means `type=local,dest=DIR`; `type=registry` is short for `type=image,push=true`. Words
-of buildx that this release does not bring are known and refused as such, never taken for a spelling
-mistake.
+A bare `DIR` means `type=local,dest=DIR`, a bare `-` `type=tar,dest=-`; `type=registry` is short for
+`type=image,push=true`, and `type=docker` without `dest` is `--load`. Words of buildx that this
+release does not bring are known and refused as such, never taken for a spelling mistake.
 """
 
 from __future__ import annotations
 
-import csv
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
 from wherry.errors import UsageError, near
+from wherry.exporters.spec_fields import Attributes, fields_of
+from wherry.fstree.compression import Compression, CompressionKind, compression
 from wherry.oci.reference import parse_reference
 
 STDOUT = "-"
 
+_COMPRESSION = ("compression", "compression-level", "force-compression")
 _ATTRIBUTES = {
-    "oci": ("type", "dest", "tar", "name"),
-    "local": ("type", "dest"),
-    "registry": ("type", "name"),
-    "image": ("type", "name", "push"),
+    "oci": ("type", "dest", "tar", "name", "oci-mediatypes", *_COMPRESSION),
+    "docker": ("type", "dest", "tar", "name", "context", "oci-mediatypes", *_COMPRESSION),
+    "tar": ("type", "dest", "platform-split"),
+    "local": ("type", "dest", "platform-split"),
+    "registry": ("type", "name", "oci-mediatypes", *_COMPRESSION),
+    "image": ("type", "name", "push", "oci-mediatypes", *_COMPRESSION),
 }
-_LATER_TYPES = ("docker", "tar", "cacheonly")
+_LATER_TYPES = ("cacheonly",)
 _LATER_ATTRIBUTES = (
     "attestation-prefix", "buildinfo", "compression", "compression-level", "context",
     "dangling-name-prefix", "force-compression", "mode", "name-canonical", "oci-mediatypes",
@@ -33,148 +38,241 @@ _LATER_ATTRIBUTES = (
 )  # fmt: skip
 # Ours is a setting of the host, for every use of it.
 _INSECURE = ("insecure", "registry.insecure")
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class OutputKind(StrEnum):
     """Where an image can be exported to; `IMAGE` is the local store alone."""
 
     OCI = "oci"
+    DOCKER = "docker"
+    TAR = "tar"
     LOCAL = "local"
     REGISTRY = "registry"
     IMAGE = "image"
 
 
 @dataclass(frozen=True, slots=True)
+class Recompression:
+    """How an output's layers are to be compressed.
+
+    That is for layers of the build; a base's are converted with `force` only. A layer that is
+    compressed in this way already stays as it is, unless `is_level_said`.
+    """
+
+    compression: Compression
+    is_level_said: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """One output: `dest` is an absolute path, or `-` for an OCI archive on stdout.
+    """One output: `dest` is an absolute path, or `-` for an archive on stdout.
 
     `tar` is False where an OCI layout is wanted as a directory; `names` are references that the
     output alone carries, beside the image's tags. For `REGISTRY` and `IMAGE`, `dest` is empty and
-    `names` replace the image's tags where there are any.
+    `names` replace the image's tags where there are any. For `DOCKER` an empty `dest` means to
+    load the image into an engine: the one of the docker context `context`, where that is named.
+    `recompression` is None where layers stay as they are.
     """
 
     kind: OutputKind
     dest: str
     tar: bool = True
     names: tuple[str, ...] = ()
+    recompression: Recompression | None = None
+    context: str = ""
+
+    @property
+    def is_load(self) -> bool:
+        """Whether the image goes into an engine."""
+        return self.kind is OutputKind.DOCKER and not self.dest
+
+
+LOAD = OutputSpec(OutputKind.DOCKER, "")
+"""What `--load` means."""
+
+
+def parse_outputs(texts: Iterable[str], cwd: str, *, load: bool = False) -> tuple[OutputSpec, ...]:
+    """All outputs of a build; raises `UsageError` also where two want one place.
+
+    `load` adds `--load`, unless an output says so already.
+    """
+    specs = tuple(parse_output(text, cwd) for text in texts)
+    if load and not any(spec.is_load for spec in specs):
+        specs = (*specs, LOAD)
+    places: set[str] = set()
+    for spec in specs:
+        # A layout takes several images; and what is no place cannot be taken twice.
+        if not spec.dest or (spec.kind is OutputKind.OCI and not spec.tar):
+            continue
+        place = spec.dest if spec.dest == STDOUT else os.path.realpath(spec.dest)
+        if place in places:
+            shown = "stdout" if place == STDOUT else spec.dest
+            raise UsageError(f"two outputs want {shown}",
+                             hint="give each a dest= of its own")  # fmt: skip
+        places.add(place)
+    return specs
+
+
+def check_outputs(specs: Iterable[OutputSpec], images: tuple[tuple[str, int], ...]) -> None:
+    """Raise `UsageError` where an output cannot take these images: (name, number of platforms).
+
+    To be asked before the build, when what is built is known.
+    """
+    names = ", ".join(name for name, _ in images)
+    for spec in specs:
+        if len(images) > 1 and spec.kind in (OutputKind.TAR, OutputKind.LOCAL):
+            raise UsageError(
+                f"type={spec.kind} takes the files of one image, and these are {len(images)}",
+                why=f"{names} would write to the same paths",
+                hint="choose one with --target or its package, or write type=oci",
+            )
+        if len(images) > 1 and spec.names:
+            raise UsageError(f"name= of an output is for one image, and these are {len(images)}",
+                             why=f"all of {names} would be called {', '.join(spec.names)}",
+                             hint="choose one, or set tags in [image.NAME]")  # fmt: skip
+        for name, platforms in images:
+            if spec.kind is OutputKind.DOCKER and spec.dest and platforms > 1:
+                raise UsageError(
+                    f"a docker archive cannot hold the {platforms} platforms of {name}",
+                    why="the format has one image for a name",
+                    hint="use type=oci, or build for one with --platform",
+                )
 
 
 def parse_output(text: str, cwd: str) -> OutputSpec:
     """Parse one `--output`; a relative `dest` is seen from `cwd`. Raises `UsageError`."""
-    fields = _fields(text)
+    fields = fields_of(text)
     if len(fields) == 1 and "=" not in fields[0]:
-        return _bare(fields[0], text, cwd)
-    attributes: dict[str, str] = {}
-    for field in fields:
-        key, equals, value = field.partition("=")
-        key = key.strip().lower()
-        if not equals:
-            raise _wrong(text, f"{field!r} is not key=value")
-        if key in attributes:
-            raise _wrong(text, f"{key!r} is there twice")
-        attributes[key] = value
-    kind = _kind(text, attributes)
-    _check_known(text, kind, tuple(attributes))
+        if fields[0] == STDOUT:
+            return OutputSpec(OutputKind.TAR, STDOUT)
+        return OutputSpec(OutputKind.LOCAL, os.path.join(cwd, fields[0]))
+    found = Attributes.parse(text, fields)
+    kind = _kind(found)
+    _check_known(found, kind)
     match kind:
         case OutputKind.LOCAL:
-            return OutputSpec(kind, _directory(text, attributes.get("dest", ""), cwd))
-        case OutputKind.OCI:
-            return _oci(text, attributes, cwd)
+            _check_split(found)
+            return OutputSpec(kind, _directory(found, cwd))
+        case OutputKind.TAR:
+            _check_split(found)
+            return OutputSpec(kind, _file(found, cwd) or STDOUT)
+        case OutputKind.OCI | OutputKind.DOCKER:
+            return _archive(found, kind, cwd)
         case OutputKind.REGISTRY | OutputKind.IMAGE:
-            return _named(text, kind, attributes)
+            return _named(found, kind)
         case _:
             assert_never(kind)
 
 
-def _fields(text: str) -> list[str]:
-    try:
-        records = list(csv.reader([text], strict=True))
-    except csv.Error as error:
-        raise _wrong(text, f"not one CSV record: {error}") from error
-    if len(records) != 1 or not any(records[0]):
-        raise _wrong(text, "nothing is in it")
-    return records[0]
-
-
-def _bare(word: str, text: str, cwd: str) -> OutputSpec:
-    if word == STDOUT:
-        # buildx takes this for type=tar, the file system without the image around it.
-        raise _wrong(text, "a bare - means type=tar, which is not in this release",
-                     "write the image to stdout with type=oci,dest=-")  # fmt: skip
-    return OutputSpec(OutputKind.LOCAL, _directory(text, word, cwd))
-
-
-def _kind(text: str, attributes: dict[str, str]) -> OutputKind:
-    word = attributes.get("type", "").strip().lower()
+def _kind(found: Attributes) -> OutputKind:
+    word = found.text("type").lower()
     if not word:
-        raise _wrong(text, "it has no type", "begin it with type=oci, type=local or type=registry")
+        raise found.wrong("it has no type", "begin it with type=oci, type=docker or type=registry")
     if word in _LATER_TYPES:
-        raise _wrong(text, f"type={word} is not in this release",
-                     "use type=oci or type=local")  # fmt: skip
+        raise found.wrong(f"type={word} is not in this release", "leave --output out")
     if word not in _ATTRIBUTES:
         hint = near(word, (*_ATTRIBUTES, *_LATER_TYPES)) or f"use one of: {', '.join(_ATTRIBUTES)}"
-        raise _wrong(text, f"type={word} is not known", hint)
+        raise found.wrong(f"type={word} is not known", hint)
     return OutputKind(word)
 
 
-def _check_known(text: str, kind: OutputKind, keys: tuple[str, ...]) -> None:
+def _check_known(found: Attributes, kind: OutputKind) -> None:
     known = _ATTRIBUTES[kind]
-    for key in keys:
+    for key in found.keys:
         if key in known:
             continue
         if key in _INSECURE:
-            raise _wrong(text, f"{key}= is a setting of the host here, not of an output",
-                         "name the host under insecure in [registry] of the settings")  # fmt: skip
+            raise found.wrong(
+                f"{key}= is a setting of the host here, not of an output",
+                "name the host under insecure in [registry] of the settings",
+            )
+        if key in _COMPRESSION:
+            raise found.wrong(f"type={kind} holds files, not layers: it has no {key}",
+                              "leave it out, or write type=oci")  # fmt: skip
         if key in _LATER_ATTRIBUTES or key.startswith("annotation"):
-            raise _wrong(text, f"{key}= is not in this release for type={kind}", "leave it out")
+            hint = "use --annotation" if key.startswith("annotation") else "leave it out"
+            raise found.wrong(f"{key}= is not in this release for type={kind}", hint)
         hint = near(key, known) or f"type={kind} knows {', '.join(known)}"
-        raise _wrong(text, f"type={kind} does not know {key!r}", hint)
+        raise found.wrong(f"type={kind} does not know {key!r}", hint)
+    if not found.boolean("oci-mediatypes", default=True):
+        raise found.wrong("oci-mediatypes=false: wherry writes the OCI's media types only",
+                          "leave it out: Docker reads them since version 17.10")  # fmt: skip
 
 
-def _oci(text: str, attributes: dict[str, str], cwd: str) -> OutputSpec:
-    is_tar = _boolean(text, attributes, "tar", "true")
-    names = _names(attributes)
-    dest = attributes.get("dest", "")
+def _check_split(found: Attributes) -> None:
+    if "platform-split" in found.keys and not found.boolean("platform-split", default=True):
+        raise found.wrong("platform-split=false would have platforms write to the same paths",
+                          "leave it out: each platform gets a directory")  # fmt: skip
+
+
+def _archive(found: Attributes, kind: OutputKind, cwd: str) -> OutputSpec:
+    is_tar = found.boolean("tar", default=True)
+    names, recompression = _names(found), _recompression(found)
     if not is_tar:
-        return OutputSpec(OutputKind.OCI, _directory(text, dest, cwd), False, names)
-    if dest in ("", STDOUT):
-        return OutputSpec(OutputKind.OCI, STDOUT, True, names)
-    if dest.endswith("/"):
-        raise _wrong(text, f"{dest!r} is a directory, not a file", "add tar=false, or name a file")
-    return OutputSpec(OutputKind.OCI, os.path.join(cwd, dest), True, names)
+        if kind is OutputKind.DOCKER:
+            raise found.wrong("a docker archive is a file", "use type=oci,tar=false for a layout")
+        return OutputSpec(kind, _directory(found, cwd), False, names, recompression)
+    dest, context = _file(found, cwd), found.text("context")
+    if kind is OutputKind.OCI:
+        dest = dest or STDOUT
+    elif dest and context:
+        raise found.wrong("context= names an engine, and dest= a file", "leave one of them out")
+    return OutputSpec(kind, dest, True, names, recompression, context)
 
 
-def _named(text: str, kind: OutputKind, attributes: dict[str, str]) -> OutputSpec:
-    names = _names(attributes)
+def _named(found: Attributes, kind: OutputKind) -> OutputSpec:
+    names = _names(found)
     for name in names:
         if parse_reference(name).digest is not None:
-            raise _wrong(text, f"a tag has no digest: {name!r}", "leave out @sha256:...")
-    if kind is OutputKind.IMAGE and _boolean(text, attributes, "push", "false"):
+            raise found.wrong(f"a tag has no digest: {name!r}", "leave out @sha256:...")
+    if kind is OutputKind.IMAGE and found.boolean("push", default=False):
         kind = OutputKind.REGISTRY
-    return OutputSpec(kind, "", names=names)
+    return OutputSpec(kind, "", names=names, recompression=_recompression(found))
 
 
-def _names(attributes: dict[str, str]) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in attributes.get("name", "").split(",") if name.strip())
+def _names(found: Attributes) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in found.text("name").split(",") if name.strip())
     for name in names:
         # A wrong name is told now, not after the build.
         parse_reference(name)
     return names
 
 
-def _boolean(text: str, attributes: dict[str, str], key: str, default: str) -> bool:
-    word = attributes.get(key, default).strip().lower()
-    if word not in _BOOLEANS:
-        raise _wrong(text, f"{key}={word} is neither true nor false")
-    return _BOOLEANS[word]
+def _recompression(found: Attributes) -> Recompression | None:
+    if not any(key in _COMPRESSION for key in found.keys):
+        return None
+    word = found.text("compression").lower() or CompressionKind.GZIP
+    kinds = tuple(CompressionKind)
+    if word == "estargz":
+        raise found.wrong("compression=estargz is not in this release", "use zstd or gzip")
+    if word not in kinds:
+        hint = near(word, kinds) or f"use one of: {', '.join(kinds)}"
+        raise found.wrong(f"compression={word} is not known", hint)
+    kind, level = CompressionKind(word), found.number("compression-level")
+    if kind is CompressionKind.UNCOMPRESSED and level is not None:
+        raise found.wrong("compression-level= means nothing without compression", "leave it out")
+    try:
+        chosen = compression(kind, level)
+    except UsageError as error:
+        raise found.wrong(f"compression-level={level}: {error.what}", error.hint) from error
+    force = found.boolean("force-compression", default=False)
+    return Recompression(chosen, level is not None, force)
 
 
-def _directory(text: str, dest: str, cwd: str) -> str:
+def _file(found: Attributes, cwd: str) -> str:
+    dest = found.raw("dest")
     if dest in ("", STDOUT):
-        raise _wrong(text, "it needs a directory", "add dest=DIRECTORY")
+        return dest
+    if dest.endswith("/"):
+        is_oci = found.text("type").lower() == OutputKind.OCI
+        raise found.wrong(f"{dest!r} is a directory, not a file",
+                          "add tar=false, or name a file" if is_oci else "name a file")  # fmt: skip
     return os.path.join(cwd, dest)
 
 
-def _wrong(text: str, why: str, hint: str = "write it as type=oci,dest=FILE") -> UsageError:
-    return UsageError(f"not an output: {text!r}", why=why, hint=hint)
+def _directory(found: Attributes, cwd: str) -> str:
+    dest = found.raw("dest")
+    if dest in ("", STDOUT):
+        raise found.wrong("it needs a directory", "add dest=DIRECTORY")
+    return os.path.join(cwd, dest)

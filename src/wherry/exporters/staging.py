@@ -11,8 +11,9 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import BinaryIO
 
 from wherry.errors import MachineError, UsageError
@@ -72,6 +73,28 @@ def staged_file(dest: str) -> Iterator[BinaryIO]:
                 os.unlink(staged)
             raise
         sync_directory(directory)
+
+
+@contextmanager
+def stream_output(stream: BinaryIO) -> Iterator[Callable[[bytes], object]]:
+    """What writes to stdout or its like; an error leaves a part there.
+
+    Raises `UsageError` where the stream is a terminal, `MachineError` where it takes no more.
+    """
+    if stream.isatty():
+        raise UsageError("an archive does not go to a terminal",
+                         hint="name a file with dest=FILE, or send stdout to one")  # fmt: skip
+    with explained("the archive to stdout"):
+        yield partial(_write_all, stream)
+        stream.flush()
+
+
+def _write_all(stream: BinaryIO, data: bytes) -> None:
+    # An unbuffered stream may take a part.
+    view = memoryview(data)
+    while view:
+        written = stream.write(view)
+        view = view[len(view) if written is None else written :]
 
 
 def write_file(dest: str, data: bytes) -> None:

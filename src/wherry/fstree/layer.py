@@ -17,6 +17,7 @@ from wherry.fstree.gzipped import BlockGzip
 from wherry.fstree.pieces import EarlierPieces, Piece
 from wherry.fstree.tar import write_tar
 from wherry.fstree.tree import Tree
+from wherry.fstree.zstd_writer import ZstdWriter
 from wherry.oci.digest import Digest
 from wherry.process.cancel import CancelToken
 
@@ -95,6 +96,10 @@ def _compress(
     match writing.compression.kind:
         case CompressionKind.UNCOMPRESSED:
             return source.write(blob.write), ()
+        case CompressionKind.ZSTD:
+            level, workers = writing.compression.level, writing.workers
+            with ZstdWriter(blob.write, level=level, workers=workers) as zstd:
+                return source.write(zstd.write), ()
         case CompressionKind.GZIP:
             with BlockGzip(
                 blob.write,

@@ -76,6 +76,15 @@ def write_tar(tree: Tree, out: Write, mtime: int, latest: int | None = None) -> 
     out(bytes(2 * BLOCK))
 
 
+def entry_header(entry: Entry, files: dict[str, File], mtime: int) -> bytes:
+    """The blocks that stand before an entry's content in a tar.
+
+    A `HardLink` has its target among `files`, by path. For who writes contents in an order of their
+    own: each is followed by zeros up to the next multiple of 512 bytes, the last by 1024 more.
+    """
+    return _encoded(_header(entry, files), _time(entry, files, mtime, None))
+
+
 def content_places(
     tree: Tree, mtime: int, latest: int | None = None
 ) -> Iterator[tuple[Entry, int, int]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compile and link one main package: `go build`."""
+"""Compile and link main packages: `go build`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 
 class BuildCall(NamedTuple):
-    """One `go build`: `package` in `directory`, written to the absolute path `output`.
+    """One `go build`: `packages` in `directory`, written to the absolute path `output`.
 
-    `flags` are Go's (`wherry.golang.flags`), `env` is the whole environment; `keep_fds` stay open
-    in every process that Go starts.
+    For several packages `output` is a directory, which gets a program of each. `flags` are Go's
+    (`wherry.golang.flags`), `env` is the whole environment; `keep_fds` stay open in every process
+    that Go starts.
     """
 
     directory: str
-    package: str
+    packages: tuple[str, ...]
     output: str
     flags: tuple[str, ...]
     env: Mapping[str, str]
@@ -32,7 +33,7 @@ class BuildCall(NamedTuple):
 
     def command(self, go: GoCommand) -> Command:
         """The process to start."""
-        args = ("build", "-v", "-o", self.output, *self.flags, "--", self.package)
+        args = ("build", "-v", "-o", self.output, *self.flags, "--", *self.packages)
         return GoTool(go, self.directory, self.env).command(args, self.keep_fds)
 
 
@@ -61,4 +62,4 @@ def build_binary(
     finished = run(call.command(go), cancel, listen)
     if finished.returncode != 0:
         text = messages(finished.stderr, verbose=True)
-        raise explain_failure(Failure(text, finished.returncode, call.package))
+        raise explain_failure(Failure(text, finished.returncode, " ".join(call.packages)))

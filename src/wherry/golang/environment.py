@@ -9,23 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wherry.golang.variants import variant_environment
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wherry.golang.toolchain import GoCommand
     from wherry.oci.image import Pairs
     from wherry.oci.platform import Platform
-
-# A platform's variant in Go's words. Without a variant the user's own setting holds.
-_VARIANTS = {
-    ("amd64", "v2"): ("GOAMD64", "v2"),
-    ("amd64", "v3"): ("GOAMD64", "v3"),
-    ("amd64", "v4"): ("GOAMD64", "v4"),
-    ("arm", "v5"): ("GOARM", "5"),
-    ("arm", "v6"): ("GOARM", "6"),
-    ("arm", "v7"): ("GOARM", "7"),
-    ("arm64", "v9"): ("GOARM64", "v9.0"),
-}
 
 
 def overlay(
@@ -34,8 +25,8 @@ def overlay(
     """What wherry sets on top of the user's environment, sorted.
 
     GOOS, GOARCH and CGO_ENABLED always, whatever the environment says; the variant's variable only
-    where the platform names a variant; what the found Go needs; `toolchain` from
-    `wherry.golang.facts.require_version`.
+    where the platform names a variant, the least one too (`wherry.oci.platform.parse_exact`); what
+    the found Go needs; `toolchain` from `wherry.golang.facts.require_version`.
     """
     variables = {
         "CGO_ENABLED": "1" if cgo else "0",
@@ -44,9 +35,7 @@ def overlay(
         **dict(go.env),
         **dict(toolchain),
     }
-    variant = _VARIANTS.get((platform.architecture, platform.variant))
-    if variant is not None:
-        variables[variant[0]] = variant[1]
+    variables.update(variant_environment(platform))
     return tuple(sorted(variables.items()))
 
 

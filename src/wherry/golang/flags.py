@@ -23,13 +23,14 @@ STAMP_FULL = "full"
 class FlagSettings(NamedTuple):
     """What the user asked wherry for, beyond GOFLAGS.
 
-    `stamp` is `off`, `labels` or `full`; `ldflags` are linker flags, joined by blanks as written;
-    `tags` are build tags.
+    `stamp` is `off`, `labels` or `full`; `ldflags` and `gcflags` are flags for linker and compiler,
+    joined by blanks as written; `tags` are build tags.
     """
 
     stamp: str = "off"
     ldflags: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    gcflags: tuple[str, ...] = ()
 
 
 def build_flags(goflags: str, settings: FlagSettings) -> tuple[str, ...]:
@@ -52,6 +53,10 @@ def build_flags(goflags: str, settings: FlagSettings) -> tuple[str, ...]:
         flags.append("-buildvcs=false")
     if settings.tags:
         flags.append(f"-tags={','.join(settings.tags)}")
+    if settings.gcflags:
+        compiler = " ".join(settings.gcflags)
+        _check_quotes(compiler, "gcflags")
+        flags.append(f"-gcflags={compiler}")
     # These two would make `go build` print commands or JSON and no program or message.
     flags.extend(f"-{name}=false" for name in ("json", "n") if name in user)
     return tuple(flags)

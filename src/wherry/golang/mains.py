@@ -100,6 +100,40 @@ def find_mains(
                      hint=_choose(below))  # fmt: skip
 
 
+def find_each(
+    go: GoCommand,
+    directory: str,
+    patterns: tuple[str, ...],
+    flags: tuple[str, ...],
+    env: Mapping[str, str],
+    cancel: CancelToken,
+) -> tuple[MainPackage | WherryError, ...]:
+    """The one main package that each pattern means, or why there is not exactly one.
+
+    One question to Go for all of them; only what it does not answer is asked alone.
+    """
+    tool = GoTool(go, directory, env)
+    try:
+        found = _list_all(tool, patterns, flags, cancel)
+    except WherryError:
+        found = []
+    mains = [_main(value) for value in found if _is_sound_main(value)]
+    by_name = {main.import_path: main for main in mains} | {main.dir: main for main in mains}
+    answers: list[MainPackage | WherryError] = []
+    for pattern in patterns:
+        name = pattern
+        if pattern.startswith("."):
+            name = os.path.normpath(os.path.join(directory, pattern))
+        known = by_name.get(name) if "..." not in pattern else None
+        try:
+            answers.append(
+                known or one_main(find_mains(go, directory, pattern, flags, env, cancel), pattern)
+            )
+        except WherryError as error:
+            answers.append(error)
+    return tuple(answers)
+
+
 def one_main(mains: tuple[MainPackage, ...], pattern: str) -> MainPackage:
     """The only main package; raises `UsageError` that lists them where there are several."""
     if len(mains) == 1:
@@ -154,8 +188,14 @@ def _refuse_unfit(pattern: str, env: Mapping[str, str]) -> None:
 def _list(
     tool: GoTool, pattern: str, flags: tuple[str, ...], cancel: CancelToken
 ) -> list[dict[str, Any]]:
+    return _list_all(tool, (pattern,), flags, cancel)
+
+
+def _list_all(
+    tool: GoTool, patterns: tuple[str, ...], flags: tuple[str, ...], cancel: CancelToken
+) -> list[dict[str, Any]]:
     # -find leaves dependencies alone: nothing is downloaded for a question about names.
-    args = ("-find", "-json=ImportPath,Name,Dir,Error", *flags, "--", pattern)
+    args = ("-find", "-json=ImportPath,Name,Dir,Error", *flags, "--", *patterns)
     return list(go_list(tool, args, cancel))
 
 

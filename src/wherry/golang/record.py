@@ -6,7 +6,7 @@ A record is written after a build whose inputs did not change meanwhile (`wherry
 about the module cache and the toolchain. Anything unclear counts as a change. On the fast path:
 nothing is imported that a no-change build does not need.
 
-JSON form, version 1 (paths absolute, NUL-joined name lists):
+JSON form, version 2 (paths absolute, NUL-joined name lists):
   files      {path: sha256 hex}             read and compared
   large      {path: signature}              beyond the first 64 MB: compared by signature
   modules    {directory: [names, digest]}   module cache: compared by the digest of signatures
@@ -17,6 +17,9 @@ JSON form, version 1 (paths absolute, NUL-joined name lists):
   lookups    {program: path}                what PATH gives ("" for nothing)
   environment {name: value or salted digest or null}
   plain      [path]                         must not be a symbolic link
+  trees      {directory: signature}         below patterns: which packages there are
+  marks      {path: mark}                   files of the image: executable, or where a link leads
+  leads      {path: real path}              where paths of the settings lead
 """
 
 from __future__ import annotations
@@ -24,12 +27,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wherry.golang.listing import all_names, go_names
+from wherry.golang.marks import first_turned
+from wherry.golang.package_trees import package_tree, tree_signature
 from wherry.golang.signature import module_signature, signature_of
 
-FORMAT = 1
+FORMAT = 2
 # In a name or a value: rather a digest too many than a credential in the store.
 _SECRET_WORDS = ("auth", "token", "password", "passwd", "secret", "credential", "apikey", "api_key")
 
@@ -51,6 +56,27 @@ class Inputs(NamedTuple):
     lookups: Mapping[str, str]
     environment: Mapping[str, str | None]
     plain: Sequence[str] = ()
+    trees: Mapping[str, str] = {}
+    marks: Mapping[str, str] = {}
+    leads: Mapping[str, str] = {}
+
+
+def merged(several: Sequence[Inputs]) -> Inputs | None:
+    """What builds of one moment depended on together; None where they saw a thing differently."""
+    fields: list[Any] = []
+    for name, values in zip(Inputs._fields, zip(*several, strict=True), strict=True):
+        if isinstance(values[0], Mapping):
+            together: dict[str, Any] = {}
+            for value in values:
+                for key, what in value.items():
+                    # Salted digests of one value differ.
+                    if together.setdefault(key, what) != what and name != "environment":
+                        return None
+            fields.append(together)
+        else:
+            fields.append(sorted({item for value in values for item in value}))
+    found = Inputs(*fields)
+    return None if {*found.absent} & {*found.files} else found
 
 
 class Memo:
@@ -99,6 +125,8 @@ def first_change(inputs: Inputs, env: Mapping[str, str], memo: Memo) -> str:
         lambda: _first(inputs.large, signature_of, "changed: {}"),
         lambda: _first(inputs.files, memo.digest, "changed: {}"),
         lambda: _changed_module(inputs),
+        lambda: _changed_tree(inputs),
+        lambda: first_turned(inputs.marks, inputs.leads),
     )
     for check in checks:
         found = check()
@@ -157,6 +185,13 @@ def _first(expected: Mapping[str, str], actual: Callable[[str], str], words: str
     for path, value in expected.items():
         if actual(path) != value:
             return words.format(path)
+    return ""
+
+
+def _changed_tree(inputs: Inputs) -> str:
+    for root, expected in inputs.trees.items():
+        if tree_signature(package_tree(root), inputs.go_names) != expected:
+            return f"packages may have changed below {root}"
     return ""
 
 

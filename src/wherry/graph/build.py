@@ -44,12 +44,14 @@ class LayerOutput(NamedTuple):
     """A line of the image's history, and the vertex whose change is the layer that it made.
 
     `vertex` is None for a line without a layer, such as that of an ENV. A base has a line too: its
-    layers are all of it, and its own history stands for the line where it has one.
+    layers are all of it, and its own history stands for the line where it has one. `program` names
+    the one program that is meant of a vertex that builds several, each into a layer of its own.
     """
 
     vertex: int | None
     created_by: str
     comment: str = ""
+    program: str = ""
 
 
 class ImageOutput(NamedTuple):
@@ -64,16 +66,23 @@ class ImageOutput(NamedTuple):
 
 
 class BuildGraph(NamedTuple):
-    """All vertices in topological order (inputs before users) and the image they make."""
+    """All vertices in topological order (inputs before users) and the images they make."""
 
     vertices: tuple[Vertex, ...]
-    image: ImageOutput
+    images: tuple[ImageOutput, ...]
+
+    @property
+    def image(self) -> ImageOutput:
+        """The only image."""
+        (image,) = self.images
+        return image
 
     def validate(self) -> None:
         """Raise `InternalError` unless every reference points backwards and layers exist."""
         for number, vertex in enumerate(self.vertices):
             if any(not 0 <= item < number for item in vertex.inputs):
                 raise InternalError(f"vertex {number} ({vertex.name}) has an input after itself")
-        for layer in self.image.layers:
-            if layer.vertex is not None and not 0 <= layer.vertex < len(self.vertices):
-                raise InternalError(f"a layer names vertex {layer.vertex}, which is not there")
+        for image in self.images:
+            for layer in image.layers:
+                if layer.vertex is not None and not 0 <= layer.vertex < len(self.vertices):
+                    raise InternalError(f"a layer names vertex {layer.vertex}, which is not there")

@@ -51,15 +51,16 @@ class ImageOp:
 
 @dataclass(frozen=True, slots=True)
 class GoBuildOp:
-    """Compile Go main packages; the result is a tree with the binaries.
+    """Compile Go main packages, all with one command; each program becomes a layer of its own.
 
     `directory` is the absolute path of the module (or workspace) directory that go runs in,
-    `packages` are import paths or `./` patterns of exactly one main package each, `names` the
-    binaries' file names in the same order. `flags` are the build flags in go's spelling,
-    `environment` the variables that wherry sets on top of the user's.
+    `packages` are import paths of exactly one main package each, `names` the programs' file names
+    in the same order, no two alike. `flags` are the build flags in go's spelling, `environment` the
+    variables that wherry sets on top of the user's. `capabilities` are file capabilities of each
+    program (capabilities(7), lower case without CAP_), in the same order.
     """
 
-    KIND: ClassVar[str] = "gobuild/1"
+    KIND: ClassVar[str] = "gobuild/2"
 
     directory: str
     packages: tuple[str, ...]
@@ -71,7 +72,29 @@ class GoBuildOp:
     dynamic_allowed: bool
     # Directory of the image that holds the binaries, relative to its root.
     image_directory: str
+    capabilities: tuple[tuple[str, ...], ...] = ()
     progress_name: str = outside_key("what the user reads in progress output", default="")
+    # The time of the programs in their layers, in seconds since 1970.
+    mtime: int = outside_key(
+        "no program depends on it, and no result is kept by the key", default=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FilesOp:
+    """Files as they were chosen and read; the result is their layer.
+
+    `digest` is that of the tree, `mtime` the time of its entries, in seconds since 1970.
+    """
+
+    KIND: ClassVar[str] = "files/1"
+
+    digest: Digest
+    mtime: int
+    # A `wherry.fstree.tree.Tree`, which is of a room beside this one.
+    tree: Any = field(
+        default=None, compare=False, metadata={"outside_key": "its digest is the key"}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,5 +281,5 @@ class ExecOp:
 
 
 Op = (
-    ImageOp | GoBuildOp | LocalOp | FileOp | MergeOp | HttpOp | GitOp | ExecOp
+    ImageOp | GoBuildOp | FilesOp | LocalOp | FileOp | MergeOp | HttpOp | GitOp | ExecOp
 )  # fmt: skip

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Platforms (OCI image specification, image-index.md, "platform").
 
-The names are Go's own GOOS and GOARCH values; variants are those of the specification.
+The names are Go's own GOOS and GOARCH values; variants are those of the specification's table
+"Platform Variants", and those that Go alone knows.
 """
 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from wherry.errors import UsageError, near
+from wherry.errors import SeveralErrors, UsageError, WherryError, near
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _MACHINES = {
     "x86_64": "amd64",
@@ -31,7 +35,30 @@ _ARCHITECTURES = (
     "ppc64", "ppc64le", "riscv64", "s390x",
 )  # fmt: skip
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386"}
-_VARIANTS = {"arm": ("v5", "v6", "v7"), "arm64": ("v8", "v9"), "amd64": ("v1", "v2", "v3", "v4")}
+# What Go builds for (`go help environment`), in the names of the specification's table where it has
+# any; 386 and mips have names of Go's only.
+_FLOATS = ("hardfloat", "softfloat")
+_VARIANTS = {
+    "386": ("sse2", "softfloat"),
+    "amd64": ("v1", "v2", "v3", "v4"),
+    "arm": ("v5", "v6", "v7"),
+    "arm64": (
+        "v8", *(f"v8.{minor}" for minor in range(10)), "v9", *(f"v9.{minor}" for minor in range(6)),
+    ),
+    **dict.fromkeys(("mips", "mipsle", "mips64", "mips64le"), _FLOATS),
+    **dict.fromkeys(("ppc64", "ppc64le"), ("power8", "power9", "power10")),
+    "riscv64": ("rva20u64", "rva22u64", "rva23u64"),
+}  # fmt: skip
+# What an architecture means without a variant, by all its names: one spelling, one digest.
+_DEFAULTS = {
+    "386": ("sse2",),
+    "amd64": ("v1",),
+    "arm64": ("v8", "v8.0"),
+    **dict.fromkeys(("mips", "mipsle", "mips64", "mips64le"), ("hardfloat",)),
+    **dict.fromkeys(("ppc64", "ppc64le"), ("power8",)),
+    "riscv64": ("rva20u64",),
+}
+_OTHER_NAMES = {("arm64", "v9.0"): "v9"}
 
 
 class Platform(NamedTuple):
@@ -41,22 +68,57 @@ class Platform(NamedTuple):
     architecture: str
     variant: str = ""
 
+    @property
+    def normal(self) -> Platform:
+        """The one spelling of this platform: no variant where it is the architecture's least."""
+        if self.variant in _DEFAULTS.get(self.architecture, ()):
+            return self._replace(variant="")
+        name = _OTHER_NAMES.get((self.architecture, self.variant), self.variant)
+        return self._replace(variant=name)
+
     def __str__(self) -> str:
         return "/".join(part for part in self if part)
 
 
 def parse_platform(text: str) -> Platform:
-    """Parse `linux/arm64`, `linux/arm/v7` or a bare architecture; raises `UsageError`.
+    """Parse `linux/arm64`, `linux/arm/v7`, `arm/v7` or `arm64`; raises `UsageError`.
 
-    As in Docker's tools, a bare architecture means linux, and x86_64 and aarch64 are understood.
-    Only linux images exist here.
+    As in Docker's tools, an architecture alone means linux, and x86_64 and aarch64 are understood.
+    Only linux images exist here. The result is `normal`.
+    """
+    return parse_exact(text).normal
+
+
+def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
+    """All platforms of some texts, each one or several behind commas, as `parse_exact` has them.
+
+    In the order given; one that was named before, if in other words, is dropped. Raises
+    `UsageError`, or `SeveralErrors` where several are wrong.
+    """
+    found: dict[Platform, Platform] = {}
+    errors: list[WherryError] = []
+    for text in ",".join(texts).split(","):
+        try:
+            platform = parse_exact(text)
+        except UsageError as error:
+            errors.append(error)
+        else:
+            found.setdefault(platform.normal, platform)
+    if errors:
+        raise errors[0] if len(errors) == 1 else SeveralErrors(tuple(errors))
+    return tuple(found.values())
+
+
+def parse_exact(text: str) -> Platform:
+    """As `parse_platform`, with the variant as it was said, the least one too.
+
+    A build needs that: a variant that was named beats the environment, `linux/amd64/v1` too.
     """
     if "," in text:
-        raise UsageError(f"several platforms: {text!r}",
-                         why="an image for several platforms at once is not in this release",
-                         hint="build for one: --platform linux/amd64")  # fmt: skip
+        raise UsageError(f"several platforms: {text!r}", why="one platform is meant here",
+                         hint="name one, such as linux/amd64")  # fmt: skip
     parts = text.strip().lower().split("/")
-    if len(parts) == 1:
+    if len(parts) == 1 or (len(parts) == 2 and parts[0] in (*_ARCHITECTURES, *_ALIASES)):
         parts = ["linux", *parts]
     if len(parts) > 3 or not all(parts):
         raise UsageError(
@@ -71,14 +133,19 @@ def parse_platform(text: str) -> Platform:
                          why=f"Go has no linux port for {architecture!r}",
                          hint=near(architecture, _ARCHITECTURES)
                          or f"choose one of {', '.join(_ARCHITECTURES)}")  # fmt: skip
-    if variant and variant not in _VARIANTS.get(architecture, ()):
-        known = ", ".join(_VARIANTS.get(architecture, ())) or "none"
-        raise UsageError(f"unknown platform {text!r}", why=f"variants of {architecture}: {known}",
-                         hint=f"use linux/{architecture}")  # fmt: skip
-    # v8 and v1 are what arm64 and amd64 mean without a variant: one spelling, one digest.
-    if (architecture, variant) in (("arm64", "v8"), ("amd64", "v1")):
-        variant = ""
-    return Platform(system, architecture, variant)
+    return Platform(system, architecture, _parse_variant(architecture, variant, text))
+
+
+def _parse_variant(architecture: str, variant: str, text: str) -> str:
+    known = _VARIANTS.get(architecture, ())
+    # As Docker's tools: linux/arm/7 is linux/arm/v7.
+    if variant[:1].isdecimal() and f"v{variant}" in known:
+        variant = f"v{variant}"
+    if variant and variant not in known:
+        raise UsageError(f"unknown platform {text!r}",
+                         why=f"variants of {architecture}: {', '.join(known) or 'none'}",
+                         hint=near(variant, known) or f"use linux/{architecture}")  # fmt: skip
+    return variant
 
 
 def host_platform() -> Platform:

@@ -118,7 +118,8 @@ def _interpreter(head: bytes) -> str:
     size, count = struct.unpack_from(order + "HH", head, 54 if wide else 42)
     for number in range(count):
         start = offset + number * size
-        if start + size > len(head):
+        # Entries of no size are a broken header; the attempt will tell.
+        if size < (56 if wide else 32) or start + size > len(head):
             break
         if struct.unpack_from(order + "I", head, start)[0] == _PT_INTERP:
             layout, first, length = ("Q", 8, 32) if wide else ("I", 4, 16)

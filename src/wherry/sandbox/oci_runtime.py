@@ -32,8 +32,8 @@ _TIMEOUT_SECONDS: Final = 30.0
 _SYSTEM_DIRECTORIES: Final = (
     "bin", "lib", "lib32", "lib64", "libx32", "sbin", "usr", "nix", "gnu",
 )  # fmt: skip
-# Not `noexec` or a directory's name: mounts fail with the same words.
-_EXEC: Final = re.compile(r"(?<![\w/.-])exec(?:utable|ve)?(?![\w/.-])")
+# Not `noexec`, a directory's name or `exec fds` (of /proc): mounts fail with the same words.
+_EXEC: Final = re.compile(r"(?<![\w/.-])exec(?:utable|ve)?(?![\w/.-]| fds)")
 _ENV: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 
@@ -154,7 +154,10 @@ def _call(command: list[str], bundle: str, *, stdin: int, stdout: int, stderr: i
         )
     except subprocess.TimeoutExpired as error:
         _end_begun(bundle)
-        raise RunError("the OCI runtime does not answer", why=str(error)) from error
+        name = PurePath(command[0]).name
+        raise RunError(
+            "the OCI runtime does not answer", why=f"{name} was stopped after {error.timeout:.0f} s"
+        ) from error
     if done.returncode != 0:
         raise _refused(PurePath(command[0]).name, done.returncode, _logged(f"{bundle}/{_LOG}"))
 

@@ -10,12 +10,13 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from wherry.sandbox.request import RunError
 
 _LINKS: Final = 40
+_PLACE: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # What is wrong with a path itself, rather than with the machine.
 _PATHS_FAULTS: Final = (
     errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOENT,
@@ -87,15 +88,40 @@ def read_bytes(root: str, path: str, most: int = -1) -> bytes:
 
 
 def make_mount_point(root: str, path: str, is_directory: bool) -> str:
-    """The real path of something to mount over, made where it is missing."""
+    """The real path of something to mount over, made where it is missing.
+
+    What lies in a cache mount may change meanwhile: a directory that becomes a link is an error
+    (`OSError`), so that nothing is ever made outside of `root`.
+    """
     real = resolve(root, path)
-    if is_directory:
-        os.makedirs(real, 0o755, exist_ok=True)
-    elif not os.path.lexists(real):
-        os.makedirs(os.path.dirname(real), 0o755, exist_ok=True)
-        with open(real, "xb"):
-            pass
+    parts = [part for part in real.removeprefix(root).split("/") if part]
+    here = os.open(root, _PLACE)
+    try:
+        for part in parts if is_directory else parts[:-1]:
+            here = _step_into(here, part)
+        if not is_directory and not _is_there(here, parts[-1]):
+            os.close(os.open(parts[-1], os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, dir_fd=here))
+    finally:
+        os.close(here)
     return real
+
+
+def _step_into(here: int, name: str) -> int:
+    """Open a directory, which is made where it is missing, in place of the one that it lies in."""
+    if not _is_there(here, name):
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=here)
+    below = os.open(name, _PLACE, dir_fd=here)
+    os.close(here)
+    return below
+
+
+def _is_there(directory: int, name: str) -> bool:
+    try:
+        os.lstat(name, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def find_program(root: str, name: str, search_path: str, cwd: str) -> str:
@@ -104,6 +130,8 @@ def find_program(root: str, name: str, search_path: str, cwd: str) -> str:
     Raises `FileNotFoundError` where there is none and `PermissionError` for what is there and may
     not be executed.
     """
+    if "\0" in name:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
     refused = ""
     for path in _places(name, search_path, cwd):
         real = resolve(root, path)

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from wherry.errors import UsageError
+from wherry.errors import MachineError, UsageError
 from wherry.fstree.removal import remove_tree
 from wherry.oci.digest import parse_digest
 from wherry.oci.image import Layer, parse_descriptor
@@ -127,7 +128,7 @@ class Serving:
     ) -> Fields:
         os.makedirs(fields["target"], exist_ok=True)
         with open_directory(fields["target"]) as descriptor:
-            os.chown(descriptor, fields["uid"], fields["gid"])
+            _give(descriptor, fields["uid"], fields["gid"])
             os.chmod(descriptor, fields["mode"])
         return {}
 
@@ -135,3 +136,16 @@ class Serving:
         for path in fields["paths"]:
             remove_tree(path)
         return {}
+
+
+def _give(directory: int, uid: int, gid: int) -> None:
+    try:
+        os.chown(directory, uid, gid)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EPERM):
+            raise
+        raise MachineError(
+            f"cannot give a cache mount to {uid}:{gid}",
+            why=f"{error.strerror}: only mapped ids can own files",
+            hint="`wherry doctor` tells how to get subordinate id ranges",
+        ) from error

@@ -9,6 +9,7 @@ in it shows it anyway). So equal steps give equal changes in both kinds.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import Counter
@@ -248,14 +249,28 @@ def _is_same_directory(
 
 
 def _has_same_content(new: int, old: int, name: str) -> bool:
+    """Whether two files of the same size hold the same; what is a hole in both is not read."""
     flags = os.O_RDONLY | os.O_NOFOLLOW
     with (
         open(os.open(name, flags, dir_fd=new), "rb", 0) as first,
         open(os.open(name, flags, dir_fd=old), "rb", 0) as second,
     ):
+        descriptors = (first.fileno(), second.fileno())
+        offset = 0
         while True:
-            piece = first.read(_PIECE)
-            if piece != second.read(len(piece) or 1):
+            offset = min(_next_data(descriptor, offset) for descriptor in descriptors)
+            piece, other = (os.pread(descriptor, _PIECE, offset) for descriptor in descriptors)
+            if piece != other:
                 return False
             if not piece:
                 return True
+            offset += len(piece)
+
+
+def _next_data(descriptor: int, offset: int) -> int:
+    """The first place from `offset` on that is no hole; the file's size where all is one."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError as error:
+        # A file system may know of no holes.
+        return os.fstat(descriptor).st_size if error.errno == errno.ENXIO else offset

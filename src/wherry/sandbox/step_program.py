@@ -9,6 +9,8 @@ has for the user's number, unless the step sets it.
 from __future__ import annotations
 
 import os
+import stat
+from contextlib import suppress
 from typing import Final
 
 from wherry.sandbox.hosts_files import certificate_variables
@@ -36,15 +38,20 @@ def step_program(spec: StepSpec, root: str) -> Program:
 
 def step_user(root: str, text: str) -> User:
     """The user that USER's `text` means in `root`. Raises `RunError`."""
-    passwd = _text(root, "/etc/passwd")
+    # Both, also where we need but one: a runtime reads them anyway.
+    passwd, group = _text(root, "/etc/passwd"), _text(root, "/etc/group")
     user = _numbers(text)
     if user is None:
-        user = _looked_up(text, passwd, _text(root, "/etc/group"))
+        user = _looked_up(text, passwd, group)
     groups = user.groups if user.gid in user.groups else (user.gid, *user.groups)
     return user._replace(groups=groups, home=_home(passwd, user.uid))
 
 
 def _text(root: str, path: str) -> str:
+    with suppress(OSError):
+        if stat.S_ISFIFO(os.stat(resolve(root, path)).st_mode):
+            # A runtime would wait for a writer.
+            raise RunError(f"cannot find out who runs the step: {path} is a named pipe")
     return read_bytes(root, path, _LARGEST_FILE).decode("utf-8", "replace")
 
 

@@ -3,11 +3,13 @@
 
 A runtime gives the program's standard streams to the program's user; done to the caller's own file
 or terminal, that would take it from the caller. So the program gets pipes, copied by threads.
+Where the caller's stdout and stderr are one, so are the program's: lines stay in their order.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from contextlib import suppress
 from typing import Final
@@ -23,7 +25,10 @@ class Pipes:
         self._outer = outer
         in_read, self._in_write = os.pipe()
         self._out_read, out_write = os.pipe()
-        self._err_read, err_write = os.pipe()
+        if _is_one(outer[1], outer[2]):
+            self._err_read, err_write = -1, os.dup(out_write)
+        else:
+            self._err_read, err_write = os.pipe()
         self.inner = (in_read, out_write, err_write)
         if owner is not None:
             for descriptor in self.inner:
@@ -36,12 +41,18 @@ class Pipes:
             os.close(descriptor)
         stdin, stdout, stderr = self._outer
         _thread(stdin, self._in_write)
-        self._outputs = [_thread(self._out_read, stdout), _thread(self._err_read, stderr)]
+        self._outputs = [_thread(self._out_read, stdout)]
+        if self._err_read < 0:
+            os.close(stderr)
+        else:
+            self._outputs.append(_thread(self._err_read, stderr))
 
     def close(self) -> None:
         """Give up before `start`: nothing has been copied."""
-        for descriptor in (*self.inner, self._in_write, self._out_read, self._err_read):
+        for descriptor in (*self.inner, self._in_write, self._out_read):
             os.close(descriptor)
+        if self._err_read >= 0:
+            os.close(self._err_read)
         for descriptor in self._outer:
             os.close(descriptor)
 
@@ -49,6 +60,12 @@ class Pipes:
         """Wait until everything that the program wrote has been copied."""
         for thread in self._outputs:
             thread.join()
+
+
+def _is_one(first: int, second: int) -> bool:
+    """Whether both are the same pipe, so that what is written to them has one order."""
+    facts = [os.fstat(descriptor) for descriptor in (first, second)]
+    return stat.S_ISFIFO(facts[0].st_mode) and os.path.samestat(*facts)
 
 
 def _thread(source: int, target: int) -> threading.Thread:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -20,6 +21,7 @@ from typing import Final
 from wherry.fstree.removal import remove_tree
 from wherry.sandbox import syscalls
 from wherry.sandbox.own_mounts import bind_tree
+from wherry.sandbox.request import RunError
 from wherry.sandbox.settling import settle_overlay, settle_whole
 from wherry.sandbox.step_spec import Change
 from wherry.sandbox.tree_copy import Copied, copy_tree, next_change
@@ -27,6 +29,8 @@ from wherry.sandbox.tree_copy import Copied, copy_tree, next_change
 _OPTIONS: Final = "redirect_dir=nofollow,metacopy=off,index=off,xino=off"
 # mount(2) takes one page of options, whatever the machine's page size.
 _LONGEST: Final = 4095
+_SEALING_TRIES: Final = 20
+_SEALING_SECONDS: Final = 0.1
 _SPECIAL: Final = str.maketrans({"\\": "\\\\", ",": "\\,", ":": "\\:"})
 
 
@@ -133,6 +137,7 @@ class Trees:
             try:
                 self.overlay.mount(point, lowers, staged)
                 yield point
+                _seal(point)
                 syscalls.unmount(point)
             finally:
                 # Mounted still after an error; its directories can be removed all the same.
@@ -191,6 +196,29 @@ class Trees:
         finally:
             self.forget(staged)
             remove_tree(staged)
+
+
+def _seal(point: str) -> None:
+    """End all writing to the overlay at `point`, whoever still has descriptors of its files.
+
+    A step may have sent some to another one (unix(7), SCM_RIGHTS), which then could change what
+    keys and layers were made of. Raises `RunError` where one stays open for writing.
+    """
+    for _ in range(_SEALING_TRIES):
+        try:
+            syscalls.mount("none", point, flags=syscalls.MS_REMOUNT | syscalls.MS_RDONLY)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                # Refused altogether: then no step here is better or worse than without it.
+                return
+        else:
+            return
+        # The kernel lets go of loop devices and of sockets' queues a little later.
+        time.sleep(_SEALING_SECONDS)
+    raise RunError(
+        "what the step wrote is not final",
+        why="a process that is no part of the step has its files open for writing",
+    )
 
 
 def _make_top(top: str, lowers: tuple[str, ...]) -> None:

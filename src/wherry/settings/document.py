@@ -9,33 +9,42 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from wherry.errors import SeveralErrors, UsageError, WherryError, near
 from wherry.settings.declaration import EntryError, FilePlace, Kind, declared, key_of
 from wherry.settings.lines import KeyPath, line_of, locate_keys, name_of
 
+# Looking for near names takes time: nobody reads more of them.
+_MOST_HINTS = 100
+# Nor does anybody read more errors of one file.
+_MOST_ERRORS = 500
 _SYNTAX_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
 
 
 class Document:
     """One file; `shown` is what errors call it, `place` what paths in it are relative to.
 
-    `later` says what keys will mean, by table and key, that are not known yet. Raises `UsageError`
-    for what is no TOML.
+    `elsewhere` says by key in which table it belongs, for keys that people put into another one.
+    Raises `UsageError` for what is no TOML.
     """
 
     def __init__(
-        self, text: str, shown: str, place: FilePlace, later: Mapping[KeyPath, str] | None = None
+        self, text: str, shown: str, place: FilePlace, elsewhere: Mapping[str, str] | None = None
     ) -> None:
         try:
             self.tables: dict[str, Any] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise _syntax_error(str(error), text, shown) from error
+        except RecursionError:
+            what = "lists or tables in one another without end"
+            raise UsageError(what, hint="no key needs more than three", where=shown) from None
+        self.lines: Mapping[KeyPath, int] = MappingProxyType(keys := locate_keys(text))
         self._shown = shown
         self._place = place
-        self._later = later or {}
-        self._keys = locate_keys(text)
+        self._elsewhere = elsewhere or {}
+        self._keys = keys
         self._errors: list[tuple[int, UsageError]] = []
 
     def wrong(self, path: KeyPath, error: UsageError) -> None:
@@ -47,6 +56,9 @@ class Document:
     def finish(self) -> None:
         """Raise what was noted, in the order of the file."""
         errors = tuple(error for _, error in sorted(self._errors, key=lambda item: item[0]))
+        if (more := len(errors) - _MOST_ERRORS) > 0:
+            rest = UsageError(f"{more} more errors", hint="mend these first", where=self._shown)
+            errors = (*errors[:_MOST_ERRORS], rest)
         if len(errors) == 1:
             raise errors[0]
         if errors:
@@ -58,13 +70,14 @@ class Document:
             if key in known:
                 continue
             full: KeyPath = (*path, key)
-            name = name_of(full)
-            if later := self._later.get((*path[:1], key)):
-                why, hint = f"{later}: not in this release", "leave the key out"
-                self.wrong(full, UsageError(f"{name} is not known yet", why=why, hint=hint))
+            if path and (place := self._elsewhere.get(key)):
+                hint = f"it belongs into {place}"
             else:
-                hint = near(key, known) or f"known here: {', '.join(sorted(known))}"
-                self.wrong(full, UsageError(f"unknown key {name}", hint=hint))
+                hint = self._near(key, known) or f"known here: {', '.join(sorted(known))}"
+            self.wrong(full, UsageError(f"unknown key {name_of(full)}", hint=hint))
+
+    def _near(self, key: str, known: tuple[str, ...]) -> str:
+        return near(key, known) if len(self._errors) < _MOST_HINTS else ""
 
     def table(self, path: KeyPath, value: object) -> dict[str, Any]:
         """`value` where it is a table, else an empty one with an error noted."""
@@ -106,7 +119,7 @@ class Document:
 
     def _wrong_value(self, path: KeyPath, error: WherryError) -> None:
         if isinstance(error, EntryError):
-            path = (*path, error.entry)
+            path = (*path, *error.entries)
         what = f"{name_of(path)}: {error.what}"
         self.wrong(path, UsageError(what, why=error.why, hint=error.hint))
 

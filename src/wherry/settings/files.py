@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Final
 
 from wherry.errors import UsageError
@@ -30,6 +31,8 @@ def read_text(path: str, shown: str) -> str | None:
 
 
 def _decode(data: bytes, shown: str) -> str:
+    # Some editors put a mark before the text, which is no part of it.
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

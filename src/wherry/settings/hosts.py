@@ -4,14 +4,43 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from wherry.errors import UsageError, near
 from wherry.oci.reference import is_host, is_repository, parse_registry
 from wherry.settings.declaration import FilePlace
-from wherry.settings.kinds import items_of, noun, parse_entries, parse_text, parse_texts
+from wherry.settings.kinds import list_of, noun, parse_entries, parse_items, parse_text
 
 Mirrors = tuple[tuple[str, tuple[str, ...]], ...]
+
+_COMMENT = "wherry reads hosts, ports and paths"
+_ADDRESS = "[A-Za-z0-9.:_\\[\\]/-]+"
+REGISTRY: Final[dict[str, Any]] = {
+    "type": "string",
+    "pattern": f"^{_ADDRESS}$",
+    "$comment": _COMMENT,
+}
+MIRRORS: Final[dict[str, Any]] = {
+    "type": "object",
+    "propertyNames": {"pattern": f"^{_ADDRESS}$"},
+    "additionalProperties": list_of({"type": "string", "pattern": f"^(?:https?://)?{_ADDRESS}$"}),
+    "$comment": _COMMENT,
+}
+HOSTS: Final = list_of({"type": "string", "pattern": "^[A-Za-z0-9.:\\[\\]-]+$"}, _COMMENT)
+FILES: Final = list_of({"type": "string", "pattern": "^[^\\u0000~][^\\u0000]*$"})
+_PEM = {"type": "string", "pattern": "^[^\\u0000]+$"}
+CERTIFICATES: Final[dict[str, Any]] = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[A-Za-z0-9.:\\[\\]-]+$"},
+    "additionalProperties": {
+        "type": "object",
+        "required": ["cert"],
+        "additionalProperties": False,
+        "properties": {"cert": _PEM, "key": _PEM},
+    },
+    "$comment": _COMMENT,
+}
+CONCURRENCY: Final = {"type": "integer", "minimum": 1, "maximum": 64}
 
 _SCHEMES = ("http://", "https://")
 _MOST_REQUESTS = 64
@@ -44,12 +73,12 @@ def parse_mirrors(value: object) -> Mirrors:
 
 def parse_hosts(value: object) -> tuple[str, ...]:
     """A list of `host[:port]`."""
-    return tuple(dict.fromkeys(_host(text) for text in parse_texts(value)))
+    return tuple(dict.fromkeys(parse_items(value, lambda item: _host(parse_text(item)))))
 
 
 def parse_files(value: object) -> tuple[str, ...]:
     """A list of paths; `locate_files` makes them absolute."""
-    return tuple(dict.fromkeys(_file(item) for item in items_of(value)))
+    return tuple(dict.fromkeys(parse_items(value, _file)))
 
 
 def parse_certificates(value: object) -> tuple[tuple[str, ClientCertificate], ...]:
@@ -67,7 +96,7 @@ def parse_concurrency(value: object) -> int:
 
 def locate_files(files: tuple[str, ...], place: FilePlace) -> tuple[str, ...]:
     """Absolute paths of `files`, which the file at `place` names."""
-    return tuple(_absolute(file, place) for file in files)
+    return parse_items(list(files), lambda file: _absolute(parse_text(file), place))
 
 
 def locate_certificates(
@@ -82,7 +111,7 @@ def locate_certificates(
 
 def _mirrors_of(name: str, value: object) -> tuple[str, ...]:
     _registry_name(name)
-    return tuple(_mirror(text) for text in parse_texts(value))
+    return parse_items(value, lambda item: _mirror(parse_text(item)))
 
 
 def _registry_name(name: str) -> str:

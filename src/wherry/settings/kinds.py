@@ -1,38 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a value in `wherry.toml` may be: each kind has a name for people and a parser.
+"""What any value in a file of settings may be: texts, lists, tables, one of some words.
 
 A parser takes the value as TOML gives it and returns the frozen value of the settings; it raises
-`UsageError`, to which the reader adds the key and the line.
+`UsageError`, to which the reader adds the key and the line, or `SeveralErrors` of `EntryError`
+where several entries of one value are wrong. Beside each stands what JSON Schema can say of it.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
-from wherry.errors import SeveralErrors, UsageError, near
+from wherry.errors import SeveralErrors, UsageError, WherryError, near
 from wherry.oci.image import Pairs
 from wherry.oci.reference import parse_reference
 from wherry.settings.declaration import EntryError
 
 BASES = ("static", "scratch")
 STAMPS = ("off", "labels", "full")
+COMPRESSIONS = ("gzip", "zstd", "uncompressed")
 
 _T = TypeVar("_T")
 
-_GO_RELEASE = re.compile(r"1\.(\d+)(\.\d+)?((?:rc|beta)\d+)?", re.ASCII)
-_BUILD_TAG = re.compile(r"[\w.]+")
-_PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?")
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
-# The first release whose first version is written 1.N.0.
-_FIRST_WITH_ZERO = 21
+TEXT: Final = {"type": "string", "pattern": "^[^\\u0000]*$"}
+TEXTS: Final = {"type": "array", "items": TEXT}
+FLAG: Final = {"type": "boolean"}
+PAIRS: Final = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[^\\u0000]+$"},
+    "additionalProperties": TEXT,
+}
+# What is an image reference goes through this; not all that goes through is one.
+REFERENCE: Final = {
+    "type": "string",
+    "pattern": "^[A-Za-z0-9\\[][A-Za-z0-9._:/\\[\\]-]*(?:@[a-z0-9]+:[a-f0-9]+)?$",
+}
+BASE: Final = {
+    "anyOf": [{"enum": list(BASES)}, REFERENCE],
+    "$comment": "wherry reads the reference, and refuses words that are almost a composed base",
+}
+LIBC_BASE: Final = {
+    **REFERENCE,
+    "not": {"enum": list(BASES)},
+    "$comment": "wherry reads the reference",
+}
 
 
 def parse_text(value: object) -> str:
     """Any string without NUL."""
     if not isinstance(value, str):
-        hint = f'put it in quotes: "{value}"' if isinstance(value, int | float) else ""
+        hint = ""
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            hint = f'put it in quotes: "{value}"'
         raise UsageError(f"wants a string, not {noun(value)}", hint=hint)
     if "\0" in value:
         raise UsageError("holds a NUL character")
@@ -48,23 +67,12 @@ def parse_flag(value: object) -> bool:
 
 def parse_texts(value: object) -> tuple[str, ...]:
     """A list of strings."""
-    return tuple(parse_text(item) for item in items_of(value))
+    return parse_items(value, parse_text)
 
 
-def parse_pairs(value: object) -> Pairs:
-    """A table of strings, in the order of the file."""
-    if not isinstance(value, dict):
-        raise UsageError(f"wants a table of strings, not {noun(value)}")
-    return tuple((key, _named(key, item)) for key, item in value.items())
-
-
-def parse_environment(value: object) -> Pairs:
-    """A table of environment variables."""
-    variables = parse_pairs(value)
-    for name, _ in variables:
-        if not name or "=" in name:
-            raise UsageError(f"{name!r} is no name of an environment variable")
-    return variables
+def parse_pairs(value: object, parse: Callable[[object], str] = parse_text) -> Pairs:
+    """A table of strings, in the order of the file; `parse` reads one of them."""
+    return tuple(parse_entries(value, lambda name, item: (_named(name), parse(item))[1]))
 
 
 def one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
@@ -78,6 +86,16 @@ def one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
         return text
 
     return parse
+
+
+def choice_of(choices: tuple[str, ...]) -> dict[str, Any]:
+    """The schema of `one_of(choices)`."""
+    return {"enum": list(choices)}
+
+
+def list_of(item: dict[str, Any], comment: str = "") -> dict[str, Any]:
+    """The schema of a list; `comment` says what only the parser checks of an item."""
+    return {"type": "array", "items": {**item, "$comment": comment} if comment else item}
 
 
 def parse_base(value: object) -> str:
@@ -104,90 +122,12 @@ def parse_libc_base(value: object) -> str:
     return text
 
 
-def parse_go_version(value: object) -> str:
-    """An exact Go release such as `1.26.8`."""
-    text = parse_text(value)
-    match = _GO_RELEASE.fullmatch(text)
-    if match is None:
-        hint = f'write "{text[2:]}"' if text.startswith("go1") else 'write it as "1.26.8"'
-        raise UsageError(f"wants an exact Go version, not {text!r}", hint=hint)
-    if not match[2] and not match[3] and int(match[1]) >= _FIRST_WITH_ZERO:
-        raise UsageError(
-            f"wants an exact Go version, not {text!r}",
-            why="since Go 1.21 two numbers name a language version, three a release",
-            hint=f'write the release, for example "{text}.0"',
-        )
-    return text
-
-
-def parse_build_tags(value: object) -> tuple[str, ...]:
-    """A list of Go build tags."""
-    tags = parse_texts(value)
-    for tag in tags:
-        if _BUILD_TAG.fullmatch(tag) is None:
-            raise UsageError(f"{tag!r} is no build tag", hint="one tag for each item of the list")
-    return tags
-
-
-def parse_linker_flags(value: object) -> tuple[str, ...]:
-    """A list of flags for Go's linker."""
-    flags = parse_texts(value)
-    for flag in flags:
-        _refuse_template(flag)
-    return flags
-
-
-def parse_level(value: object) -> int:
-    """A gzip level."""
-    if type(value) is not int or not 0 <= value <= 9:
-        raise UsageError(f"wants a number from 0 to 9, not {value!r}")
-    return value
-
-
-def parse_ports(value: object) -> tuple[str, ...]:
-    """A list of ports, each a number or `"8000/udp"`; gives `8000/tcp`."""
-    return tuple(dict.fromkeys(_parse_port(item) for item in items_of(value)))
-
-
-def parse_user(value: object) -> str:
-    """`user` or `user:group`, names or numbers."""
-    text = parse_text(value)
-    if _USER.fullmatch(text) is None:
-        raise UsageError(f"{text!r} is no user", hint='write it as "65532" or "65532:65532"')
-    return text
-
-
-def parse_directory(value: object) -> str:
-    """An absolute, normal path inside the image."""
-    text = parse_text(value)
-    if not text.startswith("/") or any(part in (".", "..") for part in text.split("/")):
-        raise UsageError(f"{text!r} is no absolute path", hint="begin it with / and leave .. out")
-    return text
-
-
-def parse_packages(value: object) -> tuple[str, ...]:
-    """Exactly one main package: an import path or a `./` path."""
-    packages = parse_texts(value)
-    if len(packages) != 1:
-        raise UsageError(
-            f"names {len(packages)} packages",
-            why="an image holds exactly one main package in this release",
-            hint='name one, for example ["./cmd/api"]',
-        )
-    package = packages[0]
-    if not package or package.startswith(("-", "/")) or package != package.strip():
-        raise UsageError(f"{package!r} is no package", hint='write it as "./cmd/api"')
-    return packages
-
-
-def parse_tags(value: object) -> tuple[str, ...]:
-    """A list of image references."""
-    tags = parse_texts(value)
-    for tag in tags:
-        _refuse_template(tag)
-        if parse_reference(tag).digest is not None:
-            raise UsageError(f"{tag!r} names a digest", hint="leave everything from @ out")
-    return tags
+def parse_items(value: object, parse: Callable[[object], _T]) -> tuple[_T, ...]:
+    """The items of a list, each by `parse`; raises as `parse_entries`."""
+    if not isinstance(value, list):
+        hint = "put it into brackets" if isinstance(value, str) else ""
+        raise UsageError(f"wants a list, not {noun(value)}", hint=hint)
+    return tuple(item for _, item in _each(enumerate(value), lambda _, item: parse(item)))
 
 
 def parse_entries(value: object, parse: Callable[[str, object], _T]) -> list[tuple[str, _T]]:
@@ -197,58 +137,22 @@ def parse_entries(value: object, parse: Callable[[str, object], _T]) -> list[tup
     """
     if not isinstance(value, dict):
         raise UsageError(f"wants a table, not {noun(value)}")
-    found: list[tuple[str, _T]] = []
+    return _each(value.items(), parse)
+
+
+def refuse_twice(items: tuple[_T, ...], identity: Callable[[_T], object]) -> None:
+    """Raise `SeveralErrors` of `EntryError` for each item whose identity came before."""
+    seen: set[object] = set()
     errors: list[EntryError] = []
-    for name, item in value.items():
-        try:
-            found.append((name, parse(name, item)))
-        except UsageError as error:
-            errors.append(EntryError(name, error))
+    for index, item in enumerate(items):
+        name = identity(item)
+        if name in seen:
+            shown = item if isinstance(item, str) else name
+            error = UsageError(f"names {shown!r} twice", hint="leave one of them out")
+            errors.append(EntryError(index, error))
+        seen.add(name)
     if errors:
         raise SeveralErrors(tuple(errors))
-    return found
-
-
-def items_of(value: object) -> list[object]:
-    """The items of a list."""
-    if not isinstance(value, list):
-        raise UsageError(f"wants a list, not {noun(value)}")
-    return value
-
-
-def _named(key: str, item: object) -> str:
-    try:
-        return parse_text(item)
-    except UsageError as error:
-        raise UsageError(f"{key} {error.what}", hint=error.hint) from error
-
-
-def _check_image(text: str) -> None:
-    _refuse_template(text)
-    parse_reference(text)
-
-
-def _misspelt_base(word: str) -> str:
-    """The composed base that a plain word almost is; only then it is more likely than an image."""
-    if any(mark in word for mark in "/:.@"):
-        return ""
-    import difflib  # noqa: PLC0415 - only for files that name a base by reference
-
-    return next(iter(difflib.get_close_matches(word, BASES, n=1, cutoff=0.8)), "")
-
-
-def _parse_port(item: object) -> str:
-    text = str(item) if type(item) is int else item
-    match = _PORT.fullmatch(text) if isinstance(text, str) else None
-    if match is None or not 1 <= int(match[1]) <= 65535:
-        raise UsageError(f"{item!r} is no port", hint='write it as 8000 or "8000/udp"')
-    return f"{int(match[1])}/{match[2] or 'tcp'}"
-
-
-def _refuse_template(text: str) -> None:
-    if "{{" in text:
-        raise UsageError(f"{text!r} is a template", why="templates are not in this release",
-                         hint="write the value itself, or give it as a flag")  # fmt: skip
 
 
 def noun(value: object) -> str:
@@ -266,3 +170,46 @@ def noun(value: object) -> str:
             return "a table"
         case _:
             return "a date or time"
+
+
+_Name = TypeVar("_Name", str, int)
+
+
+def _each(
+    items: Iterable[tuple[_Name, object]], parse: Callable[[_Name, object], _T]
+) -> list[tuple[_Name, _T]]:
+    found: list[tuple[_Name, _T]] = []
+    errors: list[WherryError] = []
+    for name, item in items:
+        try:
+            found.append((name, parse(name, item)))
+        except SeveralErrors as several:
+            causes = (error for error in several.errors if isinstance(error, UsageError))
+            errors.extend(EntryError(name, error) for error in causes)
+        except UsageError as error:
+            errors.append(EntryError(name, error))
+    if errors:
+        raise SeveralErrors(tuple(errors))
+    return found
+
+
+def _named(name: str) -> str:
+    if not name or "\0" in name:
+        raise UsageError(f"{name!r} is no name", hint="names have at least one letter")
+    return name
+
+
+def _check_image(text: str) -> None:
+    if "{{" in text:
+        raise UsageError(f"{text!r} is a template", hint="write the reference itself",
+                         why="what a build starts from does not depend on the commit")  # fmt: skip
+    parse_reference(text)
+
+
+def _misspelt_base(word: str) -> str:
+    """The composed base that a plain word almost is; only then it is more likely than an image."""
+    if any(mark in word for mark in "/:.@"):
+        return ""
+    import difflib  # noqa: PLC0415 - only for files that name a base by reference
+
+    return next(iter(difflib.get_close_matches(word, BASES, n=1, cutoff=0.8)), "")

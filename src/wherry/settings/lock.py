@@ -22,6 +22,7 @@ from wherry.settings.declaration import FilePlace, Kind, declared, key_of, setti
 from wherry.settings.files import LOCK_NAME, read_text
 from wherry.settings.kinds import parse_entries, parse_text
 from wherry.settings.lines import KeyPath, name_of
+from wherry.settings.toml_text import toml_key, toml_value
 
 if TYPE_CHECKING:
     from wherry.settings.document import Document
@@ -35,8 +36,6 @@ _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?:\s|$)", re.MULTILINE)
 _GO = re.compile(r"1\.\d[!-~]*", re.ASCII)
 _MEDIA_TYPE = re.compile(r"[a-z]+/[A-Za-z0-9][A-Za-z0-9.+_-]*")
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?")
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_UNQUOTED = re.compile(r'[\x00-\x1f"\\\x7f]')
 
 
 def _parse_go(value: object) -> str:
@@ -166,19 +165,21 @@ def render_lock(lock: LockFile) -> str:
     Of entries for one platform the first is written, as it is the first that a build takes;
     entries that name no platform, which no build can ask for, are left out.
     """
-    lines = [_HEAD, f"version = {VERSION}", f"go = {_quoted(lock.go)}", "", "[data]"]
-    lines += [f"{_key(name)} = {_quoted(version)}" for name, version in sorted(lock.data)]
+    lines = [_HEAD, f"version = {VERSION}", f"go = {toml_value(lock.go)}", "", "[data]"]
+    lines += [f"{toml_key(name)} = {toml_value(version)}" for name, version in sorted(lock.data)]
     for base in sorted(lock.bases, key=lambda base: base.reference):
         lines += ["", "[[base]]"]
         lines += [
-            f"reference = {_quoted(base.reference)}",
-            f"digest = {_quoted(str(base.digest))}",
-            f"media-type = {_quoted(base.media_type)}",
+            f"reference = {toml_value(base.reference)}",
+            f"digest = {toml_value(str(base.digest))}",
+            f"media-type = {toml_value(base.media_type)}",
             f"size = {base.size}",
             "",
             "[base.platforms]",
         ]
-        lines += [f"{_quoted(name)} = {_quoted(str(digest))}" for name, digest in _asked_for(base)]
+        lines += [
+            f"{toml_value(name)} = {toml_value(str(digest))}" for name, digest in _asked_for(base)
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -262,12 +263,3 @@ def _whole(
                 what = f"{name_of((*path, key))} is missing"
                 document.wrong(path, UsageError(what, hint="write the file anew: `wherry lock`"))
     return values
-
-
-def _key(name: str) -> str:
-    return name if _BARE_KEY.fullmatch(name) else _quoted(name)
-
-
-def _quoted(text: str) -> str:
-    """A basic string of TOML 1.0."""
-    return '"' + _UNQUOTED.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + '"'

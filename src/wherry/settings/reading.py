@@ -9,52 +9,61 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
+from typing import TypeVar
 
 from wherry.errors import UsageError, near
+from wherry.settings.contradictions import contradictions
 from wherry.settings.declaration import FilePlace, declared, key_of
 from wherry.settings.document import Document
-from wherry.settings.lines import KeyPath
 from wherry.settings.model import FILE_NAME, BuildSettings, ImageSettings, Settings
 from wherry.settings.registry import RegistrySettings
+from wherry.settings.store import StoreSettings
+from wherry.settings.user import UserSettings
 
-# Words that other releases or other tools taught people: an honest answer instead of "unknown".
-_LATER: dict[KeyPath, str] = {
-    ("build", "platforms"): "images for several platforms",
-    ("image", "files"): "files beside the binary",
-    ("store",): "a size for the store",
-}
-_PROJECT_TABLES = ("build", "image", "registry")
-_USER_TABLES = ("registry",)
-_IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PROJECT_TABLES = ("build", "image", "registry", "store")
+_USER_TABLES = ("registry", "store")
+IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Keys that people look for in the other table.
+_ELSEWHERE = {"packages": "[image.NAME]", "tags": "[image.NAME]", "go": "[build]"}
+
+_T = TypeVar("_T")
 
 
 def parse_settings(text: str, path: str) -> Settings:
     """The settings in `text`; raises `UsageError` or `SeveralErrors`, each with its line."""
-    document = Document(text, FILE_NAME, FilePlace(os.path.dirname(path)), _LATER)
-    tables = document.tables
-    build = BuildSettings(**document.values(("build",), tables.get("build", {}), BuildSettings))
-    settings = Settings(build, _images(document), path, _registry(document))
-    document.refuse_unknown((), tables, _PROJECT_TABLES)
+    document = Document(text, FILE_NAME, FilePlace(os.path.dirname(path)), _ELSEWHERE)
+    settings = Settings(
+        build=_table(document, "build", BuildSettings),
+        images=_images(document),
+        path=path,
+        registry=_table(document, "registry", RegistrySettings),
+        store=_table(document, "store", StoreSettings),
+        lines=document.lines,
+    )
+    document.refuse_unknown((), document.tables, _PROJECT_TABLES)
+    for place, error in contradictions(settings):
+        document.wrong(place, error)
     document.finish()
     return settings
 
 
-def parse_user_settings(text: str, path: str, home: str) -> RegistrySettings:
+def parse_user_settings(text: str, path: str, home: str) -> UserSettings:
     """What the user's own file at `path` says, with `~/` for `home`; raises as `parse_settings`."""
-    document = Document(text, path, FilePlace(os.path.dirname(path), home), _LATER)
-    settings = _registry(document)
+    document = Document(text, path, FilePlace(os.path.dirname(path), home))
+    registry = _table(document, "registry", RegistrySettings)
+    store = _table(document, "store", StoreSettings)
     for table in document.tables.keys() & set(_PROJECT_TABLES) - set(_USER_TABLES):
         hint = f"it belongs into a project's {FILE_NAME}"
         document.wrong((table,), UsageError(f"{table} is no table of this file", hint=hint))
     unknown = {key: value for key, value in document.tables.items() if key not in _PROJECT_TABLES}
     document.refuse_unknown((), unknown, _USER_TABLES)
     document.finish()
-    return replace(settings, insecure_by_user=settings.insecure, ca_by_user=settings.ca)
+    registry = replace(registry, insecure_by_user=registry.insecure, ca_by_user=registry.ca)
+    return UserSettings(registry, store)
 
 
-def _registry(document: Document) -> RegistrySettings:
-    table = document.tables.get("registry", {})
-    return RegistrySettings(**document.values(("registry",), table, RegistrySettings))
+def _table(document: Document, name: str, owner: type[_T]) -> _T:
+    return owner(**document.values((name,), document.tables.get(name, {}), owner))
 
 
 def _images(document: Document) -> tuple[ImageSettings, ...]:
@@ -74,7 +83,7 @@ def _image(document: Document, name: str, table: object) -> ImageSettings:
             hint = f"put it below a header such as [image.{_first_word(table)}]"
         document.wrong(path, UsageError(f"image.{name} is no table", hint=hint))
         return ImageSettings(name=name)
-    if _IMAGE_NAME.fullmatch(name) is None:
+    if IMAGE_NAME.fullmatch(name) is None:
         hint = "letters, digits, '.', '_' and '-'"
         document.wrong(path, UsageError(f"{name!r} is no name of an image", hint=hint))
     if "packages" not in table:

@@ -12,6 +12,7 @@ from wherry.settings.declaration import declared, key_of
 from wherry.settings.lock import LockedBase, LockFile, render_lock
 from wherry.settings.model import BuildSettings, ImageDefaults, ImageSettings
 from wherry.settings.registry import RegistrySettings
+from wherry.settings.store import StoreSettings
 
 _HEAD = """\
 # wherry.toml
@@ -19,6 +20,11 @@ _HEAD = """\
 `wherry.toml` lies at the root of a Go module and holds what flags would repeat. It may be left
 out, and so may every key except `packages`. Flags on the command line win over it, and it wins
 over GOFLAGS. An unknown key is an error, and all errors are told at once with their lines.
+`wherry build --print-settings` shows what holds for an image, and where each value comes from.
+
+Editors find the keys, their meanings and most mistakes by `wherry.schema.json`, a JSON schema
+(draft 2020-12) that lies in the package beside `wherry/settings`. It takes every file that wherry
+takes.
 
 This page is written from the declarations in `src/wherry/settings/model.py`.
 """
@@ -32,7 +38,40 @@ _IMAGE = """\
 
 One image; NAME is what `--target` takes. Of the keys that `[build]` knows too, tables (`env`,
 `labels`, `annotations`) are merged, the image's own value winning; the others replace the common
-value.
+value, an empty list too.
+
+Names hold letters, digits, `.`, `_` and `-`; two that differ only in case are an error.
+"""
+_DETAILS = """\
+## `files`
+
+Each entry is `{ from, to, owner, mode }`; `from` and `to` are needed. A long list reads better as
+tables, each below a header `[[image.api.files]]`. [Files](../files.md) says what patterns match.
+
+| key | value | meaning |
+|---|---|---|
+| `from` | path or pattern | What lies below the module's root; patterns as in `.dockerignore` |
+| `to` | absolute path | Where it lies in the image; with a slash at its end it is a directory |
+| `owner` | `user` or `user:group` | Numbers, or names that the base knows; without it root |
+| `mode` | `0o640` or `"0640"` | Of files; without it 0755 for executables, else 0644 |
+
+## Templates
+
+`tags`, `args`, `ldflags`, `gcflags` and the values of `env`, `labels` and `annotations` may hold
+templates, such as `{{.Version}}`, `{{.Git.ShortCommit}}` or `{{.Env.CI_JOB}}`: what they stand for
+is put in when the image is built. A name that is not known is an error.
+
+## What contradicts
+
+| together | why |
+|---|---|
+| `cgo = true` and `base = "static"` or `"scratch"` | they hold no C library: name `libc-base` |
+| `compression-level` and `compression = "uncompressed"` | there is nothing to compress |
+| `compression-level` that the compression has not | gzip has 0 to 9, zstd 1 to 22 |
+| one tag twice, in one image or two | a tag means one image |
+| one package twice in an image | each binary is there once |
+| one entry of `files` twice | one of them would be lost |
+
 """
 _REGISTRY = """\
 ## `[registry]`
@@ -41,16 +80,27 @@ Where images come from and go to. The user's own [config.toml](config-toml.md) k
 table: this file wins, entry by entry in `mirrors`, and its `insecure` and `ca` are added to the
 user's. Client certificates are for the user's file only.
 """
+_STORE = """\
+## `[store]`
+
+The local store. The user's own [config.toml](config-toml.md) knows the same table, and wins.
+"""
+_USER_STORE = """\
+## `[store]`
+
+The local store. This file wins over a project's.
+"""
 _USER = """\
 # config.toml
 
 `$XDG_CONFIG_HOME/wherry/config.toml`, by default `~/.config/wherry/config.toml`, holds what is so
 for every project on your machine. It may be left out, and so may every key. A project's
-[wherry.toml](wherry-toml.md) knows the same table and wins: entry by entry in `mirrors`, and its
-`insecure` and `ca` are added to yours. Passwords do not belong here: `wherry login` keeps them. An
-unknown key is an error, and all errors are told at once with their lines.
+[wherry.toml](wherry-toml.md) knows the same tables. Its `[registry]` wins, entry by entry in
+`mirrors`, and its `insecure` and `ca` are added to yours. Passwords do not belong here:
+`wherry login` keeps them. An unknown key is an error, and all errors are told at once with their
+lines.
 
-This page is written from the declarations in `src/wherry/settings/registry.py`.
+This page is written from the declarations in `src/wherry/settings/registry.py` and `store.py`.
 
 ## `[registry]`
 
@@ -84,13 +134,16 @@ def render_reference() -> str:
         *(_BUILD, _table(_own_first(BuildSettings))),
         *(_IMAGE, _table(_own_first(ImageSettings))),
         *(_REGISTRY, _table(_of_projects())),
+        *(_STORE, _table(declared(StoreSettings))),
+        _DETAILS.rstrip("\n") + "\n",
     ]
     return "\n".join([_HEAD, *tables, _every_key(render_example())])
 
 
 def render_user_reference() -> str:
     """The page on `config.toml`, as `docs/reference/config-toml.md` holds it."""
-    return "\n".join([_USER, _table(declared(RegistrySettings)), _every_key(render_user_example())])
+    tables = [_table(declared(RegistrySettings)), _USER_STORE, _table(declared(StoreSettings))]
+    return "\n".join([_USER, *tables, _every_key(render_user_example())])
 
 
 def render_lock_reference() -> str:
@@ -111,13 +164,17 @@ def render_example() -> str:
         "",
         "[registry]",
         *_lines(_of_projects()),
+        "",
+        "[store]",
+        *_lines(declared(StoreSettings)),
     ]
     return "\n".join(lines) + "\n"
 
 
 def render_user_example() -> str:
     """A user's file with every key."""
-    return "\n".join(["[registry]", *_lines(declared(RegistrySettings))]) + "\n"
+    registry, store = _lines(declared(RegistrySettings)), _lines(declared(StoreSettings))
+    return "\n".join(["[registry]", *registry, "", "[store]", *store]) + "\n"
 
 
 def example_lock() -> LockFile:
@@ -145,10 +202,15 @@ def _toml(heading: str, text: str) -> str:
 
 def _table(keys: Sequence[Field[Any]]) -> str:
     rows = [
-        f"| `{key_of(item.name)}` | {item.metadata['kind'].name} | {item.metadata['doc']} |"
+        f"| `{key_of(item.name)}` | {item.metadata['kind'].name} | {_meaning(item)} |"
         for item in keys
     ]
     return "\n".join(["| key | value | meaning |", "|---|---|---|", *rows, ""])
+
+
+def _meaning(item: Field[Any]) -> str:
+    doc, flag = item.metadata["doc"], item.metadata["flag"]
+    return f"{doc}; flag `{flag}`" if flag else str(doc)
 
 
 def _lines(keys: Sequence[Field[Any]]) -> list[str]:

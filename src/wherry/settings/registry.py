@@ -15,21 +15,36 @@ from wherry.settings.hosts import ClientCertificate
 
 __all__ = ["ClientCertificate", "RegistrySettings", "merged"]
 
-DEFAULT = Kind("registry, or registry and path", hosts.parse_default, '"registry.example.com/team"')
+DEFAULT = Kind(
+    "registry, or registry and path",
+    hosts.parse_default,
+    '"registry.example.com/team"',
+    schema=hosts.REGISTRY,
+)
 MIRRORS = Kind(
     "table of lists of mirrors",
     hosts.parse_mirrors,
     '{ "docker.io" = ["mirror.example.com/hub", "http://localhost:5000"] }',
+    schema=hosts.MIRRORS,
 )
-HOSTS = Kind("list of `host[:port]`", hosts.parse_hosts, '["registry.lan:5000"]')
-FILES = Kind("list of files", hosts.parse_files, '["certificates/ca.pem"]', hosts.locate_files)
+HOSTS = Kind(
+    "list of `host[:port]`", hosts.parse_hosts, '["registry.lan:5000"]', schema=hosts.HOSTS
+)
+FILES = Kind(
+    "list of files",
+    hosts.parse_files,
+    '["certificates/ca.pem"]',
+    hosts.locate_files,
+    schema=hosts.FILES,
+)
 CERTIFICATES = Kind(
     "table of `{ cert, key }`",
     hosts.parse_certificates,
     '{ "registry.example.com" = { cert = "~/certs/me.pem", key = "~/certs/me.key" } }',
     hosts.locate_certificates,
+    schema=hosts.CERTIFICATES,
 )
-CONCURRENCY = Kind("number from 1 to 64", hosts.parse_concurrency, "4")
+CONCURRENCY = Kind("number from 1 to 64", hosts.parse_concurrency, "4", schema=hosts.CONCURRENCY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +60,7 @@ class RegistrySettings:
         DEFAULT,
         "Where images without a registry in their name are, for push, pull and `--base`; "
         "without it Docker Hub",
+        unsaid="docker.io",
     )
     mirrors: tuple[tuple[str, tuple[str, ...]], ...] = setting(
         MIRRORS,
@@ -72,7 +88,9 @@ class RegistrySettings:
         (),
         users=True,
     )
-    concurrency: int | None = setting(CONCURRENCY, "Requests to one host at once; the default is 4")
+    concurrency: int | None = setting(
+        CONCURRENCY, "Requests to one host at once; the default is 4", unsaid=4
+    )
     insecure_by_user: tuple[str, ...] = ()
     ca_by_user: tuple[str, ...] = ()
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from wherry.settings.files import read_text
 from wherry.settings.model import USER_FILE_NAME
 from wherry.settings.registry import RegistrySettings
+from wherry.settings.store import StoreSettings
 
 
 def user_settings_path(env: Mapping[str, str]) -> str:
@@ -29,15 +31,27 @@ def user_settings_path(env: Mapping[str, str]) -> str:
     return os.path.join(directory, "wherry", USER_FILE_NAME)
 
 
+class UserSettings(NamedTuple):
+    """A whole `config.toml`."""
+
+    registry: RegistrySettings
+    store: StoreSettings
+
+
 def load_user_settings(env: Mapping[str, str]) -> RegistrySettings:
     """The user's settings about registries, empty ones where there is no file.
 
     Raises `UsageError`, or `SeveralErrors` for more than one, each with the file's path and line.
     """
+    return load_user_file(env).registry
+
+
+def load_user_file(env: Mapping[str, str]) -> UserSettings:
+    """All that the user's file says; raises as `load_user_settings`."""
     path = user_settings_path(env)
     text = read_text(path, path) if path else None
     if text is None:
-        return RegistrySettings()
+        return UserSettings(RegistrySettings(), StoreSettings())
     # tomllib and the parsers are for users who have the file.
     from wherry.settings.reading import parse_user_settings  # noqa: PLC0415 - see above
 

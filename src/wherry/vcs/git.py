@@ -17,7 +17,7 @@ from wherry.errors import MachineError
 from wherry.process.cancel import CancelToken
 from wherry.process.spawn import Command, run
 from wherry.vcs.remote import public_url
-from wherry.vcs.version import pseudo_version, release_tag, tag_version
+from wherry.vcs.version import go_base, go_tag, pseudo_version, release_tag, tag_version
 
 _SHALLOW = "a shallow clone may lack the tag that names this version"
 _NO_CHANGES = ("-c", "core.fsmonitor=false")
@@ -29,6 +29,10 @@ _TAGS = (
     "--format=%(objectname) %(*objectname) %(refname:strip=2)",
     "refs/tags",
 )
+_NO_FACTS = "no version-control facts"
+_NO_GIT = f"{_NO_FACTS}: git is not installed"
+# Marks of the other systems that Go knows, as directories or files.
+_FOREIGN = (".hg", ".svn", ".bzr", ".fslckout", "_FOSSIL_")
 _QUIET_ENV = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "LANGUAGE": ""}
 
 
@@ -40,7 +44,9 @@ class GitFacts(NamedTuple):
     Go's pseudo-version, with `+dirty`. `source` is the remote's URL without credentials, and empty
     where there is none that others could reach. `note` is one line for people, mostly empty.
     `digest` tells repositories apart by what only Go's own stamp looks at (older tags, which files
-    differ); empty where there is nothing of it.
+    differ); empty where there is nothing of it. `go_version` is the version that Go's own stamp
+    gives the module, empty where it gives none; `hidden` whether only files differ that the user's
+    settings of git hide from Go. `prefix` is the directory below the repository's root, as `api/`.
     """
 
     revision: str
@@ -50,6 +56,9 @@ class GitFacts(NamedTuple):
     source: str
     note: str = ""
     digest: str = ""
+    go_version: str = ""
+    hidden: bool = False
+    prefix: str = ""
 
 
 class Degraded(NamedTuple):
@@ -62,36 +71,77 @@ class _Refused(Exception):
     """Git could not answer."""
 
 
-def git_facts(directory: str, env: Mapping[str, str], cancel: CancelToken) -> GitFacts | Degraded:
+class RefFacts(NamedTuple):
+    """How git names HEAD: `branch` is HEAD where none is checked out, `tag` the last one up to
+    HEAD and empty where there is none, `short` the commit's id as git abbreviates it.
+    """
+
+    branch: str
+    tag: str
+    short: str
+
+
+def git_facts(
+    directory: str, env: Mapping[str, str], cancel: CancelToken, major: str = ""
+) -> GitFacts | Degraded:
     """Ask git about `directory`; `env` is the whole environment of the commands.
 
-    Raises `Cancelled` only.
+    `major` is the major version that the module's path ends with, as `v2`. Raises `Cancelled` only.
     """
     git = _Git(directory, {**env, **_QUIET_ENV}, cancel)
     try:
-        return _gather(git)
+        return _gather(git, major)
     except MachineError:
-        return Degraded("no version-control facts: git is not installed")
+        return Degraded(_NO_GIT)
     except _Refused as refusal:
-        return Degraded(f"no version-control facts: {refusal}")
+        return Degraded(f"{_NO_FACTS}: {refusal}")
 
 
-def facts_of_go(
-    directory: str, facts: GitFacts | Degraded, env: Mapping[str, str], cancel: CancelToken
-) -> GitFacts | Degraded | None:
-    """The facts that `go build -buildvcs=true` puts into a binary, where git says `facts`.
+def ref_facts(directory: str, env: Mapping[str, str], cancel: CancelToken) -> RefFacts | Degraded:
+    """Ask git how it names HEAD in `directory`; as `git_facts`."""
+    git = _Git(directory, {**env, **_QUIET_ENV}, cancel)
+    try:
+        return RefFacts(
+            branch=git.ask("rev-parse", "--abbrev-ref", "HEAD").strip(),
+            tag=git.ask_quietly("describe", "--tags", "--abbrev=0", "HEAD").strip(),
+            short=git.ask("rev-parse", "--short", "HEAD").strip(),
+        )
+    except MachineError:
+        return Degraded(_NO_GIT)
+    except _Refused as refusal:
+        return Degraded(f"{_NO_FACTS}: {refusal}")
 
-    Go takes the nearest directory that holds `.git` as a directory. In a worktree or submodule
-    `.git` is a file, which Go passes by, up to a repository around it or to none (None).
+
+class GoPlace(NamedTuple):
+    """Where `go build -buildvcs=true` looks for a repository from some directory.
+
+    `found` says whether there is a `.git`; `linked` whether the nearest is a file, as in a worktree
+    or submodule, which Go takes since 1.27 and passes by before; `around` whether a directory
+    `.git` lies further up, which an older Go takes instead. `foreign` is the mark of another
+    version-control system beside git's; Go refuses two.
     """
-    path, passed_by = os.path.abspath(directory), False
-    while not os.path.isdir(os.path.join(path, ".git")):
-        passed_by = passed_by or os.path.lexists(os.path.join(path, ".git"))
+
+    found: bool = False
+    linked: bool = False
+    around: bool = False
+    foreign: str = ""
+
+
+def go_place(directory: str) -> GoPlace:
+    """Look from `directory` up to the root, as Go does; starts no program."""
+    place, path = GoPlace(), os.path.abspath(directory)
+    while True:
+        marker = os.path.join(path, ".git")
+        if os.path.isdir(marker):
+            place = place._replace(found=True, around=place.linked)
+        elif not place.found and os.path.lexists(marker):
+            place = place._replace(found=True, linked=True)
+        others = (name for name in _FOREIGN if os.path.exists(os.path.join(path, name)))
+        place = place._replace(foreign=place.foreign or next(others, ""))
         parent = os.path.dirname(path)
         if parent == path:
-            return None
+            return place
         path = parent
-    return git_facts(path, env, cancel) if passed_by else facts
 
 
 class _Git(NamedTuple):
@@ -132,7 +182,7 @@ def _known_reason(stderr: str) -> str:
     return ""
 
 
-def _gather(git: _Git) -> GitFacts:
+def _gather(git: _Git, major: str) -> GitFacts:
     inside, shallow, *rest = git.ask(
         "rev-parse", "--is-inside-work-tree", "--is-shallow-repository", "--show-prefix"
     ).splitlines()
@@ -143,29 +193,67 @@ def _gather(git: _Git) -> GitFacts:
     changes = git.ask("status", "--porcelain=v1", "-z", "--untracked-files=normal")
     merged = git.ask_quietly(*_TAGS)
     prefix = rest[0] if rest else ""
-    tag, base = _tags(merged, revision, prefix)
-    version = tag or pseudo_version(when, revision, base)
+    tags = _tags(merged, revision)
+    tag = tag_version(tags.here, prefix)
+    base = go_base(tags.before, prefix, major) or release_tag(tags.before, prefix)
+    settings = _settings(git)
     seen = changes + merged
     return GitFacts(
         revision=revision,
         time=when.strftime("%Y-%m-%dT%H:%M:%SZ"),
         dirty=bool(changes),
-        version=f"{version}+dirty" if changes else version,
-        source=_source(git),
+        version=_marked(tag or pseudo_version(when, revision, base, major), changes),
+        source=_source(settings),
         note=_SHALLOW if shallow == "true" and not tag else "",
         digest=hashlib.sha256(seen.encode("utf-8", "replace")).hexdigest() if seen else "",
+        go_version=_marked(_go_version(git, tags, _Commit(when, revision, prefix, major)), changes),
+        hidden=_hides(settings) and _is_only_untracked(changes),
+        prefix=prefix,
     )
 
 
-def _tags(merged: str, revision: str, prefix: str) -> tuple[str, str]:
-    """The tag that names HEAD, and the highest release up to it; empty where there is none."""
-    here, before = [], []
+class _Tags(NamedTuple):
+    """The names of HEAD's tags, and of those up to it."""
+
+    here: list[str]
+    before: list[str]
+
+
+class _Commit(NamedTuple):
+    when: datetime
+    revision: str
+    prefix: str
+    major: str
+
+
+def _tags(merged: str, revision: str) -> _Tags:
+    found = _Tags([], [])
     for line in merged.splitlines():
         own, behind, name = line.split(" ", 2)
-        before.append(name)
+        found.before.append(name)
         if revision in (own, behind):
-            here.append(name)
-    return tag_version(here, prefix), release_tag(before, prefix)
+            found.here.append(name)
+    return found
+
+
+def _go_version(git: _Git, tags: _Tags, commit: _Commit) -> str:
+    """Go gives a version only where the repository's root is a module, too."""
+    top = git.directory
+    for _ in commit.prefix.strip("/").split("/") if commit.prefix else ():
+        top = os.path.dirname(top)
+    if not os.path.isfile(os.path.join(top, "go.mod")):
+        return ""
+    here = go_tag(tags.here, commit.prefix, commit.major)
+    base = go_base(tags.before, commit.prefix, commit.major)
+    return here or pseudo_version(commit.when, commit.revision, base, commit.major)
+
+
+def _marked(version: str, changes: str) -> str:
+    return f"{version}+dirty" if version and changes else version
+
+
+def _is_only_untracked(changes: str) -> bool:
+    return bool(changes) and all(entry.startswith("?? ") for entry in changes.split("\0") if entry)
 
 
 def _head(git: _Git) -> str:
@@ -182,14 +270,26 @@ def _utc(stamp: str) -> datetime:
         raise _Refused("the commit has no usable time") from error
 
 
-def _source(git: _Git) -> str:
+def _settings(git: _Git) -> dict[str, str]:
+    """Git's settings that matter here; of one that is said twice the first URL, the last word."""
+    asked = r"^(remote\..*\.url|status\.showuntrackedfiles)$"
+    found: dict[str, str] = {}
+    for pair in git.ask_quietly("config", "--null", "--get-regexp", asked).split("\0"):
+        key, _, value = pair.partition("\n")
+        if key.startswith("status.") or key not in found:
+            found[key] = value
+    found.pop("", None)
+    return found
+
+
+def _hides(settings: Mapping[str, str]) -> bool:
+    value = settings.get("status.showuntrackedfiles", "")
+    return value.lower() in ("no", "false", "off", "0")
+
+
+def _source(settings: Mapping[str, str]) -> str:
     """`origin`'s URL, or the only remote's."""
-    pairs = git.ask_quietly("config", "--null", "--get-regexp", r"^remote\..*\.url$")
-    urls: dict[str, str] = {}
-    for pair in pairs.split("\0"):
-        key, _, url = pair.partition("\n")
-        urls.setdefault(key, url)
-    urls.pop("", None)
+    urls = {key: value for key, value in settings.items() if key.startswith("remote.")}
     if "remote.origin.url" in urls:
         return public_url(urls["remote.origin.url"])
     return public_url(next(iter(urls.values()))) if len(urls) == 1 else ""

@@ -285,5 +285,6 @@ CASES = [
     _sequence("onbuild-run", Build(("COPY", "RUN cat", "RUN echo", 'RUN ["/bin/cat', "RUN echo"),
               "FROM %REGISTRY%/onbuild-run\nRUN cat /who > /%CASE%\n", {"trigger.txt": "t %CASE%"},
               args={"WHO": "%CASE%"}), Build((), args={"WHO": "%CASE%"}),
-              Build(("COPY", "RUN cat", "RUN echo", 'RUN ["/bin/cat'), args={"WHO": "2%CASE%"})),
+              Build(("COPY", "RUN cat", "RUN echo", 'RUN ["/bin/cat', "RUN echo"),
+                    args={"WHO": "2%CASE%"})),
 ]  # fmt: skip

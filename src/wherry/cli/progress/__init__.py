@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Progress for people and programs: plain lines, a live view, JSON lines, or nothing."""
 
-from wherry.cli.progress.select import Mode, Renderer, make_sink
-from wherry.cli.progress.summary import Summary, render_summary
+from wherry.cli.progress.select import Mode, Renderer, make_sink, picture_width
+from wherry.cli.progress.summary import Part, Summary, render_summaries, render_summary
 
-__all__ = ["Mode", "Renderer", "Summary", "make_sink", "render_summary"]
+__all__ = [
+    "Mode", "Part", "Renderer", "Summary", "make_sink", "picture_width", "render_summaries",
+    "render_summary",
+]  # fmt: skip

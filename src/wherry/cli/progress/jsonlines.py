@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """JSON lines: one object for each event, for programs that watch a build.
 
-The field names are an interface, written down in `docs/reference/events.md`: fields are added,
-never renamed or removed.
+The field names are an interface, written down in `docs/progress.md`: fields and events are added,
+never renamed or removed, as long as `version` stays the same.
 """
 
 from __future__ import annotations
@@ -12,19 +12,32 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Final, Self, TextIO
 
 from wherry.cli.progress.output import LineStream
-from wherry.events import Event, Message, StepEnded, StepOutput, StepProgress, StepStarted
+from wherry.errors import Interrupted, SeveralErrors, WherryError, code_of
+from wherry.events import (
+    Event,
+    LaneEnded,
+    Message,
+    StepEnded,
+    StepOutput,
+    StepProgress,
+    StepStarted,
+)
 
+VERSION: Final = 1
 # The value of the field `event`.
 NAMES: dict[type[Event], str] = {
     StepStarted: "step_started",
     StepProgress: "step_progress",
     StepOutput: "step_output",
     StepEnded: "step_ended",
+    LaneEnded: "lane_ended",
     Message: "message",
 }
+# What this renderer tells by itself: the verb failed.
+ERROR: Final = "error"
 
 
 class JsonLines:
@@ -38,16 +51,10 @@ class JsonLines:
 
     def __call__(self, event: Event) -> None:
         """Write one line."""
-        with self._lock:
-            fields: dict[str, object] = {
-                "event": NAMES[type(event)],
-                "time": round(self._clock() - self._began, 3),
-                **event._asdict(),
-            }
-            if isinstance(event, StepEnded):
-                fields["seconds"] = round(event.seconds, 3)
-            # ASCII: half a surrogate from a file name must not break the line or its reader.
-            self._out.write(json.dumps(fields, separators=(",", ":")))
+        fields = event._asdict()
+        if isinstance(event, StepEnded | LaneEnded):
+            fields["seconds"] = round(event.seconds, 3)
+        self._write(NAMES[type(event)], fields)
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -59,4 +66,32 @@ class JsonLines:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing was held back."""
+        """Tell what ended the verb, where that was an error."""
+        if error is None:
+            return
+        for item in error.errors if isinstance(error, SeveralErrors) else (error,):
+            self._write(ERROR, _error_fields(item))
+
+    def _write(self, name: str, fields: dict[str, object]) -> None:
+        with self._lock:
+            elapsed = round(self._clock() - self._began, 3)
+            # ASCII: half a surrogate from a file name must not break the line or its reader.
+            line = {"version": VERSION, "event": name, "time": elapsed, **fields}
+            self._out.write(json.dumps(line, separators=(",", ":")))
+
+
+def _error_fields(error: BaseException) -> dict[str, object]:
+    from wherry.process.cancel import Cancelled  # noqa: PLC0415 - only where something failed
+
+    if isinstance(error, Cancelled | Interrupted | KeyboardInterrupt):
+        return {"code": 130, "what": "interrupted", "where": "", "why": "", "hint": ""}
+    if isinstance(error, WherryError):
+        parts = {name: getattr(error, name) for name in ("what", "where", "why", "hint")}
+        return {"code": code_of(error), **parts}
+    return {
+        "code": code_of(error),
+        "what": f"{type(error).__name__}: {error}",
+        "where": "",
+        "why": "a fault in wherry",
+        "hint": "",
+    }

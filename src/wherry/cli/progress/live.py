@@ -12,18 +12,12 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO, assert_never
+from typing import TYPE_CHECKING, Self, TextIO
 
-from wherry.cli.progress.lines import LineStyle, Running
+from wherry.cli.progress.board import Board
+from wherry.cli.progress.lines import LineStyle
 from wherry.cli.progress.output import LineStream
-from wherry.events import (
-    Event,
-    Message,
-    StepEnded,
-    StepOutput,
-    StepProgress,
-    StepStarted,
-)
+from wherry.events import Event
 
 if TYPE_CHECKING:
     from wherry.cli.progress.painter import Painter
@@ -47,9 +41,7 @@ class LiveView:
         self._clock = clock
         self._out = LineStream(stream)
         self._lock = threading.Lock()
-        self._lines: list[str] = []
-        # Steps by id, in the order they started.
-        self._running: dict[str, Running] = {}
+        self._board = Board(self._style)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._painter: Painter | None = None
@@ -57,7 +49,7 @@ class LiveView:
     def __call__(self, event: Event) -> None:
         """Take one event; the painter shows it within a tenth of a second."""
         with self._lock:
-            self._take(event)
+            self._board.take(event, self._clock())
             if self._thread is None and not self._stop.is_set():
                 self._thread = threading.Thread(target=self._paint, name="progress", daemon=True)
                 try:
@@ -80,30 +72,9 @@ class LiveView:
         self._stop.set()
         if self._thread is not None and self._thread.ident is not None:
             self._thread.join()
-        self._out.write(*self._lines)
-        self._lines.clear()
-
-    def _take(self, event: Event) -> None:
-        match event:
-            case StepStarted():
-                self._running[event.id] = Running(event.name, self._clock())
-            case StepProgress():
-                self._running[event.id] = self._step(event.id)._replace(progress=event)
-            case StepOutput():
-                name = self._step(event.id).name if len(self._running) > 1 else ""
-                self._lines.append(self._style.output(name, event.line))
-            case StepEnded():
-                name = self._step(event.id).name
-                self._running.pop(event.id, None)
-                self._lines.append(self._style.ended(name, event))
-            case Message():
-                self._lines.append(self._style.message(event))
-            case _:
-                assert_never(event)
-
-    def _step(self, step_id: str) -> Running:
-        # A step that never said it started goes by its id: a sink does not raise.
-        return self._running.get(step_id) or Running(step_id, self._clock())
+        with self._lock:
+            lines = self._board.flush()
+        self._out.write(*lines)
 
     def _paint(self) -> None:
         try:
@@ -119,18 +90,20 @@ class LiveView:
     def _tick(self) -> None:
         now = self._clock()
         with self._lock:
-            lines, self._lines = self._lines, []
-            running = tuple(self._running.values())
+            lines = self._board.drain()
+            view = self._board.view()
         if self._painter is None:
-            if any(now - step.since >= QUICK_SECONDS for step in running):
+            began = [step.since for step in view.steps]
+            began += [lane.since for lane in view.lanes]
+            if any(now - since >= QUICK_SECONDS for since in began):
                 self._painter = self._make_painter()
             else:
                 self._out.write(*lines)
                 return
-        self._painter.show(lines, running, now)
+        self._painter.show(lines, view, now)
 
     def _make_painter(self) -> Painter:
         # The one import of rich: see the module's docstring.
         from wherry.cli.progress.painter import Painter  # noqa: PLC0415 - see above
 
-        return Painter(self._stream, self._style)
+        return Painter(self._stream, self._style, self._out)

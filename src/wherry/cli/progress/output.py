@@ -15,13 +15,23 @@ from typing import TextIO
 _CONTROLS = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
 )
+# Marks that turn the reading order of what follows: a line could seem to say what it does not.
+_TURNING = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # Halves of surrogate pairs: bytes of a file name that are no UTF-8.
 _UNDECODED = re.compile("[\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """`text` on one line, without terminal controls."""
-    return _UNDECODED.sub("\ufffd", _CONTROLS.sub("", text))
+    """`text` on one line, without terminal controls and marks of the reading order."""
+    return _UNDECODED.sub("\ufffd", _TURNING.sub("", _CONTROLS.sub("", text)))
+
+
+_STYLES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def without_styles(line: str) -> str:
+    """A line of ours as a terminal without colours would show it."""
+    return _STYLES.sub("", line)
 
 
 class LineStream:
@@ -39,11 +49,15 @@ class LineStream:
 
     def write(self, *lines: str) -> None:
         """Write `lines` as one piece, each with a newline, and flush."""
+        self.put("".join(f"{line}\n" for line in lines))
+
+    def put(self, text: str) -> None:
+        """Write `text` as it is, in one piece, and flush."""
         with self._lock:
-            if self._dead or not lines:
+            if self._dead or not text:
                 return
             try:
-                self._stream.write("".join(f"{line}\n" for line in lines))
+                self._stream.write(text)
                 self._stream.flush()
             except (OSError, ValueError):
                 # ValueError: the stream is closed, or its encoding lacks a letter.

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plain lines: a log that reads well in CI, with no cursor movement and no colours.
 
-Steps are numbered in the order they start; every line says its step, since steps run side by side.
-Progress within a step is told every few seconds only.
+Steps are numbered in the order they start, and every line says its step, since steps run side by
+side. What several steps write at once is held for a second at most, so that the lines of one stand
+together below its name. Lines are never cut. How long a step has run is told where that says
+something: with its progress, every few seconds, and where it speaks after a silence.
 """
 
 from __future__ import annotations
@@ -10,14 +12,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TextIO, assert_never
 
 from wherry.cli.progress.output import LineStream, printable
-from wherry.cli.progress.units import format_ending, format_progress
+from wherry.cli.progress.units import format_ending, format_progress, format_seconds, format_size
 from wherry.events import (
     Event,
+    LaneEnded,
     Level,
     Message,
     StepEnded,
@@ -27,13 +31,20 @@ from wherry.events import (
 )
 
 PROGRESS_SECONDS = 5.0
+# A step that was silent for longer tells with its next line how long it has run.
+SILENT_SECONDS = 10.0
+# While one step speaks, the lines of others wait no longer than this.
+HOLD_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class _Step:
     label: str
     number: int
+    began: float
     told_at: float
+    spoke_at: float
+    held: list[str] = field(default_factory=list)
 
 
 class PlainLines:
@@ -45,14 +56,15 @@ class PlainLines:
         self._lock = threading.Lock()
         self._steps: dict[str, _Step] = {}
         self._count = 0
+        # The number of the step that the last line belongs to, 0 for none; when that was written.
+        self._speaker, self._spoken_at = 0, 0.0
+        self._timer: threading.Timer | None = None
 
     def __call__(self, event: Event) -> None:
-        """Write the event's line, if it has one."""
+        """Write the event's lines, if it has any."""
         # The lock spans the write: lines appear in the order in which events were taken.
         with self._lock:
-            line = self._line(event)
-            if line is not None:
-                self._out.write(line)
+            self._out.write(*self._lines(event))
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -64,38 +76,96 @@ class PlainLines:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing was held back."""
+        """Write what is still held back."""
+        with self._lock:
+            self._out.write(*self._held())
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
-    def _line(self, event: Event) -> str | None:
+    def _lines(self, event: Event) -> tuple[str, ...]:
         match event:
             case StepStarted():
-                return f"{self._start(event.id, event.name).label} ..."
+                name = f"{event.lane}: {event.name}" if event.lane else event.name
+                return (f"{self._start(event.id, name).label} ...",)
             case StepProgress():
                 return self._progress(event)
             case StepOutput():
-                return f"#{self._step(event.id).number} | {printable(event.line)}"
+                return self._output(event)
             case StepEnded():
                 step = self._step(event.id)
+                lines = self._spoken(step)
                 self._steps.pop(event.id, None)
+                self._speaker = 0
                 ending = format_ending(event.outcome, event.seconds, printable(event.detail))
-                return f"{step.label} ... {ending}"
+                return (*lines, f"{step.label} ... {ending}")
+            case LaneEnded():
+                self._speaker = 0
+                size = format_size(event.size) if event.size else ""
+                detail = ", ".join(filter(None, (size, printable(event.detail))))
+                ending = format_ending(event.outcome, event.seconds, detail)
+                return (f"{printable(event.lane)} ... {ending}",)
             case Message():
+                self._speaker = 0
                 mark = "warning: " if event.level is Level.WARNING else ""
-                return mark + printable(event.text)
+                return (mark + printable(event.text),)
             case _:
                 assert_never(event)
 
-    def _progress(self, event: StepProgress) -> str | None:
+    def _output(self, event: StepOutput) -> tuple[str, ...]:
+        step, now = self._step(event.id), self._clock()
+        silent = now - step.spoke_at >= SILENT_SECONDS
+        step.spoke_at = now
+        time = f" {format_seconds(now - step.began)}" if silent else ""
+        step.held.append(f"#{step.number}{time} | {printable(event.line)}")
+        others = any(other.held for other in self._steps.values() if other is not step)
+        if self._speaker in (0, step.number) and not others:
+            return self._spoken(step)
+        if now - self._spoken_at >= HOLD_SECONDS:
+            return self._held()
+        if self._timer is None:
+            self._timer = threading.Timer(HOLD_SECONDS, self._release)
+            self._timer.daemon = True
+            with suppress(RuntimeError):  # no thread to be had: the next event writes it
+                self._timer.start()
+        return ()
+
+    def _spoken(self, step: _Step) -> tuple[str, ...]:
+        """What a step has held, below its name where the last line was another one's."""
+        if not step.held:
+            return ()
+        lines, step.held = step.held, []
+        # Nobody scrolls up to find what a number means.
+        name = () if self._speaker == step.number else (f"{step.label} ...",)
+        self._speaker, self._spoken_at = step.number, self._clock()
+        return (*name, *lines)
+
+    def _held(self) -> tuple[str, ...]:
+        """What all steps have held, the speaker's first."""
+        steps = sorted(self._steps.values(), key=lambda step: step.number != self._speaker)
+        return tuple(line for step in steps for line in self._spoken(step))
+
+    def _release(self) -> None:
+        with self._lock:
+            self._timer = None
+            self._out.write(*self._held())
+
+    def _progress(self, event: StepProgress) -> tuple[str, ...]:
         step, now = self._step(event.id), self._clock()
         if now - step.told_at < PROGRESS_SECONDS:
-            return None
-        step.told_at = now
-        return f"{step.label} ... {format_progress(event)}"
+            return ()
+        step.told_at = step.spoke_at = now
+        lines = self._spoken(step)
+        self._speaker = step.number
+        far = f"{format_progress(event)} ({format_seconds(now - step.began)})"
+        return (*lines, f"{step.label} ... {far}")
 
     def _start(self, step_id: str, name: str) -> _Step:
         self._count += 1
-        step = _Step(f"#{self._count} {printable(name)}", self._count, self._clock())
+        now = self._clock()
+        step = _Step(f"#{self._count} {printable(name)}", self._count, now, now, now)
         self._steps[step_id] = step
+        self._speaker, self._spoken_at = self._count, now
         return step
 
     def _step(self, step_id: str) -> _Step:

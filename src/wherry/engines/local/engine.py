@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wherry.engines.local.base import ComposedOperation, EmptyOperation, RegistryOperation
 from wherry.engines.local.results import Built, Result
@@ -20,6 +20,9 @@ from wherry.oci.image import HistoryEntry, Image, ImageConfig, make_image
 from wherry.process.cancel import CancelToken
 from wherry.solver.model import Operation, Step, Task
 from wherry.solver.schedule import Solver
+
+if TYPE_CHECKING:
+    from wherry.engines.local.dry import Planned
 
 
 class Solved(NamedTuple):
@@ -67,10 +70,13 @@ class LocalEngine:
     cancel: CancelToken
     trace: Callable[[str], None]
 
-    def solve(self, graph: BuildGraph, made: Mapping[int, Result] | None = None) -> Solved:
-        """Run the graph; raises its first failure, or `Cancelled`.
+    def solve(
+        self, graph: BuildGraph, made: Mapping[int, Result] | None = None
+    ) -> tuple[Solved | WherryError, ...]:
+        """Run the graph; its images in order, or why a program of one could not be built.
 
-        `made` holds results of vertices that a graph of the same build has had made already.
+        Raises any other failure, the first one, or `Cancelled`. `made` holds results of vertices
+        that a graph of the same build has had made already.
         """
         cache = CacheRecords(self.storage, self.settings)
         solver = Solver[Result](cache, self.sink, self.cancel, self.jobs, self.programs)
@@ -80,17 +86,47 @@ class LocalEngine:
             for number, vertex in enumerate(graph.vertices)
         ]
         results: dict[int, Result] = dict(made or {})
-        vertices = [layer.vertex for layer in graph.image.layers if layer.vertex is not None]
-        wanted = [vertex for vertex in dict.fromkeys(vertices) if vertex not in results]
+        vertices = dict.fromkeys(
+            layer.vertex
+            for image in graph.images
+            for layer in image.layers
+            if layer.vertex is not None
+        )
+        wanted = [vertex for vertex in vertices if vertex not in results]
         results |= dict(zip(wanted, solver.solve(tasks, wanted), strict=True))
         done = self._settled({vertex: _layers(results[vertex]) for vertex in vertices})
-        layers = tuple(done[vertex] for vertex in vertices)
-        image = compose(graph.image, layers)
+        return tuple(self._composed(image, done) for image in graph.images)
+
+    def _composed(self, output: ImageOutput, done: Mapping[int, Built]) -> Solved | WherryError:
+        try:
+            layers = tuple(
+                done[layer.vertex].program(layer.program) if layer.program else done[layer.vertex]
+                for layer in output.layers
+                if layer.vertex is not None
+            )
+        except WherryError as error:
+            return error
+        image = compose(output, layers)
         was_there = self.storage.blobs.has(image.digest, len(image.manifest_bytes))
         self._store(image.config_bytes, image.manifest.config.digest)
         self._store(image.manifest_bytes, image.digest)
         self.trace("image-stored")
         return Solved(image, layers, was_there)
+
+    def solve_one(self, graph: BuildGraph, made: Mapping[int, Result] | None = None) -> Solved:
+        """As `solve` for a graph with one image; raises all failures."""
+        (solved,) = self.solve(graph, made)
+        if isinstance(solved, WherryError):
+            raise solved
+        return solved
+
+    def dry(self, graph: BuildGraph) -> tuple[Planned, ...]:
+        """What `solve` would make of each vertex; raises what reading bases and contexts raises."""
+        from wherry.engines.local.dry import dry_solve  # noqa: PLC0415 - most builds do run
+
+        operations = [self._operation(vertex) for vertex in graph.vertices]
+        cache = CacheRecords(self.storage, self.settings)
+        return dry_solve(graph, operations, cache, self.cancel)
 
     def _settled(self, made: Mapping[int, Built]) -> dict[int, Built]:
         """All results, by vertex, as layers in the store; written side by side."""

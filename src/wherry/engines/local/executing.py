@@ -169,7 +169,7 @@ class ExecOperation:
                 # Docker's codes are for `wherry run`; here the user's own build failed.
                 hint = _HINTS.get(error.hint, error.hint)
                 raise BuildError(error.what, why=error.why, hint=hint) from error
-        return executed, tuple(output.last)
+        return executed, output.last
 
     def _failed(self, executed: Executed, last: tuple[str, ...]) -> StepFailed:
         code = executed.code

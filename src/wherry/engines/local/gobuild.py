@@ -16,10 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from wherry.engines.local.chosen_files import FilesOperation
 from wherry.engines.local.results import Binary, Built, Result
 from wherry.engines.local.storage import LayerSettings, Storage, WorkDirectory, store_next_layer
 from wherry.engines.local.survey import Question, Survey
-from wherry.errors import BuildError
+from wherry.errors import BuildError, WherryError
+from wherry.fstree.capabilities import XATTR, xattr
 from wherry.fstree.tree import File, Unread, make_tree
 from wherry.golang.binary import BinaryFacts, read_binary
 from wherry.golang.build import BuildCall, build_binary
@@ -33,9 +35,10 @@ from wherry.golang.closure import (
 from wherry.golang.signature import signature_of
 from wherry.graph.build import Vertex
 from wherry.graph.keys import CacheKey, encode
-from wherry.graph.ops import GoBuildOp
+from wherry.graph.ops import FilesOp, GoBuildOp
 from wherry.oci.canonical import canonical_json
 from wherry.oci.digest import Digest, sha256
+from wherry.oci.image import Layer
 from wherry.process.cancel import CancelToken
 from wherry.process.clock import file_clock_ns, is_local
 from wherry.solver.model import Operation, Step
@@ -44,29 +47,31 @@ _ATTEMPTS = 2
 
 
 class _Attempt(NamedTuple):
-    """One run of go: the program, what was learned of its closure, what moved meanwhile."""
+    """One run of go: why programs could not be built, what was learned of the closure of all, what
+    moved meanwhile."""
 
-    output: str
+    failures: tuple[tuple[str, WherryError], ...]
     survey: Survey
     moved: Movement
 
 
 @dataclass(frozen=True, slots=True)
 class GoExecutors:
-    """The executors of a Go module's build; `mtime` stamps the binaries, in seconds."""
+    """The executors of a Go module's build; `world` is what surrounds an op."""
 
-    world: World
-    mtime: int
+    world: Callable[[GoBuildOp], World]
     storage: Storage
     settings: LayerSettings
     trace: Callable[[str], None]
 
     def operation(self, vertex: Vertex) -> Operation[Result] | None:
-        """The executor of a GoBuildOp."""
+        """The executor of a GoBuildOp or FilesOp."""
         op = vertex.op
+        if isinstance(op, FilesOp):
+            return FilesOperation(op, self.storage, self.settings)
         if not isinstance(op, GoBuildOp):
             return None
-        return GoBuildOperation(op, self.world, self.mtime, self.storage, self.settings, self.trace)
+        return GoBuildOperation(op, self.world(op), self.storage, self.settings, self.trace)
 
     def settled(self, built: Built, _cancel: CancelToken) -> Built:
         """The result itself: these ops give layers."""
@@ -81,11 +86,14 @@ class GoExecutors:
 
 @dataclass(frozen=True, slots=True)
 class GoBuildOperation:
-    """Builds one main package; `world.tool` is the go command."""
+    """Builds main packages; `world.tool` is the go command.
+
+    Several are one `go build`, which compiles what they share once. Where it fails each is built by
+    itself: what can be built is, and each of the others has its own error.
+    """
 
     op: GoBuildOp
     world: World
-    mtime: int
     storage: Storage
     settings: LayerSettings
     trace: Callable[[str], None]
@@ -106,14 +114,14 @@ class GoBuildOperation:
                 attempt = self._attempt(work, step)
                 changed, restless = attempt.moved
                 if not changed and not restless:
-                    return self._package(attempt, step)
+                    return self._packaged(attempt, work, step)
                 step.output(f"{changed or restless} changed while the build ran: building again")
             if not changed:
                 # Names that mean nothing to Go come and go there: good enough to use, too unsure
                 # to be remembered.
-                return self._package(attempt, step)
+                return self._packaged(attempt, work, step)
         raise BuildError(
-            f"the sources of {self.op.packages[0]} keep changing while they are built",
+            f"the sources of {', '.join(self.op.packages)} keep changing while they are built",
             why=f"changed last: {changed}",
             hint="stop what writes there and build again",
         )
@@ -124,25 +132,25 @@ class GoBuildOperation:
         survey = Survey(self._question(), step)
         if not local:
             survey.wait()
-        output = os.path.join(work.path, self.op.names[0])
-        _drop_unfinished(output)
-        self._compile(output, work, survey, step)
+        for name in self.op.names:
+            _drop_unfinished(os.path.join(work.path, name))
+        failures = self._compile(work, survey, step)
         self.trace("go-built")
         survey.wait()
         closure = survey.closure
         if closure is None:
-            # What go build could read, go list could not a moment later.
-            return _Attempt(output, survey, Movement("", directory))
+            # What go build could read, go list could not a moment later; or some failed.
+            return _Attempt(failures, survey, Movement("", "" if failures else directory))
         if local and not all(map(is_local, closure.places())):
             # A replaced module, say, on a network file system: now build after the gathering.
             local = False
-            self._compile(output, work, survey, step)
+            failures = self._compile(work, survey, step)
         moved = changed_since(closure, began if local else None)
         if _identity(directory) != place:
             moved = moved._replace(changed=directory)
         if not local and not moved.changed:
             moved = moved._replace(changed=self._second_look(closure, step))
-        return _Attempt(output, survey, moved)
+        return _Attempt(failures, survey, moved)
 
     def _question(self) -> Question:
         return Question(self.op, self.world, self.storage, self.settings.reuse, self.trace)
@@ -155,7 +163,45 @@ class GoBuildOperation:
             return self.op.directory
         return first_difference(closure, again.closure)
 
-    def _compile(self, output: str, work: WorkDirectory, survey: Survey, step: Step) -> None:
+    def _compile(
+        self, work: WorkDirectory, survey: Survey, step: Step
+    ) -> tuple[tuple[str, WherryError], ...]:
+        """Build all programs; the names of those that could not be built, with the reasons.
+
+        Raises where that is all of them.
+        """
+        packages, names = self.op.packages, self.op.names
+        # With its file as output a program alone may have a name that a directory has not.
+        output = os.path.join(work.path, names[0]) if len(names) == 1 else work.path + os.sep
+        try:
+            self._build(packages, output, work, survey, step)
+        except BuildError as error:
+            explained = survey.explained(error)
+            if len(packages) == 1:
+                raise explained from error
+        except BaseException:
+            survey.stop()
+            raise
+        else:
+            return ()
+        failures: list[tuple[str, WherryError]] = []
+        for package, name in zip(packages, names, strict=True):
+            try:
+                self._build((package,), os.path.join(work.path, name), work, survey, step)
+            except BuildError as error:
+                failures.append((name, survey.explained(error)))
+        if len(failures) == len(names) and len({str(error) for _, error in failures}) == 1:
+            raise explained
+        return tuple(failures)
+
+    def _build(
+        self,
+        packages: tuple[str, ...],
+        output: str,
+        work: WorkDirectory,
+        survey: Survey,
+        step: Step,
+    ) -> None:
         compiled = 0
 
         def on_package(import_path: str) -> None:
@@ -164,53 +210,64 @@ class GoBuildOperation:
             survey.begin()
             step.progress(compiled, survey.total, "packages", import_path)
 
-        call = BuildCall(
-            self.op.directory,
-            self.op.packages[0],
-            output,
-            self.op.flags,
-            self.world.tool.env,
-            (work.fd,),
-        )
-        try:
-            build_binary(self.world.tool.go, call, step.cancel, on_package, step.output)
-        except BuildError as error:
-            raise survey.explained(error) from error
-        except BaseException:
-            survey.stop()
-            raise
+        tool = self.world.tool
+        call = BuildCall(self.op.directory, packages, output, self.op.flags, tool.env, (work.fd,))
+        build_binary(tool.go, call, step.cancel, on_package, step.output)
 
-    def _package(self, attempt: _Attempt, step: Step) -> Built:
-        output, survey = attempt.output, attempt.survey
-        facts = read_binary(output)
-        self._check_base(facts)
-        name = self.op.names[0]
-        path = f"{self.op.image_directory}/{name}"
-        tree = make_tree([File(path, Unread(output, facts.size), 0o755)])
-        stored = store_next_layer(
-            self.storage, tree, self.mtime, self.settings, step.cancel, f"{output}.pieces"
-        )
-        _note_finished(output)
+    def _packaged(self, attempt: _Attempt, work: WorkDirectory, step: Step) -> Built:
+        """The programs, each with its layer."""
+        failures = dict(attempt.failures)
+        layers: list[Layer] = []
+        binaries: list[Binary] = []
+        capabilities = self.op.capabilities or ((),) * len(self.op.names)
+        for name, granted in zip(self.op.names, capabilities, strict=True):
+            if name in failures:
+                continue
+            try:
+                binary, layer = self._layer(os.path.join(work.path, name), name, granted, step)
+            except BuildError as error:
+                failures[name] = error
+                if len(self.op.names) == 1:
+                    raise
+                continue
+            binaries.append(binary)
+            layers.append(layer)
         self.trace("layer-stored")
-        step.remark(_megabytes(facts.size))
-        go_version = facts.build_info.go_version if facts.build_info else ""
-        closure = survey.closure
+        sizes = sum(binary.size for binary in binaries)
+        step.remark(_megabytes(sizes))
+        closure = attempt.survey.closure
         known = closure is not None and not closure.unclear and not any(attempt.moved)
         return Built(
-            stored.layers,
-            stored.unpacked,
+            tuple(layers),
+            sizes,
             None,
-            (Binary(name, f"/{path}", facts.size, go_version, not facts.is_static),),
-            closure.inputs if closure is not None and known else None,
-            survey.warnings,
+            tuple(binaries),
+            closure.inputs if closure is not None and known and not failures else None,
+            attempt.survey.warnings,
+            failures=tuple(failures.items()),
         )
 
-    def _check_base(self, facts: BinaryFacts) -> None:
+    def _layer(
+        self, output: str, name: str, capabilities: tuple[str, ...], step: Step
+    ) -> tuple[Binary, Layer]:
+        facts = read_binary(output)
+        self._check_base(facts, name)
+        path = f"{self.op.image_directory}/{name}"
+        xattrs = ((XATTR, xattr(capabilities)),) if capabilities else ()
+        tree = make_tree([File(path, Unread(output, facts.size), 0o755, xattrs=xattrs)])
+        stored = store_next_layer(
+            self.storage, tree, self.op.mtime, self.settings, step.cancel, f"{output}.pieces"
+        )
+        _note_finished(output)
+        binary = Binary(name, f"/{path}", facts)
+        return binary, stored.layers[0]
+
+    def _check_base(self, facts: BinaryFacts, name: str) -> None:
         if facts.is_static or self.op.dynamic_allowed:
             return
         libraries = ", ".join(facts.needed) or "none named"
         raise BuildError(
-            f"{self.op.names[0]} is dynamically linked, and its base has no C library",
+            f"{name} is dynamically linked, and its base has no C library",
             why=f"libraries it needs: {libraries}\nloader: {facts.interpreter or 'none'}",
             hint=(
                 'name a base that has them: libc-base = "debian:12-slim" in wherry.toml; or leave '

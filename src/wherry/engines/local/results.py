@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from wherry.errors import UsageError
+from wherry.errors import UsageError, WherryError
 from wherry.fstree.files import Files
+from wherry.golang.binary import BinaryFacts
 from wherry.golang.record import Inputs
 from wherry.oci.canonical import Json, canonical_json
 from wherry.oci.digest import Digest, parse_digest
@@ -21,16 +22,26 @@ from wherry.oci.image import HistoryEntry, Layer, parse_descriptor
 
 
 class Binary(NamedTuple):
-    """A binary of the image: file name, path in the image, size in bytes, Go version.
-
-    `dynamic`: it needs a C library and a loader from its base.
-    """
+    """A binary of the image: file name, path in the image, and what was found in it."""
 
     name: str
     path: str
-    size: int
-    go_version: str
-    dynamic: bool = False
+    facts: BinaryFacts
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.facts.size
+
+    @property
+    def go_version(self) -> str:
+        """The Go that linked it, as `go1.26.8`; empty where another linker did."""
+        return self.facts.build_info.go_version if self.facts.build_info else ""
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether it needs a C library and a loader from its base."""
+        return not self.facts.is_static
 
 
 class Change(NamedTuple):
@@ -56,8 +67,10 @@ class Built:
 
     `unpacked` is None where the layers' bytes were not looked at. `inputs` is the closure of a Go
     build (None where it is unclear), `warnings` are lines for the user; neither is part of cache
-    records. `history` are the lines that an image brings with its layers. `below` are the slabs
-    that these stand on: a step of a Dockerfile makes one layer, or one `change`, on top of a root.
+    records. A build of several programs has one layer for each of `binaries`; `failures` say, by
+    name, why there is none of the others. `history` are the lines that an image brings with its
+    layers. `below` are the slabs that these stand on: a step of a Dockerfile makes one layer, or
+    one `change`, on top of a root.
     """
 
     layers: tuple[Layer, ...]
@@ -69,6 +82,16 @@ class Built:
     history: tuple[HistoryEntry, ...] = ()
     below: tuple[Slab, ...] = ()
     change: Change | None = None
+    failures: tuple[tuple[str, WherryError], ...] = ()
+
+    def program(self, name: str) -> Built:
+        """One program of several, with its own layer; raises why there is none."""
+        for failed, error in self.failures:
+            if failed == name:
+                raise error
+        (number,) = (at for at, item in enumerate(self.binaries) if item.name == name)
+        binary, layer = self.binaries[number], self.layers[number]
+        return replace(self, layers=(layer,), unpacked=binary.size, binaries=(binary,), failures=())
 
     @property
     def stack(self) -> tuple[Slab, ...]:

@@ -144,6 +144,13 @@ class _SnapshotFile:
         return self._digest
 
     def note(self, digest: Digest) -> None:
+        # What was keyed by one content must not be recorded with another.
+        if self._digest not in (None, digest):
+            raise BuildError(
+                f"/{self._path} changed after a RUN had made it",
+                why=f"its content is no longer {self._digest}",
+                hint="build again with --no-cache",
+            )
         self._digest = digest
 
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from wherry.engines.local.storage import Storage
 from wherry.errors import BuildError, WherryError
-from wherry.golang.binary import preload
 from wherry.golang.cgo import cgo_left_out
 from wherry.golang.closure import Closure, World, gather
 from wherry.golang.packages import Package, list_packages
@@ -114,8 +113,6 @@ class Survey:
         self._note_cgo(packages)
         if all(not package.errors for package in packages):
             self.closure = gather(packages, world, secrets.token_hex(8))
-        # While Go links: imported here, it need not be waited for afterwards.
-        preload()
         question.trace("closure-gathered")
 
     def _remembered(

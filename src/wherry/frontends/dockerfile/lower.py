@@ -116,7 +116,7 @@ class _Lowering:
             request.created,
             config.author,
         )
-        graph = BuildGraph(self._vertices.all(), output)
+        graph = BuildGraph(self._vertices.all(), (output,))
         graph.validate()
         return graph
 

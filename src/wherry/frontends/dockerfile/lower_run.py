@@ -46,7 +46,7 @@ def lower_run(
     _require_allowed(instruction, request, network, security)
     command = _command(instruction.command)
     words = command.words
-    if not words:
+    if not words and not instruction.command.shell:
         raise BadValue("RUN [] names no program", "name one, or remove the instruction")
     if instruction.command.shell:
         words = stage.config.shell_words(words)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lower a Go module's main package to a build graph: base, then one layer for the binary.
+"""Lower a Go module's main packages to a build graph: base, files, one layer for each program.
 
 Pure: every fact of the world (module, toolchain, settings, version control) comes in as a value.
 Layers are ordered by rate of change, slowest first.
@@ -7,10 +7,12 @@ Layers are ordered by rate of change, slowest first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from wherry.errors import InternalError
 from wherry.graph.build import BuildGraph, ImageOutput, LayerOutput, Vertex
-from wherry.graph.ops import ComposedBase, GoBuildOp, ImageOp, RegistryBase
+from wherry.graph.ops import ComposedBase, FilesOp, GoBuildOp, ImageOp, Op, RegistryBase
 from wherry.oci.image import Pairs, RunConfig, pairs
 from wherry.oci.platform import Platform
 
@@ -23,52 +25,128 @@ _BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 
 @dataclass(frozen=True, slots=True)
-class GoImage:
-    """One image of one Go program, all questions answered.
+class Program:
+    """A program: the import path of its main package, its file name, its file's capabilities."""
 
-    `import_path` is the main package, `name` its binary's file name. `flags` and `environment`
-    are for `go build`. `base_run` is what the base gives the image's run configuration, `run` what
-    the user's settings say; `created` is RFC 3339. `title` is what people call the image, the
-    binary's name where it is empty.
+    import_path: str
+    name: str
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Compiling:
+    """How programs are compiled: programs of which all of this is equal share one `go build`.
+
+    `directory` is where Go runs, `flags` and `environment` are for `go build`, `mtime` is the time
+    of the programs in their layers.
     """
 
-    name: str
     directory: str
-    import_path: str
     platform: Platform
     flags: tuple[str, ...]
     environment: Pairs
     go_version: str
+    dynamic_allowed: bool = False
+    mtime: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GoImage:
+    """One image of Go programs for one platform, all questions answered.
+
+    The first of `programs` is what the image runs. `base_run` is what the base gives the image's
+    run configuration, `run` what the user's settings say; `created` is RFC 3339. `title` is what
+    people call the image, the first program's name where it is empty. `files` lie between the base
+    and the programs, described by `files_note`.
+    """
+
+    programs: tuple[Program, ...]
+    compiling: Compiling
     base: ComposedBase | RegistryBase
     base_run: RunConfig
     data_versions: Pairs
     created: str
-    dynamic_allowed: bool = False
     run: RunConfig = field(default_factory=RunConfig)
     annotations: Pairs = ()
     title: str = ""
+    files: FilesOp | None = None
+    files_note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the program that it runs."""
+        return self.programs[0].name
+
+    @property
+    def platform(self) -> Platform:
+        """What it is for."""
+        return self.compiling.platform
 
 
-def lower(image: GoImage) -> BuildGraph:
-    """The graph whose image holds the program on its base."""
+def lower(images: Sequence[GoImage]) -> BuildGraph:
+    """The graph of these images: each base and program is made once."""
     vertices: list[Vertex] = []
-    layers: list[LayerOutput] = []
-    if image.base is not ComposedBase.SCRATCH:
-        op = ImageOp(image.base, image.data_versions, image.platform)
-        versions = ", ".join(" ".join(pair) for pair in image.data_versions)
-        name = _base_name(image.base)
-        vertices.append(Vertex(op, (), f"base {name}"))
-        layers.append(LayerOutput(len(vertices) - 1, f"wherry base {name}", versions))
-    vertices.append(Vertex(_go_op(image), (), f"build {image.name} for {image.platform}"))
-    layers.append(
-        LayerOutput(len(vertices) - 1, f"wherry go build {image.import_path}", image.go_version)
-    )
-    output = ImageOutput(
-        image.platform, tuple(layers), run_config(image), _annotations(image), image.created
-    )
-    graph = BuildGraph(tuple(vertices), output)
+    outputs: list[ImageOutput] = []
+    builds = _shared_builds(images)
+    numbers: dict[Op, int] = {}
+
+    def vertex(op: Op, name: str) -> int:
+        if op not in numbers:
+            numbers[op] = len(vertices)
+            vertices.append(Vertex(op, (), name))
+        return numbers[op]
+
+    for image in images:
+        layers: list[LayerOutput] = []
+        if image.base is not ComposedBase.SCRATCH:
+            op = ImageOp(image.base, image.data_versions, image.platform)
+            versions = ", ".join(" ".join(pair) for pair in image.data_versions)
+            name = _base_name(image.base)
+            layers.append(LayerOutput(vertex(op, f"base {name}"), f"wherry base {name}", versions))
+        if image.files is not None:
+            number = vertex(image.files, f"files of {image.title or image.name}")
+            layers.append(LayerOutput(number, "wherry files", image.files_note))
+        for program in image.programs:
+            build = _build_of(program, image.compiling, builds)
+            number = vertex(build, f"build {build.progress_name} for {image.platform}")
+            created_by = f"wherry go build {program.import_path}"
+            layers.append(LayerOutput(number, created_by, image.compiling.go_version, program.name))
+        outputs.append(
+            ImageOutput(
+                image.platform, tuple(layers), run_config(image), _annotations(image), image.created
+            )
+        )
+    graph = BuildGraph(tuple(vertices), tuple(outputs))
     graph.validate()
     return graph
+
+
+_Builds = dict[Compiling, list[GoBuildOp]]
+
+
+def _shared_builds(images: Sequence[GoImage]) -> _Builds:
+    """All programs, with as few `go build` as file names allow, which do not have to differ."""
+    groups: dict[Compiling, list[dict[str, Program]]] = {}
+    for image in images:
+        for program in image.programs:
+            named = groups.setdefault(image.compiling, [])
+            for group in named:
+                if group.setdefault(program.name, program) == program:
+                    break
+            else:
+                named.append({program.name: program})
+    return {
+        compiling: [_go_op(compiling, tuple(group.values())) for group in named]
+        for compiling, named in groups.items()
+    }
+
+
+def _build_of(program: Program, compiling: Compiling, builds: _Builds) -> GoBuildOp:
+    wanted = program.import_path, program.name, program.capabilities
+    for op in builds[compiling]:
+        if wanted in zip(op.packages, op.names, op.capabilities, strict=True):
+            return op
+    raise InternalError(f"nothing builds {program.import_path}")
 
 
 def run_config(image: GoImage) -> RunConfig:
@@ -98,17 +176,21 @@ def _base_name(base: ComposedBase | RegistryBase) -> str:
     return base.reference if isinstance(base, RegistryBase) else str(base)
 
 
-def _go_op(image: GoImage) -> GoBuildOp:
+def _go_op(compiling: Compiling, programs: tuple[Program, ...]) -> GoBuildOp:
+    names = tuple(program.name for program in programs)
+    shown = names[0] if len(names) == 1 else f"{len(names)} programs"
     return GoBuildOp(
-        directory=image.directory,
-        packages=(image.import_path,),
-        names=(image.name,),
-        platform=image.platform,
-        flags=image.flags,
-        environment=image.environment,
-        dynamic_allowed=image.dynamic_allowed,
+        directory=compiling.directory,
+        packages=tuple(program.import_path for program in programs),
+        names=names,
+        platform=compiling.platform,
+        flags=compiling.flags,
+        environment=compiling.environment,
+        dynamic_allowed=compiling.dynamic_allowed,
         image_directory=BINARY_DIRECTORY,
-        progress_name=image.name,
+        capabilities=tuple(program.capabilities for program in programs),
+        progress_name=shown,
+        mtime=compiling.mtime,
     )
 
 
