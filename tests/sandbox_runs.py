@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import click
 import pytest
+import urllib3
 
 import wherry
 from wherry.oci.digest import sha256
@@ -234,9 +235,9 @@ def _accounts_lock() -> Iterator[None]:
 
 
 def _copy_packages(home: Path) -> str:
-    """wherry and click where any user can read them, wherever they are installed."""
+    """wherry and what it imports, where any user can read them, wherever they are installed."""
     target = home / "packages"
-    for package in (wherry, click):
+    for package in (wherry, click, urllib3):
         source = Path(package.__file__).parent
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, target / source.name, ignore=ignored)
