@@ -113,7 +113,7 @@ def test_a_source_that_is_none(
         (["--stamp", "yes"], "'off', 'labels', 'full'"),
         (["--frontend", "dockerfile"], "there is no Dockerfile"),
         (["--nope"], "--nope"),
-        (["a", "b"], "extra argument"),
+        (["a"], "no main package in a"),
     ],
 )
 def test_flags_that_mean_nothing(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from wherry.api.library import list_images
 from wherry.fstree.capabilities import read
 from wherry_fixtures import GO_MOD, MAIN, Finished, Project
 
@@ -208,3 +209,15 @@ def test_a_dry_run_of_a_dockerfile(project: Make, wherry: Wherry) -> None:
 def test_what_a_dry_run_cannot_plan(project: Make, wherry: Wherry) -> None:
     made = project({"go.mod": GO_MOD, "lib/lib.go": "package lib\n"})
     assert wherry("build", "--dry-run", cwd=made.root).returncode == 2
+
+
+def test_an_image_is_kept_in_the_compression_that_its_output_names(project: Make) -> None:
+    made = project({"main.go": MAIN})
+    plain = made.build()
+    packed = made.build(outputs=("type=image,name=packed:1,compression=zstd",))
+    assert packed.digest != plain.digest
+    assert packed.reference == f"packed:1@{packed.digest}"
+    (layer,) = json.loads(made.blob(packed.digest))["layers"]
+    assert layer["mediaType"].endswith("tar+zstd")
+    names = {image.name: image.digest for image in list_images(str(made.store))}
+    assert names["packed:1"] == packed.digest

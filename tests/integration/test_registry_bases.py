@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -172,8 +173,20 @@ def test_outputs_with_bytes_fetch_the_layers_once(project, registry, tmp_path):
     assert registry.requests == []
 
 
+def c_library() -> dict[str, bytes]:
+    """This machine's C library and its loader, where programs that are built here look for them."""
+    found = subprocess.run(["ldd", "/bin/sh"], capture_output=True, text=True, check=False).stdout
+    paths = [word for word in found.split() if word.startswith("/")]
+    if not any("libc.so.6" in path for path in paths):
+        pytest.skip("no C library of GNU's here")
+    return {path.lstrip("/"): Path(path).read_bytes() for path in paths}
+
+
 def test_a_dynamic_program_moves_to_the_base_of_libc(project, registry):
-    put_base(registry)
+    layers = [layer({"etc/os-release": "ID=12\n", **c_library()}), layer(size=BIG)]
+    platform = str(host_platform())
+    registry.put_image("base/debian", "12", layers, settings=SETTINGS, platform=platform)
+    put_base(registry, "empty")
     here = project(
         {
             "main.go": 'package main\n\nimport "C"\n\nfunc main() { println("x") }\n',
@@ -184,6 +197,10 @@ def test_a_dynamic_program_moves_to_the_base_of_libc(project, registry):
     assert result.binaries[0].dynamic
     layers = manifest_of(here, result.digest)["layers"]
     assert len(layers) == 3
+    toml = (here.root / "wherry.toml").read_text()
+    here.write("wherry.toml", toml.replace(":12", ":empty"))
+    with pytest.raises(BuildError, match="dynamically linked, and cannot run"):
+        here.build(base="")
     here.write("main.go", 'package main\n\nfunc main() { println("static") }\n')
     static = here.build(base="")
     assert not static.binaries[0].dynamic

@@ -77,3 +77,10 @@ def test_cause_of_a_fault_is_in_its_traceback():
 
 def test_users_errors_have_no_traceback():
     assert "Traceback" not in render_error(_raise(BuildError("x")), False)
+
+
+def test_hostile_text_moves_no_cursor() -> None:
+    error = BuildError("cannot read a\x1b[2Jb", why="one\x1b]0;t\x07\n\tkept\r", hint="x\x9by")
+    text = render_error(error, False)
+    assert not set(text) & {"\x1b", "\x07", "\r", "\x9b"}
+    assert "\n\tkept" in text

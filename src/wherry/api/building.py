@@ -249,9 +249,9 @@ def _asked_again(verdict: Verdict, outputs: tuple[Output, ...], registries: Regi
 
 def _result(output: Output, reason: str, seconds: float, delivered: Delivered) -> BuildResult:
     return BuildResult(
-        reference=f"{delivered.references[0].familiar}@{output.manifest}",
+        reference=f"{delivered.references[0].familiar}@{delivered.kept or output.manifest}",
         tags=tuple(reference.familiar for reference in delivered.references),
-        digest=output.manifest,
+        digest=delivered.kept or output.manifest,
         config_digest=output.config,
         size=output.size,
         unpacked=output.unpacked,

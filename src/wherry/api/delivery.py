@@ -30,7 +30,7 @@ class Delivered(NamedTuple):
 
     `fetched` says whether layers of the base had to be fetched for it; `loaded` are names as an
     engine knows them; `converted` outputs whose layers were compressed anew, with the digest that
-    the image has there.
+    the image has there, `kept` the digest under which the store keeps it instead of its own.
     """
 
     references: tuple[Reference, ...]
@@ -39,6 +39,7 @@ class Delivered(NamedTuple):
     fetched: bool = False
     loaded: tuple[str, ...] = ()
     converted: tuple[tuple[str, str], ...] = ()
+    kept: str = ""
 
 
 def deliver(
@@ -70,9 +71,40 @@ def deliver(
             (output, one.references) for output, one in zip(outputs, delivered, strict=True)
         )
         write_facts(request, told, store)
-    for output, references in items:
-        _tag(output, store, references)
-    return delivered
+    return tuple(
+        _tagged(request, item, one, store, registries)
+        for item, one in zip(items, delivered, strict=True)
+    )
+
+
+def _tagged(
+    request: BuildRequest,
+    item: tuple[Output, tuple[Reference, ...]],
+    delivered: Delivered,
+    store: Store,
+    registries: Registries,
+) -> Delivered:
+    """The image under its names in the store, in the compression that `type=image` names."""
+    output, references = item
+    kept = _kept(request, output, store, registries)
+    _tag(output, store, references, kept)
+    return delivered if kept is None else delivered._replace(kept=str(kept.digest))
+
+
+def _kept(
+    request: BuildRequest, output: Output, store: Store, registries: Registries
+) -> Descriptor | None:
+    """What the store's tags shall mean, where `type=image` names a compression."""
+    if not any("compression" in text for text in request.outputs):
+        return None
+    from wherry.api.exporting import recompressed  # noqa: PLC0415 - as above
+    from wherry.exporters.spec import OutputKind, parse_output  # noqa: PLC0415 - as above
+
+    for text in request.outputs:
+        spec = parse_output(text, request.cwd)
+        if spec.kind is OutputKind.IMAGE and spec.recompression is not None:
+            return recompressed(output, spec, store, registries)
+    return None
 
 
 def _pushed(
@@ -174,11 +206,16 @@ def nameless_push() -> UsageError:
     )
 
 
-def _tag(output: Output, store: Store, references: tuple[Reference, ...]) -> None:
-    digest = parse_digest(output.manifest)
+def _tag(
+    output: Output,
+    store: Store,
+    references: tuple[Reference, ...],
+    instead: Descriptor | None = None,
+) -> None:
+    digest = instead.digest if instead is not None else parse_digest(output.manifest)
     missing = [name for name in references if not store.images.is_tagged(name, digest)]
     if not missing:
         return
-    descriptor = described(output)
+    descriptor = instead or described(output)
     for name in missing:
         store.images.tag(name, descriptor, time.time())

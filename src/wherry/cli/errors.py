@@ -9,6 +9,7 @@ its traceback, for it is the one error that the user cannot mend.
 from __future__ import annotations
 
 from wherry._version import __version__
+from wherry.cli.progress.output import printable
 from wherry.errors import InternalError, Interrupted, SeveralErrors, WherryError
 
 _RED, _CYAN, _BOLD, _RESET = "\x1b[1;31m", "\x1b[36m", "\x1b[1m", "\x1b[0m"
@@ -34,15 +35,20 @@ def render_error(error: BaseException, color: bool) -> str:
 
 
 def _three_parts(error: WherryError, color: bool) -> str:
-    what = f"{error.where}: {error.what}" if error.where else error.what
+    what = _clean(f"{error.where}: {error.what}" if error.where else error.what)
     lines = [f"{_label('error:', _RED, color)} {_label(what, _BOLD, color)}"]
     if error.why:
-        lines.append(error.why.rstrip("\n"))
+        lines.append(_clean(error.why.rstrip("\n")))
     if error.hint:
         # Lines after the first stand under the hint's own text.
-        hint = error.hint.replace("\n", "\n      ")
+        hint = _clean(error.hint).replace("\n", "\n      ")
         lines.append(f"{_label('hint:', _CYAN, color)} {hint}")
     return "\n".join(lines)
+
+
+def _clean(text: str) -> str:
+    """`text` without terminal controls: names of files and words of programs may hold any."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
 def _fault(error: BaseException, head: str, color: bool) -> str:

@@ -13,20 +13,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from wherry.errors import UsageError, near
+from wherry.process.capabilities import NAMES
+
+__all__ = ["NAMES", "XATTR", "parse", "read", "unusual", "xattr"]
 
 XATTR: Final = "security.capability"
 """The extended attribute's name."""
-
-# uapi/linux/capability.h: a capability's number is its place here.
-NAMES: Final = (
-    "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid",
-    "setpcap", "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw",
-    "ipc_lock", "ipc_owner", "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct",
-    "sys_admin", "sys_boot", "sys_nice", "sys_resource", "sys_time", "sys_tty_config", "mknod",
-    "lease", "audit_write", "audit_control", "setfcap", "mac_override", "mac_admin", "syslog",
-    "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore",
-)  # fmt: skip
-"""All capabilities, lower case and without CAP_, by number."""
 
 # What both Docker and Podman leave a container unless told otherwise (Docker also net_raw, mknod,
 # audit_write); the kernel refuses to start a program whose file has one that its container lacks.

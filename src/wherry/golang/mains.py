@@ -112,6 +112,8 @@ def find_each(
 
     One question to Go for all of them; only what it does not answer is asked alone.
     """
+    for pattern in patterns:
+        _refuse_unfit(pattern, env)
     tool = GoTool(go, directory, env)
     try:
         found = _list_all(tool, patterns, flags, cancel)

@@ -13,6 +13,7 @@ from wherry.errors import UsageError, near
 from wherry.oci.image import Pairs
 from wherry.oci.platform import Platform, parse_exact
 from wherry.oci.reference import DEFAULT_REGISTRY, parse_reference
+from wherry.process.capabilities import NAMES as CAPABILITIES
 from wherry.settings.kinds import list_of, parse_entries, parse_items, parse_text, refuse_twice
 from wherry.settings.templated import PAIRS, parse_templated, shape
 
@@ -23,15 +24,6 @@ _LAST_PORT = 65535
 _PORT_PATTERN = (
     "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 )
-# capabilities(7), in the order of their numbers.
-CAPABILITIES: Final = (
-    "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid",
-    "setpcap", "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw",
-    "ipc_lock", "ipc_owner", "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct",
-    "sys_admin", "sys_boot", "sys_nice", "sys_resource", "sys_time", "sys_tty_config", "mknod",
-    "lease", "audit_write", "audit_control", "setfcap", "mac_override", "mac_admin", "syslog",
-    "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore",
-)  # fmt: skip
 _LEAST_LEVEL, _GREATEST_LEVEL = 0, 22
 
 
