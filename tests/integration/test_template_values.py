@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values of templates from real repositories; what is an input, and what is missing."""
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from git_commands import ENV, git
 from wherry.api.stamp import read_stamp
 from wherry.api.template_values import TemplateFacts, TemplateInputs, inputs_of, template_facts
 from wherry.errors import UsageError
@@ -15,23 +14,6 @@ from wherry.process.cancel import CancelToken
 from wherry.settings.templates import GIT_NAMES, OWN_NAMES, parse
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-
-ENV = {
-    "PATH": os.environ["PATH"],
-    "HOME": "/nonexistent",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_SYSTEM": "/dev/null",
-    **{f"GIT_{who}_NAME": "A" for who in ("AUTHOR", "COMMITTER")},
-    **{f"GIT_{who}_EMAIL": "a@example.com" for who in ("AUTHOR", "COMMITTER")},
-    **{f"GIT_{who}_DATE": "2026-01-02T05:04:05+0200" for who in ("AUTHOR", "COMMITTER")},
-}
-
-
-def git(directory: Path, *arguments: str) -> str:
-    shown = subprocess.run(
-        ["git", *arguments], cwd=directory, env=ENV, capture_output=True, text=True, check=True
-    )
-    return shown.stdout.strip()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 from certificates import Authority
 from exporter_samples import sample_export, sample_index
 from fake_engine import FakeEngine, fake_engine
-from wherry.api.loadable import Loadable
+from wherry.api.engine_image import Loadable
 from wherry.api.loading import load_images
 from wherry.api.registries import RegistryAround
 from wherry.errors import MachineError, UsageError

@@ -352,12 +352,13 @@ def test_one_huge_file_can_be_cancelled(tmp_path: Path) -> None:
                 token.cancel()
             return super().read(size)
 
-    tar = tar_of(one=bytes(8 << 20))
+    # How far a reader runs ahead is its own matter, a few pieces of a MiB at most.
+    tar = tar_of(one=bytes(64 << 20))
     layer = Layer(Descriptor(LAYER_TAR, sha256(tar), len(tar)), sha256(tar))
     blob = Cancelling(tar)
     with pytest.raises(Cancelled):
         unpack_blob(blob, layer, str(tmp_path), Ownership.IGNORE, cancel=token)
-    assert blob.tell() < 5 << 20
+    assert blob.tell() < 16 << 20
 
 
 def test_without_the_zstd_library_only_zstd_fails(

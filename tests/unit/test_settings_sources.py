@@ -137,7 +137,7 @@ def test_it_is_shown_as_toml_with_sources():
         "]                                                # --tag\n"
         "# user: not set                                  # default\n"
         "files = [                                        # wherry.toml:3\n"
-        '  { from = "a\\u000a", to = "/b", mode = "0040" }, # wherry.toml:3\n'
+        '  { from = "a\\n", to = "/b", mode = "0040" },    # wherry.toml:3\n'
         "]                                                # wherry.toml:3\n"
         "cgo = false                                      # environment A?B\n"
     )

@@ -3,36 +3,16 @@
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from git_commands import ENV, git
 from wherry.process.cancel import Cancelled, CancelToken
 from wherry.vcs import Degraded, GitFacts, GoPlace, RefFacts, git_facts, go_place, ref_facts
 from wherry.vcs.version import path_major
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-
-ENV = {
-    "PATH": os.environ["PATH"],
-    "HOME": "/nonexistent",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_SYSTEM": "/dev/null",
-    "GIT_AUTHOR_NAME": "A",
-    "GIT_AUTHOR_EMAIL": "a@example.com",
-    "GIT_COMMITTER_NAME": "C",
-    "GIT_COMMITTER_EMAIL": "c@example.com",
-    "GIT_AUTHOR_DATE": "2001-01-01T00:00:00+0000",
-    "GIT_COMMITTER_DATE": "2026-01-02T05:04:05+0200",
-}
-
-
-def git(directory: Path, *arguments: str) -> str:
-    shown = subprocess.run(
-        ["git", *arguments], cwd=directory, env=ENV, capture_output=True, text=True, check=True
-    )
-    return shown.stdout.strip()
 
 
 def facts(directory: Path, **env: str) -> GitFacts | Degraded:

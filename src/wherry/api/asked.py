@@ -1,25 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a build is to be, once flags, settings file and defaults are put together.
 
-Flags beat the file, the file beats the defaults; what `[image.NAME]` says beats `[build]`. Pure but
-for reading `wherry.toml`.
+Flags beat the file, the file beats the defaults; what `[image.NAME]` says beats `[build]`. Pure.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from wherry.api.epoch import source_date_epoch
 from wherry.api.request import BuildRequest
 from wherry.errors import UsageError, near
-from wherry.golang.root import module_root as nearest_module
 from wherry.graph.ops import ComposedBase
 from wherry.oci.image import Pairs, RunConfig, pairs
 from wherry.oci.platform import Platform, host_platform, parse_platforms
 from wherry.settings.kinds import parse_base
-from wherry.settings.load import load_settings
 from wherry.settings.model import FILE_NAME, FileEntry, ImageSettings, Settings
 
 _GZIP = "gzip"
@@ -31,7 +27,7 @@ class Asked(NamedTuple):
     `packages` are the settings file's words for its main packages, empty where the source names
     one. `settings_path` is where the settings file is or would be. `base` is a composed base or an
     image's reference; `libc_base` the reference of the base for a dynamically linked program, empty
-    where none is named. `go_platforms` are what the image is built for, at least one.
+    where none is named. `platforms` are what the image is built for, at least one.
     `compression_level` is None for the compression's usual one. `epoch` is SOURCE_DATE_EPOCH in
     seconds, None where it is not set.
     """
@@ -62,22 +58,6 @@ class Asked(NamedTuple):
     def root(self) -> str:
         """The directory that paths of the settings are seen from."""
         return os.path.dirname(self.settings_path)
-
-
-def settings_of(directory: str, env: Mapping[str, str]) -> tuple[Settings, str, tuple[str, ...]]:
-    """The settings of the module around `directory`, its root, and lines for the user.
-
-    Without a `wherry.toml` a `.ko.yaml` there counts. Raises `UsageError` or `SeveralErrors`.
-    """
-    root = module_root(directory)
-    settings = load_settings(root)
-    if settings.path is None:
-        from wherry.api.ko_migration import load_ko  # noqa: PLC0415 - few modules have such a file
-
-        loaded = load_ko(root, env)
-        if loaded is not None:
-            return loaded[0], root, loaded[1]
-    return settings, root, ()
 
 
 def ask(request: BuildRequest, settings: Settings, root: str, image: ImageSettings) -> Asked:
@@ -120,11 +100,6 @@ def ask(request: BuildRequest, settings: Settings, root: str, image: ImageSettin
         settings_exist=settings.path is not None,
         epoch=source_date_epoch(request.env),
     )
-
-
-def module_root(directory: str) -> str:
-    """The nearest directory at or above with a go.mod; `directory` itself where there is none."""
-    return nearest_module(directory) or directory
 
 
 def targets(request: BuildRequest) -> tuple[str, ...]:

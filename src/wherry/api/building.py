@@ -121,6 +121,10 @@ def check_request(request: BuildRequest) -> str:
     frontend = _frontend(request)
     if frontend == "dockerfile":
         _refuse_flags(request, _GO_ONLY, "Go modules", "Dockerfile")
+        if request.more_sources:
+            raise UsageError(f"several SOURCEs: {request.source}, {request.more_sources[0]}",
+                             why="a Dockerfile has one build context",
+                             hint="name one; others are --build-context NAME=PLACE")  # fmt: skip
         if "," in request.target:
             raise UsageError(f"several targets: {request.target}",
                              why="a Dockerfile is built up to one stage",
@@ -190,7 +194,7 @@ def _is_elsewhere(request: BuildRequest) -> bool:
     return request.source == "-" or is_remote(request.source, request.cwd)
 
 
-_GO_ONLY = ("base", "stamp", "more_sources")
+_GO_ONLY = ("base", "stamp")
 _STEP_OPTIONS = (
     "secrets", "ssh", "network", "allow", "add_hosts", "shm_size", "ulimits", "on_error",
 )  # fmt: skip

@@ -11,17 +11,19 @@ or `--push` asks.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.api.recorded import Output
 from wherry.api.request import BuildRequest, PushResult
 from wherry.errors import UsageError
-from wherry.oci.digest import parse_digest
+from wherry.oci.digest import Digest, parse_digest
 from wherry.oci.reference import Reference, parse_reference
 from wherry.store.store import Store
 
 if TYPE_CHECKING:
     from wherry.api.registries import Registries
+    from wherry.exporters.spec import OutputSpec
     from wherry.oci.image import Descriptor
 
 
@@ -42,6 +44,13 @@ class Delivered(NamedTuple):
     kept: str = ""
 
 
+class _Specs(NamedTuple):
+    """Those outputs that are no files: images kept in the store, and images in registries."""
+
+    kept: tuple[OutputSpec, ...] = ()
+    pushed: tuple[OutputSpec, ...] = ()
+
+
 def deliver(
     request: BuildRequest, outputs: tuple[Output, ...], store: Store, registries: Registries
 ) -> tuple[Delivered, ...]:
@@ -50,8 +59,9 @@ def deliver(
     Raises `MachineError` where an output cannot be written, `NetworkError` where a registry
     refuses; the images stay in the store, untagged.
     """
+    specs = _specs(request)
     items = tuple(
-        (output, tuple(parse_reference(name) for name in _names(request, output)))
+        (output, tuple(parse_reference(name) for name in _names(request, specs, output)))
         for output in outputs
     )
     delivered = tuple(Delivered(references) for _, references in items)
@@ -61,7 +71,7 @@ def deliver(
         delivered = export_all(request, items, store, registries)
         request.trace("exported")
     delivered = tuple(
-        _pushed(request, output, one, store, registries)
+        _pushed(request, one, _pushes(request, specs, output, store, registries), store, registries)
         for output, one in zip(outputs, delivered, strict=True)
     )
     if request.metadata_file or request.iidfile:
@@ -72,99 +82,91 @@ def deliver(
         )
         write_facts(request, told, store)
     return tuple(
-        _tagged(request, item, one, store, registries)
+        one._replace(kept=_kept(specs, item, store, registries))
         for item, one in zip(items, delivered, strict=True)
     )
 
 
-def _tagged(
-    request: BuildRequest,
-    item: tuple[Output, tuple[Reference, ...]],
-    delivered: Delivered,
-    store: Store,
-    registries: Registries,
-) -> Delivered:
-    """The image under its names in the store, in the compression that `type=image` names."""
-    output, references = item
-    kept = _kept(request, output, store, registries)
-    _tag(output, store, references, kept)
-    return delivered if kept is None else delivered._replace(kept=str(kept.digest))
+def _specs(request: BuildRequest) -> _Specs:
+    if not request.outputs:
+        return _Specs()
+    from wherry.exporters.spec import OutputKind, parse_outputs  # noqa: PLC0415 - as above
+
+    specs = parse_outputs(request.outputs, request.cwd)
+    return _Specs(
+        tuple(spec for spec in specs if spec.kind is OutputKind.IMAGE),
+        tuple(spec for spec in specs if spec.kind is OutputKind.REGISTRY),
+    )
 
 
-def _kept(
-    request: BuildRequest, output: Output, store: Store, registries: Registries
-) -> Descriptor | None:
-    """What the store's tags shall mean, where `type=image` names a compression."""
-    if not any("compression" in text for text in request.outputs):
-        return None
-    from wherry.api.exporting import recompressed  # noqa: PLC0415 - as above
-    from wherry.exporters.spec import OutputKind, parse_output  # noqa: PLC0415 - as above
-
-    for text in request.outputs:
-        spec = parse_output(text, request.cwd)
-        if spec.kind is OutputKind.IMAGE and spec.recompression is not None:
-            return recompressed(output, spec, store, registries)
-    return None
-
-
-def _pushed(
-    request: BuildRequest,
-    output: Output,
-    delivered: Delivered,
-    store: Store,
-    registries: Registries,
-) -> Delivered:
-    """Push the image to all targets, each in the compression that its output names."""
-    results: tuple[PushResult, ...] = ()
-    told: tuple[Reference, ...] = ()
-    for descriptor, targets in _targets(request, output, store, registries).items():
-        from wherry.api.pushing import push_stored  # noqa: PLC0415 - HTTP is imported here
-
-        results += push_stored(store, descriptor, targets, registries)
-        told += targets
-        request.trace("pushed")
-        if str(descriptor.digest) != output.manifest:
-            pairs = tuple((target.familiar, str(descriptor.digest)) for target in targets)
-            delivered = delivered._replace(converted=(*delivered.converted, *pairs))
-    if not told:
-        return delivered
-    return delivered._replace(references=told, pushed=results)
-
-
-def _names(request: BuildRequest, output: Output) -> tuple[str, ...]:
+def _names(request: BuildRequest, specs: _Specs, output: Output) -> tuple[str, ...]:
     """What the store calls the image: `type=image,name=` replaces the tags, as in buildx."""
-    named: tuple[str, ...] = ()
-    if request.outputs:
-        from wherry.exporters.spec import OutputKind, parse_output  # noqa: PLC0415 - as above
-
-        specs = (parse_output(text, request.cwd) for text in request.outputs)
-        named = tuple(name for spec in specs if spec.kind is OutputKind.IMAGE
-                      for name in spec.names)  # fmt: skip
+    named = tuple(name for spec in specs.kept for name in spec.names)
     return named or request.tags or output.tags or (output.default_tag,)
 
 
-def _targets(
-    request: BuildRequest, output: Output, store: Store, registries: Registries
+def _kept(
+    specs: _Specs,
+    item: tuple[Output, tuple[Reference, ...]],
+    store: Store,
+    registries: Registries,
+) -> str:
+    """Tag the image in the store; its digest where `type=image` names another compression."""
+    output, references = item
+    spec = next((spec for spec in specs.kept if spec.recompression is not None), None)
+    if spec is not None:
+        converted = _converted(output, spec, store, registries)
+        _tag(store, references, converted.digest, lambda: converted)
+        return str(converted.digest)
+    _tag(store, references, parse_digest(output.manifest), lambda: described(output))
+    return ""
+
+
+def _converted(
+    output: Output, spec: OutputSpec, store: Store, registries: Registries
+) -> Descriptor:
+    """The image in the compression that an output names."""
+    if spec.recompression is None:
+        return described(output)
+    from wherry.api.exporting import recompressed  # noqa: PLC0415 - as above
+
+    return recompressed(output, spec, store, registries)
+
+
+def _pushes(
+    request: BuildRequest, specs: _Specs, output: Output, store: Store, registries: Registries
 ) -> dict[Descriptor, tuple[Reference, ...]]:
     """Everything to push to, by `--push` and by outputs, each once, by what is pushed there."""
     found: dict[Reference, Descriptor] = {}
     if request.push:
         image = described(output)
         found |= dict.fromkeys(push_targets(request, output, (), registries), image)
-    if request.outputs:
-        from wherry.api.exporting import recompressed  # noqa: PLC0415 - as above
-        from wherry.exporters.spec import OutputKind, parse_output  # noqa: PLC0415 - as above
-
-        for text in request.outputs:
-            spec = parse_output(text, request.cwd)
-            if spec.kind is OutputKind.REGISTRY:
-                image = recompressed(output, spec, store, registries)
-                for target in push_targets(request, output, spec.names, registries):
-                    found[target] = image
+    for spec in specs.pushed:
+        image = _converted(output, spec, store, registries)
+        found |= dict.fromkeys(push_targets(request, output, spec.names, registries), image)
     by_image: dict[Descriptor, tuple[Reference, ...]] = {}
     for target, image in found.items():
         by_image[image] = (*by_image.get(image, ()), target)
     return by_image
+
+
+def _pushed(
+    request: BuildRequest,
+    delivered: Delivered,
+    pushes: dict[Descriptor, tuple[Reference, ...]],
+    store: Store,
+    registries: Registries,
+) -> Delivered:
+    """Push all of `pushes`; what is told is then where the image is in registries."""
+    told: tuple[Reference, ...] = ()
+    for image, targets in pushes.items():
+        from wherry.api.pushing import push_stored  # noqa: PLC0415 - HTTP is imported here
+
+        pushed = push_stored(store, image, targets, registries)
+        request.trace("pushed")
+        told += targets
+        delivered = delivered._replace(references=told, pushed=(*delivered.pushed, *pushed))
+    return delivered
 
 
 def described(output: Output) -> Descriptor:
@@ -207,15 +209,12 @@ def nameless_push() -> UsageError:
 
 
 def _tag(
-    output: Output,
     store: Store,
     references: tuple[Reference, ...],
-    instead: Descriptor | None = None,
+    digest: Digest,
+    image: Callable[[], Descriptor],
 ) -> None:
-    digest = instead.digest if instead is not None else parse_digest(output.manifest)
+    """`image` is asked for only where a name means another one yet."""
     missing = [name for name in references if not store.images.is_tagged(name, digest)]
-    if not missing:
-        return
-    descriptor = instead or described(output)
     for name in missing:
-        store.images.tag(name, descriptor, time.time())
+        store.images.tag(name, image(), time.time())

@@ -109,7 +109,7 @@ def _go(request: BuildRequest, store: Store, registries: Registries) -> BuildPla
     images = tuple(
         PlannedImage(
             wish.name,
-            request.tags or wish.asked.tags or (f"{wish.name}:latest",),
+            request.tags or wish.asked.tags or (wish.default_tag,),
             tuple(map(str, wish.asked.platforms)),
             request.outputs,
         )

@@ -12,8 +12,8 @@ from dataclasses import replace
 from wherry.api.content import stored_image
 from wherry.api.converting import Choose, as_it_is, chosen, converted, without_zstd
 from wherry.api.delivery import Delivered, described
+from wherry.api.engine_image import Loadable
 from wherry.api.lazy import complete, fetch_missing
-from wherry.api.loadable import Loadable
 from wherry.api.recorded import Output
 from wherry.api.registries import Registries
 from wherry.api.request import BuildRequest

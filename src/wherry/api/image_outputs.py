@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from wherry.api.ground import Ground
-from wherry.api.naming import repository_name
 from wherry.api.planning import Wish
 from wherry.api.recorded import Output
 from wherry.api.request import BinaryResult
@@ -85,11 +84,10 @@ def made_output(made: Made) -> Output:
             *(part for image in images for part in (image.manifest.config, *image.manifest.layers)),
         )
     }
-    name = made.wish.name
     return Output(
-        name=name,
+        name=made.wish.name,
         tags=made.wish.asked.tags,
-        default_tag=f"{repository_name(name)}:latest",
+        default_tag=made.wish.default_tag,
         bases=tuple(dict.fromkeys(bases)),
         manifest=str(manifest),
         manifest_size=size,

@@ -11,10 +11,11 @@ from typing import NamedTuple
 from wherry.errors import MachineError, UsageError
 from wherry.golang.modfile import module_path
 from wherry.settings.files import read_text
-from wherry.settings.ko import KO_NAMES, KO_VARIABLES, KoPlace, parse_ko
+from wherry.settings.ko import KoPlace, parse_ko
+from wherry.settings.ko_files import KO_NAMES, find_ko
 from wherry.settings.model import FILE_NAME, Settings
 
-__all__ = ["KO_VARIABLES", "Migrated", "find_ko", "load_ko", "migrate_ko"]
+__all__ = ["Migrated", "find_ko", "load_ko", "migrate_ko"]
 
 
 # What file systems without hard links say.
@@ -27,23 +28,6 @@ class Migrated(NamedTuple):
     path: str
     source: str
     notes: tuple[str, ...]
-
-
-def find_ko(directory: str, env: Mapping[str, str]) -> str:
-    """The path of ko's settings for `directory`: KO_CONFIG_PATH, else a `.ko.yaml` there.
-
-    Empty where there is none; costs two system calls. Raises `UsageError` where KO_CONFIG_PATH
-    names nothing.
-    """
-    named = env.get("KO_CONFIG_PATH", "")
-    place = os.path.join(directory, named) if named else directory
-    if named and not os.path.isdir(place):
-        if not os.path.isfile(place):
-            raise UsageError(f"KO_CONFIG_PATH names no file: {named}",
-                             hint="unset it, or name a .ko.yaml or its directory")  # fmt: skip
-        return place
-    paths = (os.path.join(place, name) for name in KO_NAMES)
-    return next((path for path in paths if os.path.isfile(path)), "")
 
 
 def load_ko(directory: str, env: Mapping[str, str]) -> tuple[Settings, tuple[str, ...]] | None:

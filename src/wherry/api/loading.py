@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from wherry.api.loadable import Loadable
+from wherry.api.engine_image import Loadable
 from wherry.api.registries import Registries, RegistryAround
 from wherry.api.transfer import transfer
 from wherry.errors import MachineError, UsageError

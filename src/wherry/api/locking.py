@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from wherry.api.asked import module_root
+from wherry.api.project_settings import module_root
 from wherry.api.registries import Registries, RegistryAround
 from wherry.api.transfer import transfer
 from wherry.bases.static import static_data_versions

@@ -89,7 +89,7 @@ class ImageMaker:
         self._registries = registries
         self._toolchains = toolchains
         self._plan = plan
-        self._failures: dict[str, ImageFailure] = {}
+        self._failures: dict[Wish, ImageFailure] = {}
         self._worlds: dict[Compiling, World] = {}
         self._grounds: dict[tuple[object, ...], Ground] = {}
         self._told: set[str] = set()
@@ -116,7 +116,7 @@ class ImageMaker:
         made = tuple(
             self._made(wish, parts, solved)
             for wish in self._plan.wishes
-            if wish.name not in self._failures
+            if wish not in self._failures
         )
         return made, self.failures
 
@@ -147,7 +147,7 @@ class ImageMaker:
         return parts
 
     def _fail(self, wish: Wish, error: WherryError) -> None:
-        self._failures.setdefault(wish.name, ImageFailure(wish.name, error))
+        self._failures.setdefault(wish, ImageFailure(wish.name, error))
 
     def _made(self, wish: Wish, parts: Sequence[_Part], solved: dict[_Part, Solved]) -> Made:
         own = [part for part in parts if part.wish is wish]
@@ -335,13 +335,19 @@ class ImageMaker:
         """Put a program that needs a C library on the base that has one."""
         try:
             ground = self._ground(part.wish, part.platform, libc=True)
+            image = replace(
+                part.image,
+                base=ground.base,
+                base_run=ground.run,
+                data_versions=ground.data_versions,
+                # Names of owners mean other ids there.
+                files=self._files_op(part.wish, ground, part.image.compiling.mtime),
+            )
+            graph = lower([image])
+            solved[part] = engine.solve_one(graph, _programs(graph, answer))
         except WherryError as error:
             self._fail(part.wish, error)
             return
-        image = replace(part.image, base=ground.base, base_run=ground.run,
-                        data_versions=ground.data_versions)  # fmt: skip
-        graph = lower([image])
-        solved[part] = engine.solve_one(graph, _programs(graph, answer))
         self._moved[part] = ground
 
     def _engine(self, settings: LayerSettings) -> LocalEngine:

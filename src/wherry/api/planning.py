@@ -10,13 +10,15 @@ one.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from wherry.api.asked import Asked, ask, chosen_images, settings_of, targets
+from wherry.api.asked import Asked, ask, chosen_images, targets
 from wherry.api.naming import repository_name
 from wherry.api.pins import Pins, read_pins
 from wherry.api.prepare import Toolchains
+from wherry.api.project_settings import settings_of
 from wherry.api.recorded import KnownMain, TemplateRecord
 from wherry.api.rendering import rendered, templates_of
 from wherry.api.request import DOCKERFILES, BuildRequest, ImageFailure
@@ -26,8 +28,10 @@ from wherry.errors import UsageError, WherryError
 from wherry.golang.flags import STAMP_FULL
 from wherry.golang.mains import MainPackage, Place, find_each, find_mains, locate
 from wherry.golang.package_trees import PackageTree, package_tree
+from wherry.golang.record import sealed
 from wherry.graph.ops import ComposedBase
 from wherry.process.cancel import CancelToken
+from wherry.settings.ko_files import KO_NAMES, KO_VARIABLES
 from wherry.settings.lock import LOCK_NAME
 from wherry.settings.model import FILE_NAME, ImageSettings, Settings
 from wherry.settings.user import user_settings_path
@@ -55,6 +59,11 @@ class Wish(NamedTuple):
         """What people call the image."""
         return self.asked.name or self.mains[0].name
 
+    @property
+    def default_tag(self) -> str:
+        """What it is tagged where nobody says."""
+        return f"{repository_name(self.name)}:latest"
+
 
 class SettingsFiles(NamedTuple):
     """Files besides the module's that say what is built, by whether they were there to be read."""
@@ -70,11 +79,11 @@ class SettingsFiles(NamedTuple):
 class Plan(NamedTuple):
     """All images of a build, those that cannot be planned, and what the plan was made from.
 
-    `notes` are lines for the user; `environment` are variables that the plan depends on,
-    `templates` what templates looked at, `stamps` what git says of each module that wants to be
-    stamped. `trees` are the directories below patterns, as they were; `open_ended`: another plan
-    may come of other things that no build reads. `plural`: there could have been another number of
-    images. `root` is the first module's.
+    `notes` are lines for the user; `environment` are variables that the plan depends on, as
+    records keep them, `templates` what templates looked at, `stamps` what git says of each module
+    that wants to be stamped. `trees` are the directories below patterns, as they were;
+    `open_ended`: another plan may come of other things that no build reads. `plural`: there could
+    have been another number of images.
     """
 
     wishes: tuple[Wish, ...]
@@ -88,7 +97,6 @@ class Plan(NamedTuple):
     trees: Mapping[str, PackageTree]
     open_ended: bool
     plural: bool
-    root: str
 
 
 def make_plan(
@@ -116,12 +124,12 @@ class _Planning:
         self._failures: list[ImageFailure] = []
         self._mains: list[KnownMain] = []
         self._files: dict[str, bool] = {}
-        self._root = ""
         self._trees: dict[str, PackageTree] = {}
         self._open_ended = False
         self._plural = bool(request.more_sources)
         self._told: dict[str, None] = {}
         self._environment: dict[str, str | None] = {}
+        self._salt = secrets.token_hex(8)
         self._templates: dict[str, TemplateRecord] = {}
         self._stamps: dict[str, Stamp] = {}
 
@@ -131,7 +139,6 @@ class _Planning:
         settings, root, notes = settings_of(place.directory, self._request.env)
         for note in notes:
             self._told[note] = None
-        self._root = self._root or root
         names = targets(self._request)
         images = chosen_images(settings, names)
         if not images and settings.images and self._is_whole(place, root):
@@ -175,7 +182,6 @@ class _Planning:
             self._trees,
             self._open_ended,
             self._plural,
-            self._root,
         )
 
     def _note_files(self, source: str, directory: str, root: str, settings: Settings) -> None:
@@ -184,13 +190,13 @@ class _Planning:
         own = os.path.join(root, FILE_NAME)
         files[own] = settings.path == own
         if not files[own]:
-            from wherry.settings.ko import KO_NAMES, KO_VARIABLES  # noqa: PLC0415 - no such file
-
             for name in KO_NAMES:
                 files[os.path.join(root, name)] = os.path.isfile(os.path.join(root, name))
             if settings.path is not None:
                 files[settings.path] = True
-            self._environment |= {name: request.env.get(name) for name in KO_VARIABLES}
+            self._environment |= {
+                name: sealed(name, request.env.get(name), self._salt) for name in KO_VARIABLES
+            }
         # The lock file pins bases and Go; the user's own settings say what a base's name means.
         others = [os.path.join(root, LOCK_NAME)]
         bases = [request.base, *(image.base or "" for image in (settings.build, *settings.images))]
@@ -303,13 +309,13 @@ class _Planning:
         asked = ask(self._request, settings, root, resolved)
         stamp = self._stamp(root) if asked.stamp != "off" else NO_STAMP
         if templates:
-            inputs = inputs_of(templates)
+            inputs = inputs_of(templates, self._salt)
             if asked.stamp == STAMP_FULL:
                 go = self._toolchains.of(asked, asked.platforms[0], root)
                 stamp = stamp.for_binary(go.facts.version)
             found = template_facts(inputs, root, self._request.env, self._cancel, stamp)
             record = TemplateRecord(root, *inputs, found.words)
-            self._templates[str(record[:3])] = record
+            self._templates[str(record[:-1])] = record
             asked = ask(self._request, settings, root, rendered(resolved, found.values))
         return read_pins(self._request, asked)
 
@@ -366,7 +372,7 @@ def _refuse_what_clashes(request: BuildRequest, plan: Plan) -> None:
         )
     named: set[str] = set()
     for wish in plan.wishes:
-        for tag in dict.fromkeys(wish.asked.tags or (f"{repository_name(wish.name)}:latest",)):
+        for tag in dict.fromkeys(wish.asked.tags or (wish.default_tag,)):
             if tag in named:
                 raise _same_tag(tag, wish, plan)
             named.add(tag)

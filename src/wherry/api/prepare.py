@@ -83,7 +83,7 @@ def _refuse_libraries(goflags: str) -> None:
 def known_mains(verdict: Verdict, env: Mapping[str, str]) -> dict[tuple[str, str], MainPackage]:
     """The main packages of the last build by directory and pattern.
 
-    None where more changed than the text of Go files.
+    None of them where more changed than the text of Go files.
     """
     if not verdict.records:
         return {}

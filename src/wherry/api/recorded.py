@@ -75,11 +75,15 @@ class StampRecord(NamedTuple):
 
 
 class TemplateRecord(NamedTuple):
-    """What templates looked at in the module at `root`: names of facts and variables, as words."""
+    """What templates looked at in the module at `root`: names of facts and variables, as words.
+
+    The words hold digests of the variables' values, with `salt`.
+    """
 
     root: str
     facts: tuple[str, ...]
     env: tuple[str, ...]
+    salt: str
     words: str
 
 
@@ -186,8 +190,8 @@ def _decode(value: Any) -> BuildRecord:  # noqa: ANN401 - JSON of our own making
         tuple(map(decode_output, outputs)),
         tuple(StampRecord(*stamp) for stamp in stamps),
         tuple(
-            TemplateRecord(root, tuple(facts), tuple(env), words)
-            for root, facts, env, words in templates
+            TemplateRecord(root, tuple(facts), tuple(env), *rest)
+            for root, facts, env, *rest in templates
         ),
         tuple(KnownMain(*main) for main in mains),
         plural,

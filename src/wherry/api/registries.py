@@ -77,7 +77,7 @@ class Registries:
     def settings(self) -> RegistrySettings:
         """The user's settings with the project's on top; raises `UsageError` for a bad file."""
         if self._settings is None:
-            from wherry.api.asked import settings_of  # noqa: PLC0415 - only where asked
+            from wherry.api.project_settings import settings_of  # noqa: PLC0415 - only where asked
             from wherry.settings.registry import merged  # noqa: PLC0415 - as above
             from wherry.settings.user import load_user_settings  # noqa: PLC0415 - as above
 

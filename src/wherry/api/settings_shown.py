@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wherry.api.asked import chosen_images, settings_of, targets
+from wherry.api.asked import chosen_images, targets
+from wherry.api.project_settings import settings_of
 from wherry.api.request import BuildRequest
 from wherry.golang.mains import locate
 from wherry.oci.platform import host_platform

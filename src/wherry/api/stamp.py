@@ -15,8 +15,8 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from wherry.api.asked import module_root
 from wherry.api.epoch import source_date_epoch
+from wherry.api.project_settings import module_root
 from wherry.errors import BuildError
 from wherry.golang.buildinfo import BuildInfo
 from wherry.golang.modfile import module_path

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from wherry.api.asked import module_root
 from wherry.api.epoch import source_date_epoch
+from wherry.api.project_settings import module_root
 from wherry.api.stamp import NO_STAMP, Stamp, read_stamp
 from wherry.process.cancel import CancelToken
 from wherry.settings.templates import Template, Values
@@ -29,28 +29,33 @@ _EMPTY_BY_DEFAULT = "LDFLAGS"
 
 
 class TemplateInputs(NamedTuple):
-    """What templates look at, as a build record keeps it: names of facts, and variables."""
+    """What templates look at, as a build record keeps it: names of facts, and variables.
+
+    `salt` goes into the digests of the variables' values.
+    """
 
     facts: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    salt: str = ""
 
 
 class TemplateFacts(NamedTuple):
     """Values for templates, and all that was looked at as one text, by which a record knows it.
 
-    The text holds digests of the environment's values only.
+    The text holds salted digests of the environment's values only.
     """
 
     values: Values
     words: str
 
 
-def inputs_of(templates: Iterable[Template]) -> TemplateInputs:
+def inputs_of(templates: Iterable[Template], salt: str = "") -> TemplateInputs:
     """What `templates` look at, each once, in a stable order."""
+    templates = tuple(templates)
     names = {name for template in templates for name in template.names}
-    env = {name.removeprefix("Env.") for name in names if name.startswith("Env.")}
+    env = {name for template in templates for name in template.uses_env}
     facts = {name for name in names if not name.startswith("Env.")}
-    return TemplateInputs(tuple(sorted(facts)), tuple(sorted(env)))
+    return TemplateInputs(tuple(sorted(facts)), tuple(sorted(env)), salt)
 
 
 def template_facts(
@@ -81,8 +86,8 @@ def template_facts(
     if "Version" in seen and stamp.facts is not None:
         # Which of the two it is depends on the Go in force, which a record knows by itself.
         seen["Version"] = f"{stamp.facts.version} {stamp.facts.go_version}"
-    digests = {name: _digest(variables.get(name)) for name in inputs.env}
-    words = json.dumps([seen, digests], sort_keys=True) if inputs != TemplateInputs() else ""
+    digests = {name: _digest(variables.get(name), inputs.salt) for name in inputs.env}
+    words = json.dumps([seen, digests], sort_keys=True) if inputs.facts or inputs.env else ""
     return TemplateFacts(Values(told, variables, stamp.note), words)
 
 
@@ -119,7 +124,7 @@ def _rfc3339(seconds: int) -> str:
     return time.strftime(_RFC3339, time.gmtime(seconds))
 
 
-def _digest(value: str | None) -> str:
+def _digest(value: str | None, salt: str) -> str:
     if value is None:
         return ""
-    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(f"{salt}\0{value}".encode("utf-8", "surrogateescape")).hexdigest()

@@ -90,8 +90,8 @@ def moved_on(record: BuildRecord, request: BuildRequest, cancel: CancelToken) ->
             template_facts,
         )
 
-        for root, facts, env, words in record.templates:
-            inputs = TemplateInputs(facts, env)
+        for root, facts, env, salt, words in record.templates:
+            inputs = TemplateInputs(facts, env, salt)
             if template_facts(inputs, root, request.env, cancel).words != words:
                 return "what the templates look at is another now"
     return ""

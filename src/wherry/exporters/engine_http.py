@@ -29,6 +29,8 @@ _PIECE: Final = 1 << 18
 _ANSWER_LIMIT: Final = 16 << 20
 _LINE_LIMIT: Final = 1 << 20
 _SHOWN: Final = 500
+# Met while sending or while reading, as the moment has it. (RemoteDisconnected is a reset.)
+_HUNG_UP: Final = (ConnectionResetError, BrokenPipeError, http.client.IncompleteRead)
 
 
 class Answer(NamedTuple):
@@ -129,13 +131,13 @@ class EngineHttp:
             return MachineError(f"the engine at {self.endpoint} stopped answering",
                                 why=str(error),
                                 hint="see whether it hangs, or start it again")  # fmt: skip
-        if isinstance(error, OSError) and not isinstance(error, http.client.HTTPException):
+        if isinstance(error, _HUNG_UP):
+            return MachineError(f"the engine at {self.endpoint} hung up in the middle",
+                                hint="look into its log, and try again")  # fmt: skip
+        if isinstance(error, OSError):
             return MachineError(f"cannot talk to the engine at {self.endpoint}",
                                 why=printable(error.strerror or str(error)),
                                 hint=_hint(error))  # fmt: skip
-        if isinstance(error, http.client.RemoteDisconnected | http.client.IncompleteRead):
-            return MachineError(f"the engine at {self.endpoint} hung up in the middle",
-                                hint="look into its log, and try again")  # fmt: skip
         return self._garbled(f"{type(error).__name__}: {printable(str(error))[:_SHOWN]}")
 
     def _garbled(self, why: str) -> MachineError:

@@ -25,12 +25,6 @@ from wherry.settings.model import BuildSettings, ImageSettings, Settings
 from wherry.settings.registry import RegistrySettings
 from wherry.settings.yaml_text import Table, Value, read_yaml
 
-KO_NAMES: Final = (".ko.yaml", ".ko.yml")
-# What of the environment a `.ko.yaml` is read with; `{{.Env.NAME}}` comes on top.
-KO_VARIABLES: Final = (
-    "KO_CONFIG_PATH", "KO_DOCKER_REPO", "KO_DEFAULTBASEIMAGE", "KO_DEFAULTPLATFORMS",
-    "KO_DEFAULTENV", "KO_DEFAULTFLAGS", "KO_DEFAULTLDFLAGS", "KO_DATA_DATE_EPOCH", "KO_GO_PATH",
-)  # fmt: skip
 _LISTS: Final = ("defaultplatforms", "defaultenv", "defaultflags", "defaultldflags")
 _KNOWN: Final = ("defaultbaseimage", "baseimageoverrides", "builds", *_LISTS)
 _LOCAL: Final = ("ko.local", "kind.local")

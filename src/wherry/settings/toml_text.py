@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 _UNQUOTED = re.compile(r'[\x00-\x1f"\\\x7f]')
 
 
@@ -31,5 +32,4 @@ def toml_value(value: object) -> str:
 
 
 def _escaped(match: re.Match[str]) -> str:
-    char = match[0]
-    return f"\\{char}" if char in '"\\' else f"\\u{ord(char):04x}"
+    return _SHORT.get(match[0]) or f"\\u{ord(match[0]):04x}"

@@ -8,7 +8,6 @@ and `[store]` is not, since no other tool's settings hold more.
 
 from __future__ import annotations
 
-import re
 from dataclasses import MISSING, Field
 from typing import Any
 
@@ -16,8 +15,8 @@ from wherry.settings.declaration import declared, key_of
 from wherry.settings.file_entries import FileEntry
 from wherry.settings.model import BuildSettings, ImageSettings, Settings
 from wherry.settings.registry import RegistrySettings
+from wherry.settings.toml_text import toml_key, toml_value
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 # Longer lists get a line for each item.
 _WIDTH = 80
 
@@ -27,7 +26,7 @@ def write_settings(settings: Settings) -> str:
     tables = [
         _table("[build]", settings.build, BuildSettings),
         *(
-            _table(f"[image.{_key(image.name)}]", image, ImageSettings, always=("packages",))
+            _table(f"[image.{toml_key(image.name)}]", image, ImageSettings, always=("packages",))
             for image in settings.images
         ),
         _table("[registry]", settings.registry, RegistrySettings),
@@ -53,16 +52,12 @@ def _default(item: Field[Any]) -> object:
 
 def _value(value: object, indent: int = 0) -> str:
     match value:
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return str(value)
-        case str():
-            return _string(value)
+        case bool() | int() | str():
+            return toml_value(value)
         case FileEntry():
             return _file(value)
         case tuple() if value and all(_is_pair(item) for item in value):
-            entries = ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value)
+            entries = ", ".join(f"{toml_key(key)} = {_value(item)}" for key, item in value)
             return f"{{ {entries} }}"
         case tuple():
             return _list([_value(item) for item in value], indent)
@@ -81,20 +76,9 @@ def _list(items: list[str], indent: int) -> str:
 
 
 def _file(entry: FileEntry) -> str:
-    parts = [f"from = {_string(entry.source)}", f"to = {_string(entry.target)}"]
+    parts = [f"from = {toml_value(entry.source)}", f"to = {toml_value(entry.target)}"]
     if entry.owner:
-        parts.append(f"owner = {_string(entry.owner)}")
+        parts.append(f"owner = {toml_value(entry.owner)}")
     if entry.mode is not None:
         parts.append(f"mode = 0o{entry.mode:o}")
     return f"{{ {', '.join(parts)} }}"
-
-
-def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else _string(name)
-
-
-def _string(text: str) -> str:
-    """A basic string: JSON's escapes are TOML's, but for the one letter that JSON leaves alone."""
-    import json  # noqa: PLC0415 - not for builds
-
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -10,15 +10,17 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherry.errors import UsageError, WherryError
 from wherry.fstree.files import Files
-from wherry.golang.binary import BinaryFacts
-from wherry.golang.record import Inputs
 from wherry.oci.canonical import Json, canonical_json
 from wherry.oci.digest import Digest, parse_digest
 from wherry.oci.image import HistoryEntry, Layer, parse_descriptor
+
+if TYPE_CHECKING:
+    from wherry.golang.binary import BinaryFacts
+    from wherry.golang.record import Inputs
 
 
 class Binary(NamedTuple):
