@@ -97,11 +97,12 @@ def _run(asked: argparse.Namespace, environ: Mapping[str, str], stack: ExitStack
     rows += _steps(ground, wherry)
     measured = [*_builds(ground, wherry), *_pushes(ground, wherry)]
     for name in asked.projects if measured else ():
-        project = (
-            projects.movies(options.REPOSITORY, work)
-            if name == "movies"
-            else projects.caddy(go, work, env)
-        )
+        if name == projects.TWENTY:
+            project = projects.twenty(work)
+        elif name == "movies":
+            project = projects.movies(options.REPOSITORY, work)
+        else:
+            project = projects.caddy(go, work, env)
         titles[name] = project.title
         rows += [row for measure_rows in measured for row in measure_rows(project)]
     print(report.table(facts, rows, titles))

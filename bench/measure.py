@@ -46,13 +46,18 @@ class Bench:
     rounds: int
     cold_rounds: int
 
-    @property
-    def sides(self) -> tuple[Side, ...]:
-        return (self.go, *self.images)
+    def sides(self, project: Project) -> tuple[Side, ...]:
+        """All that build `project`."""
+        if not project.is_plural:
+            return (self.go, *self.images)
+        plain = GoBuild(self.go.go, self.work, name="no flags", flags=())
+        return (self.go, plain, *self.images)
 
     def measure(self, project: Project, wanted: Sequence[str]) -> list[Row]:
-        """The wanted rows of one project."""
-        for side in self.sides:
+        """The wanted rows of one project; sizes where it has one program."""
+        if project.is_plural:
+            wanted = [name for name in wanted if name not in (BEYOND, IMAGE)]
+        for side in self.sides(project):
             side.forget(project)
         rows: list[Row] = []
         if set(wanted) == {COLD}:
@@ -65,7 +70,7 @@ class Bench:
 
     def _warm_rows(self, project: Project, wanted: Sequence[str]) -> list[Row]:
         project.edit()
-        for side in self.sides:
+        for side in self.sides(project):
             for _ in range(WARM_UPS):
                 seconds = self.runner.seconds(side.build(project))
                 say(f"{project.name}: warm-up, {side.name}: {seconds:.2f} s")
@@ -82,18 +87,18 @@ class Bench:
         return rows
 
     def _timed_row(self, project: Project, name: str, before: Callable[[], None]) -> Row:
-        samples: dict[str, list[float]] = {side.name: [] for side in self.sides}
+        samples: dict[str, list[float]] = {side.name: [] for side in self.sides(project)}
         for _ in range(self.rounds):
-            for side in self.sides:
+            for side in self.sides(project):
                 before()
                 samples[side.name].append(self.runner.seconds(side.build(project)))
             say(f"{project.name}: {name}: {_latest(samples)}")
         return _row(project, name, "s", samples)
 
     def _cold_row(self, project: Project) -> Row:
-        samples: dict[str, list[float]] = {side.name: [] for side in self.sides}
+        samples: dict[str, list[float]] = {side.name: [] for side in self.sides(project)}
         for _ in range(self.cold_rounds):
-            for side in self.sides:
+            for side in self.sides(project):
                 side.forget(project)
                 with tempfile.TemporaryDirectory(dir=self.work, prefix="gocache-") as gocache:
                     seconds = self.runner.seconds(side.build(project), {"GOCACHE": gocache})

@@ -11,7 +11,7 @@ from bench import dockerfiles, measure, pushes, steps, transfers
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIDES = ("ko", "skopeo", "crane", "buildkit", "wherry")
-PROJECTS = ("movies", "caddy")
+PROJECTS = ("movies", "twenty", "caddy")
 
 _REGISTRY_ROWS = (*transfers.ROWS, *pushes.ROWS)
 ROWS = (*_REGISTRY_ROWS, *measure.ROWS, *dockerfiles.ROWS, *steps.ROWS)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from bench.failure import BenchError, read_output
 
+TWENTY = "twenty"
 CADDY = "github.com/caddyserver/caddy/v2@v2.11.9"
 
 
@@ -30,7 +31,10 @@ def values() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Project:
-    """A main package in a writable module; `before` and `after` stand around the edited value."""
+    """A main package in a writable module; `before` and `after` stand around the edited value.
+
+    `package` may be a pattern, for several programs.
+    """
 
     name: str
     title: str
@@ -40,6 +44,11 @@ class Project:
     before: str
     after: str
     values: Iterator[str] = field(default_factory=values)
+
+    @property
+    def is_plural(self) -> bool:
+        """Whether there are several programs."""
+        return self.package.endswith("...")
 
     def edit(self) -> None:
         """Changes one code line to a value that no build has seen."""
@@ -70,6 +79,60 @@ def caddy(go: str, work: Path, env: Mapping[str, str]) -> Project:
     directory = _copy(Path(json.loads(found)["Dir"]), work / "caddy")
     change = ("\tcaddycmd.Main()\n", '\tprintln("VALUE")\n\tcaddycmd.Main()\n')
     return _project("caddy", "caddy v2.11.9", directory, "cmd/caddy/main.go", change)
+
+
+# What each command uses beyond the shared package, as those of one repository do.
+_USED = (
+    "archive/tar", "archive/zip", "compress/bzip2", "container/heap", "crypto/ecdsa",
+    "database/sql", "debug/elf", "encoding/csv", "encoding/xml", "go/parser", "html/template",
+    "image/png", "index/suffixarray", "math/big", "net/mail", "net/rpc", "net/smtp",
+    "regexp", "text/tabwriter", "text/template",
+)  # fmt: skip
+_SHARED = """package shared
+
+import (
+	"encoding/json"
+	"log"
+	"net/http"
+)
+
+const value = "VALUE"
+
+// Serve answers on address, for the command with that name.
+func Serve(address, name string) {
+	http.HandleFunc("/", func(answer http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(answer).Encode(map[string]string{"name": name, "value": value})
+	})
+	log.Fatal(http.ListenAndServe(address, nil))
+}
+"""
+_COMMAND = """package main
+
+import (
+	_ "USED"
+
+	"example.com/twenty/shared"
+)
+
+func main() { shared.Serve(":8080", "NAME") }
+"""
+
+
+def twenty(work: Path) -> Project:
+    """Twenty servers of one module; the edited line is in the package that all of them share."""
+    directory = work / TWENTY
+    shutil.rmtree(directory, ignore_errors=True)
+    shared = directory / "shared" / "shared.go"
+    shared.parent.mkdir(parents=True)
+    (directory / "go.mod").write_text("module example.com/twenty\n\ngo 1.24\n")
+    for number, used in enumerate(_USED):
+        name = f"command{number:02}"
+        file = directory / "cmd" / name / "main.go"
+        file.parent.mkdir(parents=True)
+        file.write_text(_COMMAND.replace("USED", used).replace("NAME", name))
+    before, _, after = _SHARED.partition("VALUE")
+    title = f"{len(_USED)} commands of one module"
+    return Project(TWENTY, title, directory, "./cmd/...", shared, before, after)
 
 
 def _copy(source: Path, target: Path) -> Path:

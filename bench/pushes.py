@@ -36,7 +36,9 @@ class Pushes:
     rounds: int
 
     def measure(self, project: Project, wanted: Sequence[str]) -> list[Row]:
-        """The wanted rows of one project."""
+        """The wanted rows of one project; none of several programs, which push under no one tag."""
+        if project.is_plural:
+            return []
         rows: list[Row] = []
         if UNCHANGED_PUSH in wanted:
             self.wherry.forget(project)

@@ -55,22 +55,27 @@ class ImageSide(Side, Protocol):
 
 @dataclass(frozen=True)
 class GoBuild:
-    """Bare `go build`: the measure of all others."""
+    """Bare `go build`: the measure of all others; with no flags it is what people type first."""
 
     go: str
     work: Path
     name: str = "go build"
+    flags: tuple[str, ...] = (*GO_FLAGS, "-ldflags=" + " ".join(LD_FLAGS))
 
     def binary(self, project: Project) -> Path:
-        return self.work / "go-build" / project.name
+        """The program, or the directory of several."""
+        return self.work / self.name.replace(" ", "-") / project.name
 
     def build(self, project: Project) -> Command:
-        output = str(self.binary(project))
-        flags = (*GO_FLAGS, "-ldflags=" + " ".join(LD_FLAGS), "-o", output)
-        return Command((self.go, "build", *flags, project.package), project.directory)
+        output = str(self.binary(project)) + "/" * project.is_plural
+        argv = (self.go, "build", *self.flags, "-o", output, project.package)
+        return Command(argv, project.directory)
 
     def forget(self, project: Project) -> None:
-        self.binary(project).unlink(missing_ok=True)
+        binary = self.binary(project)
+        if binary.is_dir():
+            shutil.rmtree(binary)
+        binary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Ko:
 
     def build(self, project: Project) -> Command:
         options = ("--local=false", "--push=false", f"--oci-layout-path={self.layout(project)}")
-        argv = (str(self.program), "build", *options, "--sbom=none", project.package)
+        argv = (str(self.program), "build", *options, "--sbom=none", *_packages(project))
         env = {
             "KOCACHE": str(self._home(project) / "cache"),
             "KO_CONFIG_PATH": str(self._settings(project)),
@@ -115,6 +120,14 @@ class Ko:
             lines = [f"{key}: [{', '.join(values)}]\n" for key, values in flags]
             (directory / ".ko.yaml").write_text("".join(lines))
         return directory
+
+
+def _packages(project: Project) -> tuple[str, ...]:
+    """ko takes no patterns."""
+    if not project.is_plural:
+        return (project.package,)
+    above = project.directory / project.package.removesuffix("/...")
+    return tuple(f"./{path.relative_to(project.directory)}" for path in sorted(above.iterdir()))
 
 
 @dataclass(frozen=True)

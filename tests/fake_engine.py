@@ -13,6 +13,7 @@ import json
 import socketserver
 import ssl
 import tarfile
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +21,16 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
+
 from wherry.fstree.decompress import decompressed
 from wherry.oci.image import LAYER_TAR
 
 
 class FakeEngine:
     """What the engine is, has and was asked; all attributes may be changed at will.
+
+    `prefix` is where a podman puts short names that it loads; it looks below `localhost/` first.
 
     `fault` is one of: `refuse` (500 to a load), `error` (an error line), `hang` (no sign from the
     middle of a load on, and none to a ping), `slow` (silent for a while, but it lives), `hang-up`,
@@ -37,6 +42,7 @@ class FakeEngine:
         self.path = path
         self.port = 0
         self.kind = "docker"
+        self.prefix = "localhost/"
         self.architecture = "amd64"
         self.fault = ""
         self.images: dict[str, list[str]] = {}
@@ -55,7 +61,8 @@ class FakeEngine:
         if name in self.images:
             return name
         short = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
-        return self.names.get(short) or self.names.get(f"localhost/{short}", "")
+        found = (f"{prefix}{short}" for prefix in ("", "localhost/", "docker.io/library/"))
+        return next((self.names[name] for name in found if name in self.names), "")
 
     def take(self, data: bytes) -> str:
         """Load an archive; what went wrong, or nothing."""
@@ -70,6 +77,8 @@ class FakeEngine:
         if self.fault == "lost-layers":
             self.images.clear()
             self.fault = ""
+        if self.kind == "containerd" and "manifest.json" not in files:
+            return self._keep_layout(files)
         known = {tuple(layers[: count + 1]) for layers in self.images.values()
                  for count in range(len(layers))}  # fmt: skip
         for image in json.loads(files["manifest.json"]):
@@ -86,6 +95,16 @@ class FakeEngine:
             self._keep(image, files, config, diff_ids)
         return ""
 
+    def _keep_layout(self, files: dict[str, bytes]) -> str:
+        """Take a layout as containerd does: by its roots, whatever is below them."""
+        for entry in json.loads(files["index.json"])["manifests"]:
+            if f"blobs/sha256/{entry['digest'].removeprefix('sha256:')}" not in files:
+                return f"content {entry['digest']}: not found"
+            self.images[entry["digest"]] = []
+            full = entry["annotations"]["io.containerd.image.name"]
+            self.names[full.removeprefix("docker.io/library/")] = entry["digest"]
+        return ""
+
     def _keep(
         self, image: dict[str, object], files: dict[str, bytes], config: bytes, diff_ids: list[str]
     ) -> None:
@@ -98,8 +117,9 @@ class FakeEngine:
         names = image["RepoTags"]
         assert isinstance(names, list)
         for name in names:
-            is_short = "." not in name.partition("/")[0] or "/" not in name
-            own = f"localhost/{name}" if self.kind == "podman" and is_short else name
+            host, slash, _ = name.partition("/")
+            is_short = not slash or ("." not in host and host != "localhost")
+            own = f"{self.prefix}{name}" if self.kind == "podman" and is_short else name
             self.names[own] = identity
 
 
@@ -253,3 +273,13 @@ def fake_engine(directory: Path, tls: ssl.SSLContext | None = None) -> Iterator[
             engine.woken.set()
             server.shutdown()
             thread.join()
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeEngine]:
+    """An engine of a test's own; its socket's path is short enough."""
+    with (
+        tempfile.TemporaryDirectory(prefix="engine-") as directory,
+        fake_engine(Path(directory)) as made,
+    ):
+        yield made

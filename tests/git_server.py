@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Git repositories on a loopback port: `git http-backend` behind a small HTTP server."""
 
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -10,19 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-IDENTITY = {
-    "PATH": os.environ["PATH"],
-    "HOME": "/nonexistent",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_SYSTEM": "/dev/null",
-    "GIT_AUTHOR_NAME": "A",
-    "GIT_AUTHOR_EMAIL": "a@example.com",
-    "GIT_COMMITTER_NAME": "C",
-    "GIT_COMMITTER_EMAIL": "c@example.com",
-    "GIT_AUTHOR_DATE": "2001-01-01T00:00:00+0000",
-    "GIT_COMMITTER_DATE": "2026-01-02T05:04:05+0200",
-    "GIT_ALLOW_PROTOCOL": "file:http",
-}
+from git_commands import ENV
+
+IDENTITY = {**ENV, "GIT_ALLOW_PROTOCOL": "file:http"}
 
 
 def git(directory: Path, *arguments: str) -> str:

@@ -39,16 +39,18 @@ ONE: list[Event] = [
 # Wide letters, a picture, a combining mark, an escape sequence and a mark that turns the reading.
 NAMES = ("api", "工人 worker", "web-🚢", "cafe\u0301-\x1b[31m\u202ered\x1b]0;title\x07")
 SEVERAL: list[Event] = [
-    StepStarted("c", "compile 4 programs"),
+    StepStarted("b", "base static"),
+    StepEnded("b", Outcome.CACHED, 0.0),
+    StepStarted("c", "build 4 programs for linux/amd64"),
     StepProgress("c", 366, 1018, "packages", "net/http/httputil"),
-    StepStarted("0", "base static", NAMES[0]),
-    StepEnded("0", Outcome.CACHED, 0.0, "0.4 MB"),
-    LaneEnded(NAMES[0], Outcome.DONE, 3.2, 8_900_000),
-    StepStarted("1", "layer app/worker", NAMES[1]),
-    StepProgress("1", 1_200_000, 8_100_000, "bytes"),
-    StepStarted("2", "base static", NAMES[2]),
-    StepEnded("2", Outcome.CACHED, 0.0, "0.4 MB"),
-    StepStarted("3", "files of 工人", NAMES[3]),
+    StepStarted("0", "build api for linux/amd64", NAMES[0]),
+    StepEnded("0", Outcome.FAILED, 3.2),
+    LaneEnded(NAMES[0], Outcome.FAILED, 3.2, detail="api.go:3: the Go code does not compile"),
+    StepStarted("1", "build worker for linux/amd64", NAMES[1]),
+    StepProgress("1", 12, 199, "packages", "net"),
+    StepStarted("2", "files", NAMES[2]),
+    StepEnded("2", Outcome.DONE, 0.1, "62 files"),
+    StepStarted("3", "files", NAMES[3]),
     StepProgress("3", 20, 40, "files", "映画/映画.html"),
 ]
 CROWD: list[Event] = [
@@ -84,7 +86,8 @@ def main(scene: str) -> None:
     width = picture_width(sys.stderr, os.environ)
     if scene == "summary":
         sys.stderr.write(render_summary(SUMMARY, False, width) + "\n")
-        small = SUMMARY._replace(name="工人:1.2", size=5_000_000, parts=PARTS[::3])
+        small = SUMMARY._replace(name="工人:1.2", size=5_000_000,
+                                 parts=(PARTS[0], Part("工人", 4_600_000)))  # fmt: skip
         sys.stderr.write(render_summaries([SUMMARY, small], ["web"], 12.0, False, width) + "\n")
         time.sleep(60)
     else:

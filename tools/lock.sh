@@ -41,7 +41,8 @@ compile() {
 upgrade=("$@")
 mkdir -p locks
 compile run pyproject.toml
-compile dev pyproject.toml --extra dev --constraints locks/run.txt
+# With the extra whose tests would skip without it.
+compile dev pyproject.toml --extra dev --extra otel --constraints locks/run.txt
 # The build back end asks for editables where it installs a checkout in place.
 { requirements build-system requires; echo editables; } |
     compile build --constraints locks/dev.txt -

@@ -120,3 +120,11 @@ def near(word: str, choices: tuple[str, ...]) -> str:
 
     found = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"did you mean '{found[0]}'?" if found else ""
+
+
+def shortened(text: str, most: int = 400) -> str:
+    """`text` with at most `most` letters: files may hold values that no terminal has room for."""
+    if len(text) <= most:
+        return text
+    end = most // 4
+    return f"{text[: most - end - 1]}…{text[-end:]}"

@@ -68,10 +68,12 @@ class StepEnded(NamedTuple):
 
 
 class LaneEnded(NamedTuple):
-    """An image of several is finished, `seconds` after it was begun, or has failed.
+    """An image of several is finished, `seconds` after the build began, or has failed.
 
-    Sent once for a lane, after the end of its last step. `size` is the image's, in bytes, 0 where
-    there is none; `detail` a short remark, for a failure its reason in one line.
+    Sent once for each image, after the end of its last step; one that has no step of its own has
+    this event alone. `size` is the image's, in bytes, 0 where there is none; `detail` a short
+    remark, for a failure its reason in one line; `digest` that of its manifest, empty where there
+    is none.
     """
 
     lane: str
@@ -79,6 +81,7 @@ class LaneEnded(NamedTuple):
     seconds: float
     size: int = 0
     detail: str = ""
+    digest: str = ""
 
 
 class Message(NamedTuple):

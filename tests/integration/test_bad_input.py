@@ -105,6 +105,8 @@ def test_a_source_that_is_none(
         (["-o", '"'], "not one CSV record"),
         (["--label", "x"], "is not KEY=VALUE"),
         (["--label", "x=\udcff"], "is not UTF-8"),
+        (["--annotation", "index:a=b"], "--annotation cannot say index: here"),
+        (["--annotation", "manifest[linux/amd64]:a=b"], "leave out manifest[linux/amd64]:"),
         (["--annotation", "\udcff=x"], "is not UTF-8"),
         (["--base", "statc"], "did you mean 'static'?"),
         (["--target", "x"], "no image 'x' in wherry.toml"),
@@ -694,22 +696,22 @@ def test_an_output_on_a_full_disk(
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "code"),
     [
-        ("-o", "type=oci,dest=nosuch/x.tar"),
-        ("-o", "type=oci,dest=file/x.tar"),
-        ("-o", "type=oci,tar=false,dest=file"),
-        ("-o", "file"),
-        ("--iidfile", "nosuch/id"),
-        ("--metadata-file", "nosuch/facts"),
+        (("-o", "type=oci,dest=nosuch/x.tar"), 3),
+        (("-o", "type=oci,dest=file/x.tar"), 3),
+        (("-o", "type=oci,tar=false,dest=file"), 2),
+        (("-o", "file"), 2),
+        (("--iidfile", "nosuch/id"), 3),
+        (("--metadata-file", "nosuch/facts"), 3),
     ],
 )
 def test_an_output_that_cannot_be_written_tags_nothing(
-    wherry: Wherry, built: tuple[Path, Env], store: Path, words: tuple[str, ...]
+    wherry: Wherry, built: tuple[Path, Env], store: Path, words: tuple[str, ...], code: int
 ) -> None:
     root, _ = built
     (root / "file").write_text("")
-    assert_refused(wherry("build", "-t", "new", *words, cwd=root), 3, "cannot write")
+    assert_refused(wherry("build", "-t", "new", *words, cwd=root), code, "cannot write")
     assert_nothing_half_written(store, tags=["m:latest"])
     assert sorted(path.name for path in root.iterdir()) == ["file", "go.mod", "main.go"]
 

@@ -174,6 +174,93 @@ def test_settings_are_told_with_their_sources(project: Make, wherry: Wherry) -> 
     assert "api" not in wherry("images").stdout
 
 
+def test_templates_without_values_are_told_together_with_their_lines(
+    project: Make, wherry: Wherry
+) -> None:
+    text = (
+        '[build]\nlabels = { a = "{{.Env.ONE}}", b = "x" }\n\n[image.api]\npackages = ["."]\n'
+        'tags = [\n  "api:1",\n  "api:{{.Env.TWO}}",\n]\nlabels = { b = "{{.Env.THREE}}" }\n'
+        'env = { A = "{{.Env.HERE}}" }\n'
+    )
+    made = project({"main.go": MAIN, "wherry.toml": text})
+    told = wherry("build", cwd=made.root, more={"HERE": "here"})
+    assert told.returncode == 2
+    places = ("wherry.toml:8: image.api.tags: {{.Env.TWO}} has no value",
+              "wherry.toml:2: build.labels.a: {{.Env.ONE}} has no value",
+              "wherry.toml:10: image.api.labels.b: {{.Env.THREE}} has no value")  # fmt: skip
+    assert all(place in told.stderr for place in places), told.stderr
+    assert told.stderr.count("has no value") == 3
+
+
+TWO_IMAGES = (
+    '[build]\ngo = "1.26.8"\n\n[image.api]\npackages = ["./cmd/api"]\n\n[image.web]\n'
+    'packages = ["example.com/m/cmd/web", "./cmd/api"]\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "images"),
+    [
+        (".", {"api": ["./cmd/api"], "web": ["example.com/m/cmd/web", "./cmd/api"]}),
+        ("./cmd", {"api": ["./cmd/api"], "web": ["example.com/m/cmd/web", "./cmd/api"]}),
+        ("./cmd/api", {"api": ["./cmd/api"]}),
+        ("./cmd/web/", {"web": ["example.com/m/cmd/web", "./cmd/api"]}),
+        ("example.com/m/cmd/web", {"web": ["example.com/m/cmd/web", "./cmd/api"]}),
+        ("./cmd/other", {"other": ["./cmd/other"]}),
+    ],
+)
+def test_the_settings_told_are_those_of_what_is_built(
+    project: Make, wherry: Wherry, source: str, images: dict[str, list[str]]
+) -> None:
+    programs = {f"cmd/{name}/main.go": MAIN for name in ("api", "web", "other")}
+    made = project({**programs, "wherry.toml": TWO_IMAGES})
+    told = wherry("build", "--print-settings", source, cwd=made.root)
+    assert told.returncode == 0, told.stderr
+    # One table for each, as a file has it.
+    value = tomllib.loads(told.stdout)
+    assert value["build"] == {"go": "1.26.8"}
+    assert {name: image["packages"] for name, image in value["image"].items()} == images
+
+
+def test_settings_of_several_sources_are_told_each_once(project: Make, wherry: Wherry) -> None:
+    programs = {f"cmd/{name}/main.go": MAIN for name in ("api", "web", "other")}
+    made = project({**programs, "wherry.toml": TWO_IMAGES})
+    told = wherry("build", "--print-settings", "./cmd/other", "./cmd/api", "./cmd/api",
+                  cwd=made.root)  # fmt: skip
+    assert list(tomllib.loads(told.stdout)["image"]) == ["other", "api"]
+
+
+def test_settings_of_ko_are_told_as_its(project: Make, wherry: Wherry) -> None:
+    ko = "builds:\n- main: .\n  ldflags: [-X main.word=one]\n"
+    made = project({"main.go": MAIN, ".ko.yaml": ko})
+    told = wherry("build", "--print-settings", cwd=made.root)
+    (row,) = [line for line in told.stdout.splitlines() if line.startswith("ldflags")]
+    assert row.endswith("# .ko.yaml"), told.stdout
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--platform", "linux/bogus"), ("--platform", "linux/amd64,,"), ("--base", "Debian")],
+)
+def test_settings_are_not_told_of_what_a_build_refuses(
+    project: Make, wherry: Wherry, flags: tuple[str, ...]
+) -> None:
+    made = project({"main.go": MAIN})
+    built = wherry("build", *flags, cwd=made.root)
+    told = wherry("build", "--print-settings", *flags, cwd=made.root)
+    assert built.returncode == told.returncode == 2
+    assert told.stdout == ""
+    assert told.stderr == built.stderr
+
+
+def test_a_dockerfile_has_no_settings_of_go_images(project: Make, wherry: Wherry) -> None:
+    made = project({"main.go": MAIN, "Dockerfile": "FROM scratch\n"})
+    told = wherry("build", "--print-settings", cwd=made.root)
+    assert told.returncode == 0, told.stderr
+    assert "Dockerfile" in told.stdout
+    assert not {"build", "image"} & tomllib.loads(told.stdout).keys()
+
+
 def test_a_dry_run_builds_nothing(project: Make, wherry: Wherry, store: Path) -> None:
     made = project({"main.go": MAIN})
     first = wherry("build", "--dry-run", cwd=made.root)
@@ -203,7 +290,7 @@ def test_a_dry_run_of_a_dockerfile(project: Make, wherry: Wherry) -> None:
     fates = {step["name"].rpartition("] ")[2]: step["fate"] for step in told["steps"]}
     assert fates["COPY a.txt /"] == "reused"
     assert fates["COPY b.txt /"] == "runs"
-    assert fates["COPY --from=one /a.txt /"] == "runs"
+    assert fates["COPY --from=one /a.txt /"] == "may run"
 
 
 def test_what_a_dry_run_cannot_plan(project: Make, wherry: Wherry) -> None:

@@ -5,13 +5,7 @@ ko is the reference: its program and its kodata have to be in wherry's image to 
 wherry's own place for programs, with the same user and what the program sees of them.
 """
 
-import fcntl
-import gzip
 import io
-import json
-import os
-import re
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -20,18 +14,18 @@ from typing import NamedTuple
 
 import pytest
 
+from ko_images import Image, ko, read_images
 from registry_servers import Server
-from wherry.golang.toolchain import GoCommand
 from wherry.oci.platform import host_platform
 from wherry_fixtures import Finished
+
+__all__ = ["ko"]
 
 Wherry = Callable[..., Finished]
 
 # Minutes where Go has to build ko first.
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
-_KO = "github.com/google/ko@v0.19.1"
-_UNREACHABLE = re.compile(r"dial tcp|i/o timeout|no such host|proxyconnect|disabled by GOPROXY")
 _MAIN = """\
 package main
 
@@ -55,46 +49,6 @@ _PROGRAM = {
 }
 
 
-class Image(NamedTuple):
-    """An image's files by path with what they hold, and its configuration."""
-
-    files: dict[str, bytes]
-    modes: dict[str, int]
-    config: dict[str, object]
-    capabilities: dict[str, str]
-
-    def below(self, directory: str) -> dict[str, bytes]:
-        """The files below a directory, by their path from there."""
-        return {
-            name.removeprefix(directory): data
-            for name, data in self.files.items()
-            if name.startswith(directory)
-        }
-
-
-@pytest.fixture(scope="session")
-def ko(go: GoCommand) -> Path:
-    """ko, built once from the Go module proxy and kept in the user's cache directory."""
-    found = shutil.which("ko")
-    if found is not None:
-        return Path(found)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = cache / "wherry-tests" / "bin"
-    directory.mkdir(parents=True, exist_ok=True)
-    env = {**os.environ, **dict(go.env), "GOBIN": str(directory), "GOFLAGS": "", "CGO_ENABLED": "0"}
-    with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (directory / "ko").exists():
-            done = subprocess.run(
-                [go.path, "install", _KO], env=env, cwd=directory, capture_output=True, text=True,
-                timeout=800,
-            )  # fmt: skip
-            if done.returncode != 0 and _UNREACHABLE.search(done.stderr):
-                pytest.skip(f"ko cannot be had: {done.stderr.strip().splitlines()[-1]}")
-            assert done.returncode == 0, done.stderr
-    return directory / "ko"
-
-
 @pytest.fixture(scope="session")
 def base(docker_registry: Server, crane: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A base with a user and a PATH of its own, in a registry."""
@@ -104,41 +58,20 @@ def base(docker_registry: Server, crane: Path, tmp_path_factory: pytest.TempPath
         file.size = 5
         archive.addfile(file, io.BytesIO(b"ID=x\n"))
     name = f"{docker_registry.host}/ko/base:1"
-    for words in (
-        ("append", "--insecure", "-f", "base.tar", "-t", name),
-        ("mutate", "--insecure", "--set-platform", str(host_platform()), "--user", "1234:1234",
-         "--env", "PATH=/bin", "-t", name, name),
-    ):  # fmt: skip
-        subprocess.run([crane, *words], cwd=directory, check=True, capture_output=True, timeout=60)
+    ones = []
+    for platform in sorted({"linux/amd64", "linux/arm64", str(host_platform())}):
+        one = name.replace(":1", f":{platform.replace('/', '-')}")
+        ones += ["-m", one]
+        _crane(crane, directory, "append", "-f", "base.tar", "-t", one)
+        _crane(crane, directory, "mutate", "--set-platform", platform, "--user", "1234:1234",
+               "--env", "PATH=/bin", "-t", one, one)  # fmt: skip
+    _crane(crane, directory, "index", "append", *ones, "-t", name)
     return name
 
 
-def _image(layout: Path) -> Image:
-    """The one image of a layout, flattened."""
-
-    def blob(descriptor: dict[str, str]) -> bytes:
-        return (layout / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
-
-    found = json.loads((layout / "index.json").read_bytes())
-    while "manifests" in found:
-        (descriptor,) = found["manifests"]
-        found = json.loads(blob(descriptor))
-    image = Image({}, {}, json.loads(blob(found["config"]))["config"], {})
-    for layer in found["layers"]:
-        data = blob(layer)
-        plain = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-        with tarfile.open(fileobj=io.BytesIO(plain)) as archive:
-            for member in archive:
-                if member.isfile():
-                    opened = archive.extractfile(member)
-                    assert opened is not None
-                    name = "/" + member.name.lstrip("/")
-                    image.files[name] = opened.read()
-                    image.modes[name] = member.mode
-                    capability = member.pax_headers.get("SCHILY.xattr.security.capability")
-                    if capability:
-                        image.capabilities[name] = capability
-    return image
+def _crane(crane: Path, directory: Path, *words: str) -> None:
+    argv = [crane, *words, "--insecure"]
+    subprocess.run(argv, cwd=directory, check=True, capture_output=True, timeout=60)
 
 
 class Both(NamedTuple):
@@ -156,16 +89,23 @@ def both(
     """`both({file: text}, ko_yaml, package, target)`: write the project, build it twice."""
 
     def build(
-        files: dict[str, str], ko_yaml: str, package: str = ".", target: str = "", **env: str
+        files: dict[str, str],
+        ko_yaml: str,
+        package: str = ".",
+        target: str = "",
+        platforms: str = "",
+        **env: str,
     ) -> Both:
         root = tmp_path / "project"
         for name, text in {"go.mod": "module example.com/m\n\ngo 1.21\n", **files}.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
-        (root / ".ko.yaml").write_text(f"defaultBaseImage: {base}\n{ko_yaml}")
+        chosen = platforms or str(host_platform())
+        head = f"defaultBaseImage: {base}\ndefaultPlatforms: [{chosen}]\n"
+        (root / ".ko.yaml").write_text(head + ko_yaml)
         around = {**go_env, "CGO_ENABLED": "0", "GOFLAGS": "", **env}
-        argv = [ko, "build", "--push=false", "--sbom=none", f"--platform={host_platform()}",
-                f"--oci-layout-path={tmp_path / 'ko'}", package]  # fmt: skip
+        layout = f"--oci-layout-path={tmp_path / 'ko'}"
+        argv = [ko, "build", "--push=false", "--sbom=none", layout, package]
         done = subprocess.run(
             argv, cwd=root, env={**around, "KO_DOCKER_REPO": "localhost/ko"}, capture_output=True,
             text=True, timeout=300,
@@ -173,11 +113,12 @@ def both(
         assert done.returncode == 0, done.stderr
         notes = wherry("init", "--from-ko", cwd=root, more=around)
         assert notes.returncode == 0, notes.stderr
-        words = ("--target", target) if target else ()
+        words = ("--target", target) if target else (package,)
         output = f"type=oci,tar=false,dest={tmp_path / 'wherry'}"
         built = wherry("build", *words, "-o", output, cwd=root, more=around)
         assert built.returncode == 0, built.stderr
-        return Both(_image(tmp_path / "ko"), _image(tmp_path / "wherry"), notes.stderr)
+        each = (next(iter(read_images(tmp_path / name).values())) for name in ("ko", "wherry"))
+        return Both(*each, notes.stderr)
 
     return build
 
@@ -284,3 +225,27 @@ builds:
     found = both(_PROGRAM, ko_yaml)
     _same(found, "m")
     assert list(found.ko.capabilities.values()) == list(found.wherry.capabilities.values()) != []
+
+
+def test_links_in_kodata(both: Callable[..., Both], tmp_path: Path) -> None:
+    """To a file, to a directory and through another link; ko 0.19 takes none that lead out."""
+    data = tmp_path / "project/cmd/m/kodata"
+    data.mkdir(parents=True)
+    for name, target in (("HEAD", "again.txt"), ("again.txt", "greeting.txt"), ("all", "deep")):
+        (data / name).symlink_to(target)
+    files = {f"cmd/m/{name}": text for name, text in _PROGRAM.items()}
+    files |= {"cmd/m/kodata/greeting.txt": "hello", "cmd/m/kodata/deep/er/page.html": "<p>"}
+    found = both(files, _LDFLAGS, "./cmd/m")
+    _same(found, "m")
+    there = found.wherry.below("/var/run/ko/")
+    assert there["HEAD"] == there["again.txt"] == b"hello"
+    assert there["all/er/page.html"] == there["deep/er/page.html"] == b"<p>"
+
+
+def test_several_platforms_make_an_index(both: Callable[..., Both], tmp_path: Path) -> None:
+    both(_PROGRAM, _LDFLAGS, platforms="linux/amd64,linux/arm64")
+    ko, wherry = read_images(tmp_path / "ko"), read_images(tmp_path / "wherry")
+    assert set(ko) == set(wherry) == {"linux/amd64", "linux/arm64"}
+    for platform, image in ko.items():
+        _same(Both(image, wherry[platform], ""), "m")
+    assert len({image.files["/app/m"] for image in wherry.values()}) == 2

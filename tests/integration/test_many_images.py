@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from wherry.api.building import build_images
+from wherry.api.library import list_images
 from wherry.api.request import BuildOutcome, BuildRequest
 from wherry.errors import BuildError, SeveralErrors, UsageError
 from wherry.events import Event, StepStarted
@@ -228,12 +229,35 @@ def test_an_image_whose_package_is_missing(project: Make) -> None:
     assert "./cmd/nowhere" in str(failure.error)
 
 
+def test_an_image_whose_template_has_no_value_does_not_stop_the_others(project: Make) -> None:
+    text = (
+        '[image.api]\npackages = ["./cmd/api"]\nlabels = { a = "{{.Env.NOWHERE}}" }\n'
+        '[image.worker]\npackages = ["./cmd/worker"]\n'
+    )
+    made = project(commands(**{"wherry.toml": text}))
+    outcome = build(made)
+    assert [image.tags[0] for image in outcome.images] == ["worker:latest"]
+    (failure,) = outcome.failures
+    assert failure.name == "api"
+    assert "NOWHERE" in str(failure.error)
+    with pytest.raises(UsageError, match="NOWHERE"):
+        build(made, target="api")
+
+
 def test_two_images_of_one_name_are_refused(project: Make) -> None:
     made = project(commands(**{"other/api/main.go": SAYS.format(name="other")}))
     with pytest.raises(UsageError, match="two images would be named api:latest"):
         build(made, "./...")
     with pytest.raises(UsageError, match="cannot all be named one"):
         build(made, "./cmd/...", tags=("one",))
+
+
+def test_unchanged_images_are_not_given_one_name_either(project: Make) -> None:
+    made = project(commands())
+    settle(made)
+    with pytest.raises(UsageError, match="cannot all be named one"):
+        build(made, "./...", tags=("one",))
+    assert not [image for image in list_images(str(made.store)) if "one" in str(image)]
 
 
 def test_programs_of_one_name_in_one_image_are_refused(project: Make) -> None:
@@ -271,6 +295,27 @@ def test_one_platform_named_twice_is_no_index(project: Make) -> None:
     made = project(commands())
     (image,) = build(made, "./cmd/api", platform="linux/amd64,linux/amd64").images
     assert json.loads(made.blob(image.digest))["mediaType"].endswith("manifest.v1+json")
+
+
+@pytest.mark.parametrize(
+    "platforms",
+    ["linux/386/sse2,linux/386/softfloat", "linux/mipsle/softfloat,linux/mipsle"],
+)
+def test_variants_that_images_have_no_name_for_make_no_index(project: Make, platforms: str) -> None:
+    made = project(commands())
+    with pytest.raises(UsageError, match="one platform") as caught:
+        build(made, "./cmd/api", platform=platforms)
+    assert all(text in f"{caught.value.what} {caught.value.why}" for text in platforms.split(","))
+    assert caught.value.hint
+
+
+def test_a_variant_of_the_environment_stands_beside_a_named_one(project: Make) -> None:
+    made = project(commands())
+    made.env["GOAMD64"] = "v3"
+    (image,) = build(made, "./cmd/api", platform="linux/amd64,linux/amd64/v1").images
+    assert image.platform == "linux/amd64/v3,linux/amd64"
+    (image,) = build(made, "./cmd/api", platform="linux/amd64,linux/amd64/v3").images
+    assert image.platform == "linux/amd64/v3"
 
 
 def test_the_command_line(project: Make, wherry: Callable[..., Finished], store: Path) -> None:

@@ -6,17 +6,19 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fake_engine import FakeEngine, fake_engine
+from fake_engine import FakeEngine, engine
 from fault_registry import FaultRegistry
 from registry_samples import layer
+from wherry.oci.digest import sha256
 from wherry.oci.platform import host_platform
 from wherry_fixtures import Project
+
+__all__ = ["engine"]
 
 BLOB_PATH = r"/blobs/"
 Make = Callable[[], Project]
@@ -26,15 +28,6 @@ Make = Callable[[], Project]
 def registry() -> Iterator[FaultRegistry]:
     with FaultRegistry() as served:
         yield served
-
-
-@pytest.fixture
-def engine() -> Iterator[FakeEngine]:
-    with (
-        tempfile.TemporaryDirectory(prefix="engine-") as directory,
-        fake_engine(Path(directory)) as made,
-    ):
-        yield made
 
 
 def base_of(registry: FaultRegistry, **asked: object) -> str:
@@ -92,6 +85,34 @@ def test_compression_is_for_our_own_layers_unless_forced(
     theirs = json.loads(registry.manifest("base/debian", "12"))["layers"]
     assert [item["digest"] for item in own[:2]] == [item["digest"] for item in theirs]
     assert own[2]["digest"] == forced[2]["digest"]
+
+
+@pytest.mark.parametrize("form", ["registry", "image", "oci"])
+def test_what_is_told_is_the_image_where_it_went(
+    project: Make, registry: FaultRegistry, tmp_path: Path, form: str
+) -> None:
+    here = project()
+    place = f"dest={tmp_path}/a.tar" if form == "oci" else f"name={registry.host}/shop/api:1"
+    files = {"metadata_file": f"{tmp_path}/metadata", "iidfile": f"{tmp_path}/id"}
+    plain = here.build(tags=("m:1",))
+    result = here.build(outputs=(f"type={form},{place},compression=zstd",), **files)
+    there = result.digest
+    if form == "registry":
+        there = str(sha256(registry.manifest("shop/api", "1")))
+        assert result.reference == f"{registry.host}/shop/api:1@{there}"
+    elif form == "oci":
+        with tarfile.open(tmp_path / "a.tar") as archive:
+            file = archive.extractfile("index.json")
+            assert file is not None
+            there = json.load(file)["manifests"][0]["digest"]
+        # The name is the store's, the archive's digest is told beside it.
+        assert result.digest == plain.digest
+        assert result.converted == ((f"{tmp_path}/a.tar", there),)
+    assert there != plain.digest
+    metadata = json.loads((tmp_path / "metadata").read_bytes())
+    assert metadata["containerimage.digest"] == there == (tmp_path / "id").read_text()
+    assert metadata["containerimage.descriptor"]["digest"] == there
+    assert metadata["containerimage.config.digest"] == plain.config_digest
 
 
 def test_a_zstd_base_is_gzip_in_a_docker_archive_that_does_not_say_zstd(

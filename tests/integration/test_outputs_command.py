@@ -9,43 +9,49 @@ import os
 import subprocess
 import sys
 import tarfile
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fake_engine import FakeEngine, fake_engine
+from fake_engine import FakeEngine, engine
 from registry_tools import needs_skopeo, output_of
 from wherry_fixtures import Finished
+
+__all__ = ["engine"]
 
 Wherry = Callable[..., Finished]
 
 
-@pytest.fixture
-def engine() -> Iterator[FakeEngine]:
-    with (
-        tempfile.TemporaryDirectory(prefix="engine-") as directory,
-        fake_engine(Path(directory)) as made,
-    ):
-        yield made
-
-
 def test_after_load_stdout_carries_the_engine_s_name(
-    wherry: Wherry, module: Callable[..., Path], engine: FakeEngine
+    wherry: Wherry, module: Callable[..., Path], engine: FakeEngine, tmp_path: Path
 ) -> None:
-    words = ("build", "--load", "-t", "hello:1", "--base", "scratch", ".")
+    iid = tmp_path / "id"
+    words = ("build", "--load", "-t", "hello:1", "--base", "scratch", "--iidfile", iid, ".")
     root = module()
     done = wherry(*words, cwd=root, more={"DOCKER_HOST": engine.address})
     assert done.returncode == 0, done.stderr
     assert done.stdout == "hello:1\n"
-    assert engine.named("hello:1")
+    # Docker's own store knows the image by its configuration's digest.
+    assert engine.named("hello:1") == iid.read_text()
     engine.fault = "refuse"
     (root / "main.go").write_text("package main\n\nfunc main() {}\n")
     failed = wherry(*words, cwd=root, more={"DOCKER_HOST": engine.address})
     assert failed.returncode == 3
     assert failed.stdout == ""
     assert "storage driver" in failed.stderr
+
+
+@pytest.mark.parametrize("form", ["go", "dockerfile"])
+def test_an_engine_that_is_not_there_is_told_before_the_work(
+    wherry: Wherry, module: Callable[..., Path], tmp_path: Path, form: str
+) -> None:
+    root = module()
+    if form == "dockerfile":
+        (root / "Dockerfile").write_text("FROM scratch\nCOPY go.mod /\n")
+    done = wherry("build", "--load", root, more={"DOCKER_HOST": f"unix://{tmp_path}/none"})
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: cannot talk to the engine at"), done.stderr
 
 
 @pytest.mark.parametrize("form", ["type=docker,dest=-", "-"])
@@ -76,6 +82,7 @@ def test_several_outputs_in_one_build(
     done = wherry("build", "--base", "scratch", "-t", "hello:1", *words, module())
     assert done.returncode == 0, done.stderr
     digest = done.stdout.strip().partition("@")[2]
+    assert f"{tmp_path}/z.tar (sha256:" in done.stderr
     seen = {}
     for name in ("docker-archive:d.tar:hello:1", "oci-archive:z.tar:1", "oci:layout:1"):
         kind, _, rest = name.partition(":")

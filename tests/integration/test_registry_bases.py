@@ -140,6 +140,15 @@ def test_a_single_image_for_another_platform_is_refused(project, registry):
     assert "linux/s390x" in str(caught.value)
 
 
+def test_an_image_that_names_no_platform_is_refused_in_whole_sentences(project, registry):
+    # As `crane append` makes them.
+    put_base(registry, platform="/")
+    with pytest.raises(UsageError, match="is not for linux/amd64") as caught:
+        project().build(base=f"{registry.host}/base/debian:12", platform="linux/amd64")
+    assert caught.value.why == "it does not say for which"
+    assert caught.value.hint == "name a base for linux/amd64"
+
+
 def test_docker_s_media_types_become_the_oci_s(project, registry):
     put_base(registry, docker_media_types=True)
     here = project()

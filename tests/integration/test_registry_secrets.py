@@ -111,7 +111,7 @@ class Person:
         done = self.run(*words, **more)  # type: ignore[arg-type] # environment variables only
         assert (done.returncode, done.stdout) == (code, ""), done.stderr
         assert "Traceback" not in done.stderr
-        assert "error: " in done.stderr
+        assert "error: " in done.stderr or '"event":"error"' in done.stderr
         return done.stderr
 
 

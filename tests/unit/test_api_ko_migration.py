@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from wherry.api.building import check_request
 from wherry.api.ko_migration import find_ko, load_ko, migrate_ko
+from wherry.api.request import BuildRequest
 from wherry.errors import MachineError, UsageError
 from wherry.settings.load import load_settings
 from wherry.settings.model import ImageSettings
@@ -137,3 +139,28 @@ def test_what_is_wrong_is_not_written(module: Path) -> None:
     with pytest.raises(UsageError, match="not UTF-8"):
         migrate_ko(str(module), {})
     assert entries(module) == {"go.mod", ".ko.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("ko", "toml", "frontend"),
+    [
+        ("builds:\n- main: ./cmd/api\n", None, "gomodule"),
+        ("defaultBaseImage: localhost/base\n", None, "dockerfile"),
+        ("builds:\n- main: ./cmd/api\n", '[build]\nbase = "scratch"\n', "dockerfile"),
+        (None, None, "dockerfile"),
+    ],
+)
+def test_images_of_ko_count_beside_a_dockerfile(
+    module: Path, ko: str | None, toml: str | None, frontend: str
+) -> None:
+    """Read as it is, the file means what the wherry.toml made of it would mean."""
+    for name, text in (("Dockerfile", "FROM scratch\n"), (".ko.yaml", ko), ("wherry.toml", toml)):
+        if text is None:
+            (module / name).unlink(missing_ok=True)
+        else:
+            (module / name).write_text(text)
+    request = BuildRequest(".", str(module), {}, str(module / "store"))
+    assert check_request(request) == frontend
+    if ko and not toml:
+        migrate_ko(str(module), {})
+        assert check_request(request) == frontend

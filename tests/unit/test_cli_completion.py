@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import pytest
 
-from wherry.cli import completion
+from wherry.cli import completion, completion_fields, completion_values
 from wherry.cli.completion import answer
-from wherry.cli.verbs import VERBS
+from wherry.cli.verbs import VERBS, verb_named
+from wherry.exporters import spec
 
 TOML = """
 [build]
@@ -34,7 +36,11 @@ a = "b"
  [ image . "web" ]
 packages = ["./cmd/web"]
 """
-DOCKERFILE = "FROM golang AS build\nRUN go build\nfrom scratch as final\nCOPY --from=build /a /a\n"
+DOCKERFILE = (
+    "ARG GO=1.26\nFROM golang:$GO AS build\nARG MODE NAME=x\nRUN go build\nfrom scratch as final\n"
+    "COPY --from=build /a /a\n"
+)
+AUTHS = '{"auths": {"registry.test:5000": {}, "https://index.docker.io/v1/": {}}}'
 
 
 @pytest.fixture
@@ -49,6 +55,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(root)
     monkeypatch.setenv("PWD", str(root))
     monkeypatch.setenv("WHERRY_STORE", str(tmp_path / "store"))
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "config.json").write_text(AUTHS)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
     return root
 
 
@@ -80,7 +91,20 @@ def offered(*words: str) -> list[str]:
         (["build", "--platform", "linux/amd64,linux/arm/"],
          ["linux/amd64,linux/arm/v7", "linux/amd64,linux/arm/v6"]),
         (["build", "-o", "type=o"], ["type=oci"]),
-        (["build", "-o", "type=oci,t"], ["type=oci,tar=false"]),
+        (["build", "-o", "type=oci,t"], ["type=oci,tar="]),
+        (["build", "-o", "type=oci,tar="], ["type=oci,tar=true", "type=oci,tar=false"]),
+        (["build", "-o", "type=local,dest=x,"], ["type=local,dest=x,platform-split="]),
+        (["build", "-o", "dest=x,typ"], []),
+        (["build", "--target", "api,"], ["api,web"]),
+        (["build", "plain", "--build-arg", ""], ["GO=", "MODE=", "NAME="]),
+        (["build", "--ulimit", "nof"], ["nofile="]),
+        (["build", "--secret", "id=k,"], ["id=k,src=", "id=k,env=", "id=k,type="]),
+        (["build", "--secret", "id=k,env=WHERRY_ST"], ["id=k,env=WHERRY_STORE"]),
+        (["run", "-e", "WHERRY_ST"], ["WHERRY_STORE"]),
+        (["cache", "--h"], ["--help"]),
+        (["login", ""], ["registry.test:5000", "docker.io"]),
+        (["logout", "r"], ["registry.test:5000"]),
+        (["logout", "docker.io", ""], []),
         (["build", "--output=type=oci,compression=z"], ["--output=type=oci,compression=zstd"]),
         (["build", "--nope=x"], []),
         (["build", "--label", "--"], []),
@@ -103,6 +127,13 @@ def test_words_that_may_follow(project: Path, words: list[str], wanted: list[str
         (["build", "-o", "type=oci,dest=x"], "files", False),
         (["build", "-o", ""], "", True),
         (["build", "--secret", "id=a,src="], "files", False),
+        (["build", "--secret", "id=a,"], "", True),
+        (["build", "--build-arg", "GO"], "", True),
+        (["build", "--build-context", "li"], "", False),
+        (["build", "--build-context", "lib=./"], "directories", False),
+        (["run", "-v", "./"], "directories", False),
+        (["run", "-v", ".:/"], "", False),
+        (["run", "-w", "/"], "", False),
         (["run", "image", "-"], "files", False),
         (["build", "--push", "--"], "", False),
     ],
@@ -126,7 +157,48 @@ def test_names_of_images_come_from_the_store(
     monkeypatch.setattr(completion, "images", images)
     assert offered("run", "a") == ["api:latest"]
     assert offered("push", "--store", "/s", "") == ["api:latest", "web:1.2"]
-    assert asked == ["", "/s"]
+    assert offered("inspect", "w") == offered("pull", "w") == ["web:1.2"]
+    assert asked == ["", "/s", "", ""]
+
+
+def test_images_of_the_store_are_bases_and_tags(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion_values, "images", lambda _store: ("debian:12", "scratchy:1"))
+    assert offered("build", "--base", "") == ["static", "scratch", "debian:12", "scratchy:1"]
+    assert offered("build", "-t", "scr") == ["scratchy:1"]
+
+
+def test_outputs_have_the_keys_that_the_build_takes() -> None:
+    taken = {
+        kind: {key for key in keys if key != "type"} for kind, keys in spec._ATTRIBUTES.items()
+    }
+    assert {kind: set(keys) for kind, keys in completion_fields.OUTPUT_KEYS.items()} == taken
+
+
+def test_every_flag_with_a_value_offers_something_or_cannot(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new flag is either completed, or named here as one that only its user can fill."""
+    monkeypatch.setattr(completion_values, "images", lambda _store: ("debian:12",))
+    own_words = {
+        "--label", "--annotation", "--add-host", "--shm-size", "--unpack-limit", "--jobs",
+        "--build-context", "--publish", "--user", "--username", "--workdir",
+        "--entrypoint", "--keep-storage",
+    }  # fmt: skip
+    silent = set()
+    for name in VERBS:
+        verb = verb_named(name)
+        inner = verb.commands if isinstance(verb, click.Group) else {"": verb}
+        for word, command in inner.items():
+            for option in command.params:
+                if isinstance(option, click.Option) and not (option.is_flag or option.hidden):
+                    long = next(text for text in option.opts if text.startswith("--"))
+                    path = [name, *filter(None, [word]), *(["plain"] if name == "build" else [])]
+                    found = answer([*path, long, ""])
+                    if not found.words and not found.places:
+                        silent.add(long)
+    assert silent == own_words
 
 
 def test_a_store_that_is_not_there_is_not_made(project: Path) -> None:
@@ -198,6 +270,7 @@ def shell_env(project: Path, tmp_path: Path) -> dict[str, str]:
         "PS1": "$ ",
         "LC_ALL": "C.UTF-8",
         "WHERRY_STORE": str(tmp_path / "store"),
+        "DOCKER_CONFIG": str(tmp_path / "docker"),
     }
 
 
@@ -212,6 +285,9 @@ TYPED = [
     ("wherry build -o type=oci,dest=cer", "wherry build -o type=oci,dest=cert.pem"),
     ("wherry build som", "wherry build some\\ dir/"),
     ("wherry build -o type=oc", "wherry build -o type=oci"),
+    ("wherry build --target api,w", "wherry build --target api,web "),
+    ("wherry build ./plain --build-arg GO", "wherry build ./plain --build-arg GO="),
+    ("wherry logout registry.test", "wherry logout registry.test:5000 "),
 ]
 
 
@@ -247,8 +323,7 @@ def test_fish_is_told_the_same(shell_env: dict[str, str]) -> None:
     found = dict(part.split("\n", 1) for part in finished.stdout.split(">")[1:])
     assert found["wherry cache p"] == "prune\tmake the store smaller\n"
     for typed, wanted in TYPED:
-        last = wanted.rstrip().removeprefix("wherry build ").removeprefix("wherry ")
-        last = last.removeprefix("--progress ").removeprefix("-o ").replace("\\", "")
+        last = re.split(r"(?<!\\) ", wanted.rstrip())[-1].replace("\\", "")
         assert last in [line.partition("\t")[0] for line in found[typed].splitlines()]
 
 

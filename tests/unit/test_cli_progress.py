@@ -15,7 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from wherry.api.request import PushResult
+from wherry.api.request import (
+    BinaryResult,
+    BuildResult,
+    ImageFailure,
+    ImagesFailed,
+    PartResult,
+    PushResult,
+)
 from wherry.cli.progress import Part, Summary, make_sink, render_summaries, render_summary
 from wherry.cli.progress.bars import render_parts
 from wherry.cli.progress.jsonlines import ERROR, NAMES, VERSION, JsonLines
@@ -36,7 +43,7 @@ from wherry.cli.progress.units import (
     format_size,
     widest_progress,
 )
-from wherry.errors import BuildError, MachineError, SeveralErrors, UsageError
+from wherry.errors import BuildError, Interrupted, MachineError, SeveralErrors, UsageError
 from wherry.events import (
     Event,
     LaneEnded,
@@ -90,15 +97,34 @@ def test_plain_lines_of_a_build():
             sink(event)
     assert stream.getvalue().splitlines() == [
         "building the Go module",
-        "#1 base static ...",
-        "#2 compile movies ...",
+        # What ends at once has one line.
         "#1 base static ... cached",
         "#2 compile movies ...",
         "#2 | go: downloading example.com/x v1.0.0",
         "warning: cgo is off",
         "#2 compile movies ... done 1.2s (8.1 MB)",
-        "#3 layer app/movies ...",
         "#3 layer app/movies ... failed 1m02s (disk full)",
+    ]
+
+
+def test_plain_says_what_has_been_running_for_a_moment_once():
+    stream = io.StringIO()
+    with PlainLines(stream) as sink:
+        sink(StepStarted("a", "quick"))
+        sink(StepEnded("a", Outcome.DONE, 0.0))
+        sink(StepStarted("b", "slow", "api"))
+        deadline = time.monotonic() + 20
+        while "slow" not in stream.getvalue():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        sink(StepEnded("b", Outcome.DONE, 1.5))
+        # One that is under way when all ends is known of.
+        sink(StepStarted("c", "stopped"))
+    assert stream.getvalue().splitlines() == [
+        "#1 quick ... done 0.0s",
+        "#2 api: slow ...",
+        "#2 api: slow ... done 1.5s",
+        "#3 stopped ...",
     ]
 
 
@@ -111,7 +137,7 @@ def test_plain_progress_is_told_every_few_seconds_for_each_step():
         clock.now += PROGRESS_SECONDS / 10
         sink(StepProgress("a", number, 100, "packages"))
     sink(StepProgress("b", 12_300_000, 67_000_000, "bytes"))
-    lines = stream.getvalue().splitlines()[2:]
+    lines = stream.getvalue().splitlines()
     assert lines[0] == "#1 compile ... 9 of 100 packages (5.0s)"
     assert lines[-1] == "#2 download ... 12.3 MB of 67.0 MB (50.0s)"
     assert len(lines) == 11
@@ -131,7 +157,6 @@ def test_plain_output_of_steps_side_by_side_stands_together():
         sink(StepEnded("a", Outcome.DONE, 1.0))
         sink(StepOutput("b", "b4"))
     assert stream.getvalue().splitlines() == [
-        "#1 [a 1/2] RUN make ...",
         "#2 [b 1/2] RUN test ...",
         "#2 | b0",
         # After a second the others have their turn.
@@ -186,9 +211,8 @@ def test_plain_lines_of_several_images():
         sink(LaneEnded("api", Outcome.DONE, 3.0, 8_900_000))
         sink(LaneEnded("web", Outcome.FAILED, 3.0, detail="the Go code does not compile"))
     assert stream.getvalue().splitlines() == [
-        "#1 api: layer app/api ...",
         "#1 api: layer app/api ... done 0.5s (8.1 MB)",
-        "api ... done 3.0s (8.9 MB)",
+        # The summary tells of the others.
         "web ... failed 3.0s (the Go code does not compile)",
     ]
 
@@ -260,6 +284,7 @@ def test_json_lines_are_the_documented_events():
     [
         (KeyboardInterrupt(), [(130, "interrupted")]),
         (Cancelled(), [(130, "interrupted")]),
+        (Interrupted(15), [(143, "interrupted")]),
         (SeveralErrors((UsageError("a"), MachineError("b"))), [(2, "a"), (3, "b")]),
         (ZeroDivisionError("oops"), [(5, "ZeroDivisionError: oops")]),
     ],
@@ -270,6 +295,25 @@ def test_what_ends_a_verb_is_told_in_json(error: BaseException, told: list[tuple
         raise error
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(line["code"], line["what"]) for line in lines] == told
+
+
+def test_a_reason_that_images_share_is_one_event():
+    stream = io.StringIO()
+    broken = BuildError("it does not compile", why="# m/lib\nlib.go:3:1: undefined: x")
+    own = BuildError("it does not compile", why="# m/web\nweb.go:3:1: undefined: y")
+    failures = (
+        ImageFailure("api", broken),
+        ImageFailure("web", own),
+        ImageFailure("mail", MachineError("the disk is full")),
+    )
+    with pytest.raises(ImagesFailed), JsonLines(stream):
+        raise ImagesFailed(failures)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["images"], line["code"], line["what"]) for line in lines] == [
+        (["api", "web"], 1, "it does not compile"),
+        (["mail"], 3, "the disk is full"),
+    ]
+    assert lines[0]["why"] == f"{broken.why}\n{own.why}"
 
 
 def test_json_keeps_text_as_it_is_on_one_ascii_line():
@@ -356,7 +400,9 @@ def test_events_out_of_order_do_not_raise(kind):
         for event in reversed(BUILD):
             sink(event)
             sink(event)
-    assert stream.getvalue().count("\n") == 2 * len(BUILD)
+    # Each event but for the second beginning of a step has a line, and what never ended one more.
+    wanted = 2 * len(BUILD)
+    assert stream.getvalue().count("\n") == (wanted if kind is JsonLines else wanted - 2)
 
 
 @pytest.mark.parametrize("kind", [PlainLines, JsonLines])
@@ -444,7 +490,8 @@ def test_summary_shows_what_takes_the_room_of_a_new_image():
 def test_summary_of_several_images_has_a_line_for_each():
     digest = "sha256:" + "0" * 64
     large = Summary("api:latest", digest, 20_000_000, "api", 18_000_000, 1.2, True, parts=PARTS)
-    small = large._replace(name="web:1.2", size=5_000_000, outputs=("web.tar",), parts=PARTS[::2])
+    parts = (PARTS[0], Part("web", 4_600_000))
+    small = large._replace(name="web:1.2", size=5_000_000, outputs=("web.tar",), parts=parts)
     assert render_summaries([large, small], ["worker"], 12.0, False, 60).splitlines() == [
         "✓ api:latest   20.0 MB  ░▒▒▒█████████████████████████████",
         "✓ web:1.2       5.0 MB  ░███████",
@@ -559,9 +606,60 @@ def test_plain_and_json_tell_transfers_in_bytes():
             clock.now += PROGRESS_SECONDS
             sink(event)
     assert plain.getvalue().splitlines() == [
-        f"#1 {name} ...",
         f"#1 {name} ... 12.3 MB of 29.1 MB (5.0s)",
         f"#1 {name} ... done 2.1s (29.1 MB)",
     ]
     moved = json.loads(lines.getvalue().splitlines()[1])
     assert (moved["current"], moved["total"], moved["unit"]) == (12_300_000, 29_100_000, "bytes")
+
+
+def test_of_very_many_parts_the_largest_are_shown():
+    parts = tuple(Part(f"[{n}] RUN make part{n}", 1000 * (n + 1), "files") for n in range(30))
+    size = sum(part.size for part in parts)
+    built = Summary("api:latest", "", size, "", 0, 1.2, True, parts=parts)
+    lines = render_summary(built, False, 80).splitlines()
+    assert len(lines) == 1 + 8
+    assert [line.split("  ")[1] for line in lines[1:]] == [
+        *(f"[{number}] RUN make part{number}" for number in range(23, 30)), "23 smaller ones",
+    ]  # fmt: skip
+    told = sum(1000 * (number + 1) for number in range(23))
+    assert f"{told / 1000:.1f} kB" in lines[-1]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_images_have_bars_at_all_widths_whatever_their_names(width: int):
+    built = Summary("a-very-" + "long-" * 12 + "name:latest", "", 20_000_000, "api", 14_000_000,
+                    1.2, True, parts=PARTS)  # fmt: skip
+    lines = render_summaries([built, built._replace(name="工人:1")], [], 1.0, False, width)
+    for line in lines.splitlines()[:2]:
+        assert cell_len(line) < width
+        assert line.endswith("███")
+
+
+def test_a_size_that_is_compressed_says_so_beside_its_bars():
+    built = Summary("api:latest", "", 20_000_000, "api", 14_000_000, 1.2, True, parts=PARTS,
+                    compressed=True)  # fmt: skip
+    first = render_summary(built, False, 80).splitlines()[0]
+    assert first == "api:latest  20.0 MB compressed; built in 1.2s"
+
+
+def test_images_of_which_none_changed_have_no_bars_and_load_no_rich():
+    script = (
+        "import sys\n"
+        "from wherry.cli.progress.summary import Summary, render_summaries\n"
+        "one = Summary('api:1', '', 5, 'api', 4, 0.1, False)\n"
+        "print(render_summaries([one, one], [], 0.1, False, 80))\n"
+        "assert 'rich' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["✓ api:1       5 B"] * 2 + ["2 images unchanged, 0.1s"]
+
+
+def test_the_documented_fields_of_a_result_are_those_that_there_are():
+    page = (ROOT / "docs" / "progress.md").read_text()
+    part = page[page.index("## The result as JSON") : page.index("## Traces")]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*)$", part, re.MULTILINE))
+    assert set(rows) == set(BuildResult._fields)
+    for field, kind in (("binaries", BinaryResult), ("parts", PartResult), ("pushed", PushResult)):
+        assert set(kind._fields) <= set(re.findall(r"`(\w+)`", rows[field]))

@@ -426,20 +426,21 @@ def several_images() -> Board:
     return board
 
 
-def test_images_have_lanes_and_leave_one_line():
+def test_images_have_lanes_while_steps_run_for_them():
     board = several_images()
-    assert board.drain() == [
-        "✓   3.2s  工人  8.9 MB",
-        "          api: layer app/api │ a line",
-    ]
+    # That an image is there, and that a step of it was short, the summary tells, or nobody.
+    assert board.drain() == ["          api: layer app/api │ a line"]
     assert render_rows(board.view(), Frame(80, 24, 1.0, 0), PLAIN) == [
         "⠋   1.0s  compile 3 programs",
         "api",
         "⠋   1.0s  layer app/api         ━────────────    1.2 MB of 8.1 MB",
-        "web",
-        "⠋   1.0s  waiting",
+        "          waiting: web",
     ]
     assert board.drain() == []
+    # A step that took long enough to be missed leaves its line.
+    board.take(StepStarted("5", "build web", "web"), 0.0)
+    board.take(StepEnded("5", Outcome.DONE, 1.0, "8.1 MB"), 1.0)
+    assert board.drain() == ["✓   1.0s  web: build web  8.1 MB"]
     # What never ended is told, with what failed in it.
     board.take(StepEnded("3", Outcome.FAILED, 0.4), 0.0)
     assert board.flush() == ["api", "✗   0.4s  layer app/api  failed", "not finished: api, web"]
@@ -450,14 +451,56 @@ def test_images_beyond_the_height_have_a_row_each_and_are_counted():
     board = several_images()
     assert render_rows(board.view(), Frame(80, 6, 1.0, 0), PLAIN) == [
         "⠋   1.0s  compile 3 programs",
+        "api",
+        "⠋   1.0s  layer app/api         ━────────────    1.2 MB of 8.1 MB",
+        "          waiting: web",
+    ]
+    assert render_rows(board.view(), Frame(80, 5, 1.0, 0), PLAIN) == [
+        "⠋   1.0s  compile 3 programs",
         "⠋   1.0s  api: layer app/api    ━────────────    1.2 MB of 8.1 MB",
-        "⠋   1.0s  web",
+        "          waiting: web",
     ]
     for number in range(9):
         board.take(StepStarted(f"n{number}", "base static", f"more {number}"), 0.0)
     rows = render_rows(board.view(), Frame(80, 6, 1.0, 0), PLAIN)
     assert len(rows) == 4
-    assert rows[-1].strip() == "and 9 more images"
+    assert rows[-2].strip() == "and 9 more images"
+
+
+def test_a_step_of_an_image_moves_once_it_has_run_for_a_moment():
+    board = Board(PLAIN)
+    board.take(StepStarted("1", "files", "api"), 10.0)
+    assert board.view(10.1).lanes[0].steps == ()
+    assert [step.name for step in board.view(10.3).lanes[0].steps] == ["files"]
+
+
+def test_images_that_wait_share_a_row():
+    lanes = tuple(LaneView(f"image-{number}", 0.0, ()) for number in range(20))
+    frame = Frame(60, 24, 1.0, 0)
+    rows = render_rows(View((Running("build", 0.0),), lanes), frame, PLAIN)
+    assert rows == [
+        "⠋   1.0s  build",
+        "          waiting: image-0, image-1, image-2 and 17 more",
+    ]
+    assert render_rows(View((), lanes), Frame(40, 2, 1.0, 0), PLAIN) == [
+        "          waiting: image-0 and 19 more"
+    ]
+
+
+def test_what_stands_there_already_is_not_written_again():
+    writes: list[str] = []
+    stream = Terminal(writes.append)
+    painter = Painter(stream, PLAIN, LineStream(stream))
+    lanes = (LaneView("an image", 0.0, (Running("files", 0.0),)), LaneView("another", 0.0, ()))
+    for tick in range(11):
+        painter.show([], View((), lanes), 1.0 + tick / 10)
+    # But once a second, as keys that someone presses are shown, too.
+    assert ["an image" in text for text in writes] == [True, *[False] * 9, True]
+    screen = Screen()
+    screen.feed("".join(writes))
+    assert [line.lstrip("⠋ ") for line in screen.shown] == [
+        "an image", "2.0s  files", "waiting: another",
+    ]  # fmt: skip
 
 
 def test_an_image_that_fails_says_in_which_step():

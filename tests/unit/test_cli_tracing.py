@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from wherry.api.request import ImageFailure, ImagesFailed
 from wherry.cli.progress import make_sink
 from wherry.cli.progress.plain import PlainLines
 from wherry.cli.tracing import Traced, TracedBuild, is_traced
-from wherry.errors import BuildError
+from wherry.errors import BuildError, Interrupted
 from wherry.events import LaneEnded, Outcome, StepEnded, StepOutput, StepStarted
 from wherry.process.cancel import Cancelled
 
@@ -79,6 +80,15 @@ def test_a_trace_holds_the_steps_and_the_renderer_hears_all() -> None:
         (BuildError("it does not compile", why=SECRET), Outcome.FAILED, 1, "it does not compile"),
         (Cancelled(), Outcome.CANCELLED, 130, "interrupted"),
         (KeyboardInterrupt(), Outcome.CANCELLED, 130, "interrupted"),
+        (Interrupted(15), Outcome.CANCELLED, 143, "interrupted"),
+        (
+            ImagesFailed(
+                (ImageFailure("api", BuildError("a")), ImageFailure("web", BuildError("b")))
+            ),
+            Outcome.FAILED,
+            1,
+            "2 images were not built",
+        ),
         (ZeroDivisionError(SECRET), Outcome.FAILED, 5, "ZeroDivisionError"),
     ],
 )

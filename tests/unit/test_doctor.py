@@ -24,6 +24,7 @@ from wherry.api.network_checks import network_checks
 from wherry.api.proving import Proof
 from wherry.api.run_checks import run_checks
 from wherry.api.store_checks import file_system, store_checks
+from wherry.api.store_limit import StoreLimit
 from wherry.cli.doctor import command
 from wherry.errors import MachineError
 from wherry.golang.requirements import Requirements
@@ -36,6 +37,7 @@ FACTS = HostFacts(
     uid=1000, name="ada", unshare="/usr/bin/unshare", ranges=65536,
     users=Range(100000, 65536), groups=Range(200000, 65536),
 )  # fmt: skip
+NO_LIMIT = StoreLimit("", {})
 WHOLE = Proof(FACTS, Mode(Mapping.RANGES), "/absent/runc", seccomp=True, snapshots="overlay")
 
 
@@ -143,7 +145,9 @@ class TestGo:
         ("asked", "setting", "state", "line"),
         [
             (Requirements("1.21"), "local", State.OK, "asks for Go 1.21"),
-            (Requirements("1.21", "go1.99.1"), "local", State.OK, "asks for Go 1.99.1"),
+            (Requirements("1.21", "go1.99.1"), "auto", State.OK, "asks for Go 1.99.1"),
+            # Told to stay what it is, Go passes over the toolchain line.
+            (Requirements("1.21", "go1.99.9"), "local", State.OK, "asks for Go 1.21"),
             (Requirements("1.99.2"), "auto", State.OK, "1.99.2, which Go will fetch"),
             (Requirements("1.99.2"), "local", State.MISSING, "GOTOOLCHAIN=local lets Go fetch"),
             (Requirements("1.99.2"), "path", State.MISSING, "GOTOOLCHAIN=path lets Go fetch"),
@@ -200,13 +204,13 @@ class TestGo:
 
 class TestStore:
     def test_a_new_one_and_one_of_others(self, tmp_path: Path) -> None:
-        found = store_checks(str(tmp_path / "new"))
+        found = store_checks(str(tmp_path / "new"), NO_LIMIT)
         assert found.checks[0].state is not State.MISSING
         assert found.size >= 0
         assert found.free > 0
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "thesis.txt").touch()
-        refused = store_checks(str(tmp_path / "other"))
+        refused = store_checks(str(tmp_path / "other"), NO_LIMIT)
         assert (refused.checks[0].state, refused.size, refused.free) == (State.MISSING, -1, -1)
         assert "thesis.txt" in texts(refused.checks[0])
 
@@ -229,7 +233,7 @@ class TestStore:
         monkeypatch.setattr(
             "wherry.api.store_checks.os.statvfs", lambda _: os.statvfs_result(fields)
         )
-        check = store_checks(str(tmp_path / "s")).checks[0]
+        check = store_checks(str(tmp_path / "s"), NO_LIMIT).checks[0]
         assert check.state is (State.LIMITED if told else State.OK)
         assert check.details == ((told,) if told else ())
         assert ("prune" in check.remedy) == bool(told)

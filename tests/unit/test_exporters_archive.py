@@ -17,7 +17,7 @@ import pytest
 
 from exporter_samples import MemoryBlobs, sample_export
 from wherry.errors import MachineError, UsageError
-from wherry.exporters.archive import write_oci_archive
+from wherry.exporters.archive import layout_files, write_oci_archive
 from wherry.exporters.blobs import ExportedImage, exported_image
 from wherry.exporters.staging import staged_file, stream_output
 from wherry.oci.image import LAYER_TAR, Descriptor, Layer, make_image
@@ -67,6 +67,18 @@ def test_entries_are_sorted_and_carry_one_time_no_owner_and_fixed_modes(tmp_path
     assert [
         entry["annotations"]["org.opencontainers.image.ref.name"] for entry in index["manifests"]
     ] == ["latest", "1.0"]
+
+
+def test_images_that_share_a_tag_are_found_by_their_whole_names() -> None:
+    images = (sample_export(b"x", "api:1", "api:x"), sample_export(b"y", "web:1"))
+    entries = json.loads(layout_files(images)["index.json"])["manifests"]
+    names = [item["annotations"]["org.opencontainers.image.ref.name"] for item in entries]
+    assert names == ["docker.io/library/api:1", "x", "docker.io/library/web:1"]
+    alone = json.loads(layout_files((sample_export(b"x", "a:1", "b:1"),))["index.json"])
+    names = [
+        item["annotations"]["org.opencontainers.image.ref.name"] for item in alone["manifests"]
+    ]
+    assert names == ["1", "1"]
 
 
 def test_same_image_same_bytes_whatever_the_place(tmp_path: Path):

@@ -72,7 +72,7 @@ NAMESPACE = ["unshare", "--map-root-user", "--mount"]
 FULL, READ_ONLY = "No space left on device", "Read-only file system"
 
 
-def on_a_disk(options: str, tmp_path: Path) -> dict[str, list[object]]:
+def on_a_disk(options: str, tmp_path: Path, script: str = SCRIPT) -> dict[str, list[object]]:
     probe = [*NAMESPACE, "mount", "-t", "tmpfs", "none", "/mnt"]
     try:
         refused = subprocess.run(probe, capture_output=True, check=False).returncode
@@ -82,7 +82,7 @@ def on_a_disk(options: str, tmp_path: Path) -> dict[str, list[object]]:
         pytest.skip("this machine refuses user namespaces")
     mounted = f'mount -t tmpfs -o {options} none "$1" && exec "$2" -c "$3" "$1"'
     shown = subprocess.run(
-        [*NAMESPACE, "sh", "-c", mounted, "sh", str(tmp_path), sys.executable, SCRIPT],
+        [*NAMESPACE, "sh", "-c", mounted, "sh", str(tmp_path), sys.executable, script],
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"},
         capture_output=True,
         text=True,
@@ -102,3 +102,51 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
     told = on_a_disk("ro", tmp_path)
     assert told.pop("stdout") == ["OSError", READ_ONLY]
     assert told == {kind: [3, True, READ_ONLY, []] for kind in KINDS if kind != "stdout"}
+
+
+# The same image over an older one, with room for a few more files each time.
+INODES = """
+import json, os, subprocess, sys
+from exporter_samples import sample_export
+from wherry.errors import WherryError, code_of
+from wherry.exporters.local import write_local
+from wherry.process.cancel import CancelToken
+
+disk, told = sys.argv[1], {}
+exported, dest, token = sample_export(), f"{disk}/out", CancelToken()
+
+def names():
+    walk = os.walk(disk)
+    return sorted(f"{top}/{name}" for top, below, files in walk for name in (*below, *files))
+
+for is_new in (True, False):
+    for room in range(2, 40):
+        os.mkdir(dest)
+        if not is_new:
+            os.mkdir(f"{dest}/etc")
+            with open(f"{dest}/etc/passwd", "w") as file:
+                file.write("old")
+        before = names()
+        count = room if is_new else room + 2
+        subprocess.run(["mount", "-o", f"remount,nr_inodes={count + 1}", disk], check=True)
+        try:
+            write_local(exported, dest, token)
+            outcome = "written"
+        except WherryError as error:
+            outcome = [code_of(error), error.why, names() == before]
+            if not is_new:
+                outcome.append(open(f"{dest}/etc/passwd").read())
+        told[f"{is_new} {room}"] = outcome
+        subprocess.run(["mount", "-o", "remount,nr_inodes=1000", disk], check=True)
+        subprocess.run(["rm", "-r", dest], check=True)
+print(json.dumps(told))
+"""
+
+
+def test_a_disk_without_room_for_names_leaves_a_tree_as_it_was(tmp_path: Path):
+    told = on_a_disk("nr_inodes=1000", tmp_path, INODES)
+    assert "written" in told.values()
+    refused = [value for value in told.values() if value != "written"]
+    assert [3, FULL, True] in refused
+    assert [3, FULL, True, "old"] in refused
+    assert all(value[:3] == [3, FULL, True] and value[3:] in ([], ["old"]) for value in refused)

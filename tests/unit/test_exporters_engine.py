@@ -54,6 +54,7 @@ class Loading:
         self.cancel = CancelToken()
         self.events: list[Event] = []
         self.needed: list[frozenset[Digest]] = []
+        self.ids: list[str] = []
 
     def __call__(self, *images: ExportedImage) -> tuple[tuple[str, ...], ...]:
         def ready(image: ExportedImage, needed: frozenset[Digest]) -> ExportedImage:
@@ -62,7 +63,9 @@ class Loading:
 
         around = RegistryAround("", self.env, "/", (), self.events.append, self.cancel)
         wanted = tuple(Loadable(image, ready) for image in images)
-        return load_images(wanted, LOAD, SimpleNamespace(around=around), IMPATIENT)  # type: ignore[arg-type]
+        loaded = load_images(wanted, LOAD, SimpleNamespace(around=around), IMPATIENT)  # type: ignore[arg-type]
+        self.ids = [str(one.digest) for one in loaded]
+        return tuple(one.names for one in loaded)
 
     @property
     def remarks(self) -> list[str]:
@@ -99,6 +102,15 @@ def test_podman_puts_short_names_below_localhost_and_that_is_told(
     assert load(sample_export(b"x", *NAMES)) == (("localhost/movies:1.0", NAMES[1]),)
 
 
+def test_podman_has_another_image_below_localhost(engine: FakeEngine, load: Loading) -> None:
+    # What `podman build -t movies:1.0` leaves there; podman 4 loads short names as docker.io's.
+    engine.kind, engine.prefix = "podman", "docker.io/library/"
+    load(sample_export(b"another", "localhost/movies:1.0"))
+    told = load(sample_export(b"x", "movies:1.0"))
+    assert told == (("docker.io/library/movies:1.0",),)
+    assert engine.names[told[0][0]] != engine.names["localhost/movies:1.0"]
+
+
 @pytest.mark.parametrize("kind", ["docker", "containerd", "podman"])
 def test_what_the_engine_has_already_is_named_and_not_sent(
     engine: FakeEngine, load: Loading, kind: str
@@ -108,6 +120,7 @@ def test_what_the_engine_has_already_is_named_and_not_sent(
     load(sample_export(b"x", "movies:2.0"))
     assert len(engine.loads) == 1
     assert engine.named("movies:1.0") == engine.named("movies:2.0") != ""
+    assert load.ids == [engine.named("movies:1.0")]
     assert load.remarks[1] == "it has the image already"
 
 
@@ -150,6 +163,16 @@ def test_of_several_platforms_the_engine_gets_its_own(
     assert f"blobs/sha256/{layer}" in engine.loads[0]
     assert f"blobs/sha256/{other}" not in engine.loads[0]
     assert engine.named("movies:1") == str(exported.images[program].manifest.config.digest)
+
+
+def test_containerd_s_store_gets_all_platforms(engine: FakeEngine, load: Loading) -> None:
+    engine.kind = "containerd"
+    exported = sample_index("movies:1")
+    assert load(exported) == (("movies:1",),)
+    assert load.ids == [engine.named("movies:1")] == [str(exported.root.digest)]
+    held = {f"blobs/sha256/{item.digest.hex}" for item in exported.descriptors()}
+    assert held <= set(engine.loads[0])
+    assert load.needed == [{layer.diff_id for item in exported.images for layer in item.layers}]
 
 
 def test_no_platform_for_the_engine_is_told_with_the_flag(

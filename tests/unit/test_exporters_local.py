@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`type=local`: the image's files, without harm to what lies beside or outside."""
 
+import fcntl
 import io
 import os
 import stat
@@ -47,6 +48,13 @@ def with_whiteout(exported: ExportedImage, path: str) -> ExportedImage:
     layer = Layer(Descriptor(LAYER_TAR, sha256(data), len(data)), sha256(data))
     image = make_image((*exported.images[0].layers, layer), exported.images[0].config)
     return exported_image(image, blobs)
+
+
+def test_one_platform_gets_a_directory_where_that_is_asked_for(tmp_path: Path):
+    exported = sample_export(b"x")
+    write_local(exported, str(tmp_path / "out"), CancelToken(), split=True)
+    assert os.listdir(tmp_path / "out") == ["linux_amd64"]
+    assert (tmp_path / "out" / "linux_amd64" / "app" / "movies").read_bytes() == b"x"
 
 
 def test_all_layers_are_there_with_modes_links_and_a_binary_that_starts(tmp_path: Path):
@@ -153,3 +161,30 @@ def test_file_as_destination_is_a_machine_error(tmp_path: Path):
     with pytest.raises(MachineError):
         write(sample_export(), tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_what_a_killed_export_left_goes_and_what_another_works_in_stays(tmp_path: Path):
+    left, used = tmp_path / ".wherry-0123456789ab", tmp_path / ".wherry-ba9876543210"
+    (left / "usr" / "bin").mkdir(parents=True)
+    (left / "usr" / "bin" / "x").write_text("x")
+    used.mkdir()
+    (tmp_path / ".wherry-mine").mkdir()
+    descriptor = os.open(used, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        write_local(sample_export(), str(tmp_path), CancelToken())
+        assert {path.name for path in tmp_path.glob(".wherry-*")} == {used.name, ".wherry-mine"}
+        assert not list(used.iterdir())
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("is_old_there", [False, True])
+def test_a_new_directory_moves_whole_whatever_its_mode(tmp_path: Path, is_old_there: bool):
+    if is_old_there:
+        (tmp_path / "closed").write_text("a file where the image has a directory")
+    write(sample_export(), tmp_path)
+    assert mode(tmp_path / "closed") == 0o555
+    assert (tmp_path / "closed").stat().st_mtime_ns == 0
+    assert (tmp_path / "closed" / "file").read_bytes() == b"shut in\n"
+    assert mode(tmp_path / "tmp") == 0o1777

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wherry.errors import UsageError
+from wherry.exporters.places import places_of, refuse_same
 from wherry.exporters.spec import (
     LOAD,
     OutputKind,
@@ -60,7 +61,8 @@ def packed(kind: CompressionKind, level: int, said: bool = False, force: bool = 
         ("-", OutputSpec(TAR, "-")),
         ("type=tar", OutputSpec(TAR, "-")),
         ("type=tar,dest=x.tar", OutputSpec(TAR, "/w/x.tar")),
-        ("type=tar,dest=x.tar,platform-split=true", OutputSpec(TAR, "/w/x.tar")),
+        ("type=tar,dest=x.tar,platform-split=true", OutputSpec(TAR, "/w/x.tar", split=True)),
+        ("type=local,dest=x,platform-split=false", OutputSpec(LOCAL, "/w/x", split=False)),
         ("type=docker", LOAD),
         ("type=docker,context=rootless", OutputSpec(DOCKER, "", context="rootless")),
         ("type=docker,dest=-", OutputSpec(DOCKER, "-")),
@@ -100,7 +102,7 @@ def test_what_buildx_users_write_is_understood(text: str, wanted: OutputSpec):
         ("type=tar,name=x", "type=tar does not know 'name'"),
         ("type=tar,compression=zstd", "holds files, not layers"),
         ("type=local,dest=x,force-compression=true", "holds files, not layers"),
-        ("type=local,dest=x,platform-split=false", "write to the same paths"),
+        ("type=local,dest=x,platform-split=both", "neither true nor false"),
         ("type=oci,oci-mediatypes=false", "writes the OCI's media types only"),
         ("type=oci,compression=zst", "did you mean 'zstd'?"),
         ("type=oci,compression=estargz", "compression=estargz is not in this release"),
@@ -196,11 +198,12 @@ def test_load_is_one_more_output_unless_it_is_there():
         (("type=oci,dest=a", "type=docker,dest=./a"), "/w/./a"),
         (("type=oci", "-"), "stdout"),
         (("out", "type=local,dest=/w/out"), "/w/out"),
+        (("out", "type=oci,tar=false,dest=/w/out"), "/w/out"),
     ],
 )
 def test_two_outputs_for_one_place_are_refused(texts: tuple[str, ...], place: str):
     with pytest.raises(UsageError) as caught:
-        parse_outputs(texts, "/w")
+        refuse_same(places_of(parse_outputs(texts, "/w")))
     assert caught.value.what == f"two outputs want {place}"
 
 
@@ -208,14 +211,14 @@ def test_a_link_is_the_place_it_leads_to(tmp_path):
     (tmp_path / "link").symlink_to("real")
     texts = ("type=oci,dest=link", "type=oci,dest=real")
     with pytest.raises(UsageError, match="two outputs want"):
-        parse_outputs(texts, str(tmp_path))
+        refuse_same(places_of(parse_outputs(texts, str(tmp_path))))
 
 
 def test_what_is_no_place_and_a_layout_may_come_twice():
     layouts = ("type=oci,tar=false,dest=l", "type=oci,tar=false,dest=l,compression=zstd")
     names = ("type=registry,name=a", "type=registry,name=b")
     texts = (*layouts, *names, "type=docker", "type=docker,context=x")
-    assert len(parse_outputs(texts, "/w")) == 6
+    refuse_same(places_of(parse_outputs(texts, "/w")))
 
 
 ONE, SPLIT, TWO = (("api", 1),), (("api", 2),), (("api", 1), ("web", 1))
@@ -224,6 +227,7 @@ ONE, SPLIT, TWO = (("api", 1),), (("api", 2),), (("api", 1), ("web", 1))
 @pytest.mark.parametrize(
     ("text", "images", "words"),
     [
+        ("type=tar,platform-split=false", SPLIT, "write to the same paths"),
         ("out", TWO, "api, web would write to the same paths"),
         ("type=tar,dest=x", TWO, "type=tar takes the files of one image, and these are 2"),
         ("type=oci,dest=x,name=n:1", TWO, "all of api, web would be called n:1"),
@@ -241,6 +245,7 @@ def test_an_output_that_cannot_take_the_images_is_told(text: str, images, words:
     ("text", "images"),
     [
         ("out", SPLIT),
+        ("type=local,dest=x,platform-split=false", ONE),
         ("type=tar", SPLIT),
         ("type=oci", TWO),
         ("type=docker,dest=x", TWO),

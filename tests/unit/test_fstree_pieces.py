@@ -10,7 +10,7 @@ import pytest
 
 from wherry.fstree import gzipped
 from wherry.fstree.gzipped import BLOCK, BlockGzip
-from wherry.fstree.pieces import EarlierPieces, decode_index, encode_index
+from wherry.fstree.pieces import EarlierPieces, SiblingPieces, decode_index, encode_index
 
 CODEC = "zlib 1"
 
@@ -36,12 +36,9 @@ def earlier_pieces(tmp_path: Path, data: bytes) -> EarlierPieces:
     return EarlierPieces(pieces, str(path))
 
 
-def test_a_changed_block_gives_the_same_bytes_as_without_pieces(
-    tmp_path: Path, blocks: bytearray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    earlier = earlier_pieces(tmp_path, bytes(blocks))
-    blocks[2 * BLOCK + 5] ^= 1
-    expected, _ = compressed(bytes(blocks))
+@pytest.fixture
+def deflated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each block that is compressed, and not copied."""
     calls: list[int] = []
     real = gzipped.zlib.compressobj
 
@@ -50,10 +47,43 @@ def test_a_changed_block_gives_the_same_bytes_as_without_pieces(
         return real(*args, **words)
 
     monkeypatch.setattr(gzipped.zlib, "compressobj", counting)
+    return calls
+
+
+def test_a_changed_block_gives_the_same_bytes_as_without_pieces(
+    tmp_path: Path, blocks: bytearray, deflated: list[int]
+) -> None:
+    earlier = earlier_pieces(tmp_path, bytes(blocks))
+    blocks[2 * BLOCK + 5] ^= 1
+    expected, _ = compressed(bytes(blocks))
+    deflated.clear()
     with earlier:
         found, _ = compressed(bytes(blocks), earlier)
     assert found == expected
-    assert len(calls) == 1, "only the changed block is compressed"
+    assert len(deflated) == 1, "only the changed block is compressed"
+
+
+def test_blocks_of_a_sibling_are_compressed_once(blocks: bytearray, deflated: list[int]) -> None:
+    one = bytes(blocks)
+    blocks[2 * BLOCK + 5] ^= 1
+    two = bytes(blocks)
+    expected = compressed(one)[0], compressed(two)[0]
+    siblings = SiblingPieces()
+    deflated.clear()
+    found = tuple(compressed(data, EarlierPieces((), "", siblings))[0] for data in (one, two))
+    assert found == expected
+    assert len(deflated) == 6 + 1
+
+
+def test_siblings_keep_the_latest_within_their_limit() -> None:
+    siblings = SiblingPieces(limit=100)
+    for number in range(30):
+        siblings.keep(bytes([number]), bytes(10), b"digest")
+    kept = [number for number in range(30) if siblings.find(bytes([number]))]
+    assert kept == list(range(20, 30))
+    siblings.keep(b"large", bytes(101), b"digest")
+    assert siblings.find(b"large") is None
+    assert siblings.find(bytes([29])) is not None
 
 
 def test_a_block_whose_window_changed_is_compressed_again(

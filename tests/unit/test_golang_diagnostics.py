@@ -64,6 +64,21 @@ CASES: list[tuple[type[WherryError], str, str]] = [
     (NetworkError, "toolchain", TOOLCHAIN + "reading https://proxy.example/x.zip: 404 Not Found"),
     (NetworkError, "toolchain", "go: download go1.99.2 for linux/amd64: toolchain not available"),
     (UsageError, "no Go module", "go: cannot find main module, but found .git/config in /src"),
+    (
+        UsageError,
+        "go.work names a module that is not here",
+        "go: cannot load module internal/tools listed in go.work file: open internal/tools/go.mod: no such file or directory",
+    ),
+    (
+        UsageError,
+        "go.work is for an older Go",
+        "go: module ../a listed in go.work file requires go >= 1.26.0, but go.work lists go 1.24; to update it:\n\tgo work use",
+    ),
+    (
+        UsageError,
+        "not in the workspace",
+        "current directory is contained in a module that is not one of the workspace modules listed in go.work. You can add the module to the workspace using:\n\tgo work use .",
+    ),
     (UsageError, "GOFLAGS", 'go: parsing $GOFLAGS: non-flag "bad"'),
     (
         UsageError,

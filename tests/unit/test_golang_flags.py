@@ -106,3 +106,20 @@ def test_the_linker_flags_reach_the_binary(tmp_path: Path) -> None:
         cwd=tmp_path, env=go_env(tmp_path, GOFLAGS="-ldflags=-X=main.v=lost"), check=True,
     )  # fmt: skip
     assert subprocess.run([out], capture_output=True, text=True).stderr == "set by us"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("-N", "-l"), ["-gcflags=-N -l"]),
+        (("all=-N -l", "example.com/m/...=-N", "-l"),
+         ["-gcflags=all=-N -l", "-gcflags=example.com/m/...=-N -l"]),
+        (("-N", "net=-l"), ["-gcflags=-N", "-gcflags=net=-l"]),
+        (("-d", "checkptr=1"), ["-gcflags=-d checkptr=1"]),
+    ],
+)  # fmt: skip
+def test_each_package_pattern_has_a_flag_of_its_own(
+    words: tuple[str, ...], expected: list[str]
+) -> None:
+    flags = build_flags("", FlagSettings(gcflags=words))
+    assert [flag for flag in flags if flag.startswith("-gcflags")] == expected

@@ -11,7 +11,7 @@ from dataclasses import replace
 from wherry.engines.local.engine import compose
 from wherry.engines.local.results import Built
 from wherry.frontends.gomodule.lower import Compiling, GoImage, Program, lower, run_config
-from wherry.graph.ops import ComposedBase, GoBuildOp, ImageOp
+from wherry.graph.ops import ComposedBase, FilesOp, GoBuildOp, ImageOp
 from wherry.oci.digest import sha256
 from wherry.oci.image import LAYER_GZIP, Descriptor, Layer, RunConfig
 from wherry.oci.platform import Platform
@@ -199,3 +199,52 @@ def test_the_module_s_place_on_this_machine_is_not_in_the_image():
         composed(replace(IMAGE, compiling=replace(IMAGE.compiling, directory="/somewhere/else"))),
     )
     assert here == there
+
+
+def named(name: str, lane: str = "", **others: object) -> GoImage:
+    image = replace(IMAGE, programs=(Program(f"example.com/shop/cmd/{name}", name),))
+    return replace(image, lane=lane, **others)  # type: ignore[arg-type]
+
+
+def steps(*images: GoImage) -> list[tuple[str, str]]:
+    graph = lower(images)
+    return list(zip(graph.lanes(), (vertex.name for vertex in graph.vertices), strict=True))
+
+
+def test_what_one_image_alone_needs_is_in_its_lane() -> None:
+    own_flags = replace(IMAGE.compiling, flags=("-trimpath",))
+    files = FilesOp(sha256(b"files"), 0)
+    found = steps(
+        named("api", "api", files=files),
+        named("web", "shop-web", base=ComposedBase.SCRATCH),
+        named("mail", "mail", compiling=own_flags),
+    )
+    assert found == [
+        ("", "base static"),
+        ("api", "files"),
+        ("", "build api, web for linux/amd64"),
+        ("mail", "build mail for linux/amd64"),
+    ]
+
+
+def test_files_that_images_share_are_in_no_lane_and_an_image_alone_has_none() -> None:
+    files = FilesOp(sha256(b"files"), 0)
+    both = steps(named("api", "api", files=files), named("web", "web", files=files))
+    assert ("", "files of api") in both
+    assert steps(named("api", files=files)) == [
+        ("", "base static"), ("", "files of api"), ("", "build api for linux/amd64"),
+    ]  # fmt: skip
+
+
+def test_steps_of_one_name_are_told_apart() -> None:
+    arm = replace(IMAGE.compiling, platform=Platform("linux", "arm64"))
+    found = steps(named("api"), named("api", compiling=arm))
+    assert len(set(found)) == len(found) == 4
+    assert ("", "base static for linux/arm64") in found
+    other = replace(IMAGE, programs=(Program("example.com/shop/other/api", "api"),), lane="")
+    found = steps(named("api"), other)
+    assert [name for _, name in found] == [
+        "base static",
+        "build api for linux/amd64 (example.com/shop/cmd/api)",
+        "build api for linux/amd64 (example.com/shop/other/api)",
+    ]

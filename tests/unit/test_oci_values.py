@@ -140,8 +140,9 @@ def test_a_variant_that_was_said_is_kept(text: str, exact: str, normal: str) -> 
 
 
 def test_several_platforms() -> None:
-    found = parse_platforms(["linux/arm64,linux/amd64/v1", "amd64", "linux/arm64/v8", "arm/v7"])
-    assert list(map(str, found[:2])) == ["linux/arm64", "linux/amd64/v1"]
+    found = parse_platforms(["linux/arm64,linux/amd64/v1", "aarch64", "amd64/v1", "amd64"])
+    # What the last one is, the environment may say.
+    assert list(map(str, found)) == ["linux/arm64", "linux/amd64/v1", "linux/amd64"]
     with pytest.raises(UsageError, match="amd46"):
         parse_platforms(["linux/amd46,linux/arm64"])
     with pytest.raises(SeveralErrors) as caught:

@@ -256,18 +256,18 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file():
 
 
 @pytest.mark.parametrize(
-    ("text", "where"),
+    ("text", "where", "what"),
     [
-        ("[build]\nbase = static", "wherry.toml:2:8"),
-        ("[build", "wherry.toml:1"),
-        ('[build]\nbase = "static"\nbase = "static"', "wherry.toml:3"),
-        ("[build]\n[build]", "wherry.toml:2"),
+        ("[build]\nbase = static", "wherry.toml:2:8", "not valid TOML"),
+        ("[build", "wherry.toml:1", "not valid TOML"),
+        ('[build]\nbase = "static"\nbase = "static"', "wherry.toml:3", "base stands twice"),
+        ("[build]\n[build]", "wherry.toml:2", "build stands twice"),
     ],
 )
-def test_bad_toml_is_told_with_its_place(text: str, where: str):
+def test_bad_toml_is_told_with_its_place(text: str, where: str, what: str):
     (error,) = errors_of(text)
     assert error.where.startswith(where)
-    assert error.what == "not valid TOML"
+    assert error.what == what
     assert error.why
     assert "at line" not in error.why
 

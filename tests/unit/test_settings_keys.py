@@ -5,65 +5,14 @@ The keys come from the declarations: one that is declared and has no wrong value
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import Field
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
+from declared_keys import IDS, KEYS, Key
 from json_schema import accepts, says_more
-from wherry.errors import SeveralErrors, UsageError, WherryError
-from wherry.settings.declaration import declared, key_of
-from wherry.settings.model import BuildSettings, ImageSettings
-from wherry.settings.reading import parse_settings, parse_user_settings
-from wherry.settings.registry import RegistrySettings
-from wherry.settings.store import StoreSettings
-
-
-class Key(NamedTuple):
-    """A declared key: `head` are the lines before it, up to its table's header."""
-
-    table: str
-    item: Field[Any]
-    head: str
-    users: bool = False
-
-    @property
-    def name(self) -> str:
-        return key_of(self.item.name)
-
-    @property
-    def full(self) -> str:
-        return f"{self.table}.{self.name}"
-
-    def read(self, value: str) -> None:
-        text = f"{self.head}{self.name} = {value}\n"
-        if self.users:
-            parse_user_settings(text, "config.toml", "/home/me")
-        else:
-            parse_settings(text, "wherry.toml")
-
-    def errors(self, value: str) -> list[WherryError]:
-        with pytest.raises(WherryError) as caught:
-            self.read(value)
-        error = caught.value
-        return list(error.errors) if isinstance(error, SeveralErrors) else [error]
-
-
-def keys() -> Iterator[Key]:
-    for item in declared(BuildSettings):
-        yield Key("build", item, "[build]\n")
-    for item in declared(ImageSettings):
-        # The error about a missing package would come besides.
-        needed = "" if item.name == "packages" else 'packages = ["."]\n'
-        yield Key("image.api", item, f"[image.api]\n{needed}")
-    for owner, table in ((RegistrySettings, "registry"), (StoreSettings, "store")):
-        for item in declared(owner):
-            yield Key(table, item, f"[{table}]\n", users=item.metadata["users"])
-
-
-KEYS = tuple(keys())
-IDS = [key.full for key in KEYS]
+from wherry.errors import UsageError, WherryError
 
 # For lists: wrong items.
 WRONG_ITEMS = {
@@ -93,7 +42,7 @@ WRONG_ITEMS = {
 WRONG = {
     "base": ('"statik"', '"Debian"', '""', '"a:{{.Version}}"', '"https://a.b/c"', "1"),
     "libc-base": ('"static"', '"scratch"', '"A"', '"a b"', "[]"),
-    "go": ('"1.26"', '"go1.26.8"', '"latest"', '"1.26.08"', '"1.26.x"', '">=1.26.1"', "1.26"),
+    "go": ('"1.26"', '"go1.26.8"', '"latest"', '"1.26.08"', '">=1.26.1"', '"1.20.14"', "1.26"),
     "user": ('"a b"', '""', '"a:b:c"', '":1"', "0", '"-1"'),
     "env": ('{ "" = "x" }', '{ "A=B" = "x" }', "{ A = 1 }", '{ A = "{{.Git}}" }', '["A=1"]'),
     "labels": ('{ "" = "x" }', "{ a = true }", "{ a = {} }", '{ a = "{{.Foo}}" }', '"a=b"'),

@@ -192,6 +192,7 @@ def test_what_has_no_counterpart_is_one_note(text: str, note: str) -> None:
         ("builds:\n- flags: ['-tags=a-b']", ".ko.yaml:2", "no build tag"),
         ("builds:\n- ldflags:\n  - -s\n  - '{{.Vesion}}'", ".ko.yaml:4", "{{.Vesion}}"),
         ("builds:\n- ldflags: ['{{or .Env.A .Env.B}}']", ".ko.yaml:2", "functions such as 'or'"),
+        ("builds:\n- ldflags: ['{{.Env.GOARCH}}']", ".ko.yaml:2", "{{.Env.GOARCH}} here"),
         ('builds:\n- ldflags: ["a\\0b"]', ".ko.yaml:2", "holds what is no text"),
         ("builds:\n- linux_capabilities: [net_rav]", ".ko.yaml:2", "net_rav"),
         ("defaultPlatforms: [linux/a/b/c]", ".ko.yaml:1", "linux/a/b/c"),

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -364,3 +364,25 @@ def test_output_of_a_step_goes_by_its_number() -> None:
     ended = log.events[-1]
     assert isinstance(ended, StepEnded)
     assert (ended.id, ended.detail) == ("0", "remark")
+
+
+def test_events_say_which_image_a_step_is_for_cached_or_not() -> None:
+    known = Fake("base", keyed=True)
+    records, log = Records(), Log()
+    solve([task(known)], [0], cache=records)
+    tasks = [replace(task(known), lane="api"), replace(task(Fake("files")), lane="web")]
+    solve([*tasks, task(Fake("shared"))], [0, 1, 2], cache=records, log=log)
+    started = {item.name: item.lane for item in log.events if isinstance(item, StepStarted)}
+    assert started == {"base": "api", "files": "web", "shared": ""}
+    assert log.ends()["base"] == [Outcome.CACHED]
+
+
+def test_a_step_that_falls_short_is_told_as_failed_and_has_its_result() -> None:
+    def two_of_three(_inputs: tuple[str, ...], step: Step) -> str:
+        step.remark("2 of 3")
+        step.fall_short()
+        return "two"
+
+    log = Log()
+    assert solve([task(Fake("three", two_of_three))], [0], log=log) == ("two",)
+    assert log.ends() == {"three": [Outcome.FAILED]}

@@ -2,7 +2,8 @@
 """What lies in the bases of images: asked only where something depends on it.
 
 Files that an image gets are put through the base's links and take its users' ids; a dynamically
-linked program needs its libraries. The layers of a registry's base are fetched for that.
+linked program needs its libraries; a directory `/app` of the base stays what it is. The layers of a
+registry's base are fetched for that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wherry.api.ground import Ground
-from wherry.api.lazy import fetch_missing
+from wherry.api.lazy import fetch_missing, refuse_missing
+from wherry.api.program_place import names_directory
 from wherry.api.registries import Registries
 from wherry.bases.compose import base_tree
 from wherry.engines.local.roots import Roots
@@ -37,9 +39,10 @@ class BaseFiles(NamedTuple):
 
 
 class BaseReader:
-    """Reads the bases of one build, each once."""
+    """Reads the bases of one build, each once; where `is_plan`, raises `Unfetched` to fetch."""
 
-    def __init__(self, store: Store, registries: Registries) -> None:
+    def __init__(self, store: Store, registries: Registries, *, is_plan: bool = False) -> None:
+        self._is_plan = is_plan
         self._store = store
         self._registries = registries
         self._roots: Roots | None = None
@@ -51,6 +54,11 @@ class BaseReader:
         if base not in self._known:
             self._known[base] = self._read(base)
         return self._known[base]
+
+    def names_programs(self, base: RegistryBase) -> bool:
+        """Whether a registry's base says that it has the directory of programs; fetches nothing."""
+        manifest = self._store.blobs.read(base.digest)
+        return names_directory(self._store.blobs.read(parse_manifest(manifest).config.digest))
 
     def layers(self, base: RegistryBase) -> tuple[Layer, ...]:
         """The layers of a registry's base, whose manifest is in the store."""
@@ -64,11 +72,17 @@ class BaseReader:
         if self._roots is None:
             self._roots = Roots(
                 self._store,
-                lambda layers: fetch_missing(self._store, layers, self._registries),
+                self._fetch,
                 Limits(),
                 self._registries.around.cancel,
             )
         return self._roots
+
+    def _fetch(self, layers: tuple[Layer, ...]) -> None:
+        if self._is_plan:
+            refuse_missing(self._store, layers)
+        else:
+            fetch_missing(self._store, layers, self._registries)
 
     def _read(self, base: ComposedBase | RegistryBase) -> BaseFiles:
         if isinstance(base, RegistryBase):

@@ -174,14 +174,16 @@ class _Finder:
                 return image, str(pulled.root.digest)
             raise UsageError(
                 f"the base {reference.familiar} is not for {wanted}",
-                why=f"it is an image for {found}",
-                hint=f"name a base for {wanted}, or build with --platform {found}",
+                why=f"it is an image for {found}" if str(found) else "it does not say for which",
+                hint=f"name a base for {wanted}"
+                + (f", or build with --platform {found}" if str(found) else ""),
             )
         return image, str(pulled.root.digest)
 
     def _warn_of(self, image: Image) -> None:
         found, wanted = image.config.platform, self._platform
-        text = f"the base {self.reference.familiar} is an image for {found}, not for {wanted}"
+        said = f"is an image for {found}, not" if str(found) else "does not say that it is"
+        text = f"the base {self.reference.familiar} {said} for {wanted}"
         self._registries.around.sink(Message(Level.WARNING, text))
 
     def _pulled(self, wanted: str) -> tuple[Image, Pulled]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 
 from wherry.api.delivery import Delivered, deliver
 from wherry.api.recorded import BuildRecord, Output, directory_of
@@ -24,8 +25,10 @@ from wherry.api.request import (
     ImageFailure,
     is_remote,
 )
+from wherry.api.step_ids import UniqueIds
+from wherry.api.store_limit import StoreLimit
 from wherry.api.unchanged import Verdict, ask_records
-from wherry.errors import UsageError, near
+from wherry.errors import UsageError, WherryError, near
 from wherry.events import Level, Message, Sink
 from wherry.oci.reference import parse_reference
 from wherry.process.cancel import CancelToken
@@ -51,17 +54,20 @@ def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Build
 def build_images(request: BuildRequest, sink: Sink, cancel: CancelToken) -> BuildOutcome:
     """Build all images that `request` asks for; they are in the store and at their outputs then.
 
-    Some of several may fail, which is told in the outcome. Raises as `build_image` does where that
-    is all of them.
+    Some of several may fail, which is told in the outcome; `ImagesFailed` is raised where that is
+    all of them, each for reasons of its own. Else raises as `build_image` does.
     """
     began = time.monotonic()
+    sink = UniqueIds(sink)
     frontend = check_request(request)
     directory, _ = directory_of(request)
     around = RegistryAround(request.store, request.env, request.cwd, request.ca, sink, cancel)
+    limit = StoreLimit(directory, request.env)
     with (
         Registries(around, directory) as registries,
         open_store(
             request.store,
+            limit,
             sink=sink,
             hook=request.trace,
             remover=namespace_remover(request.store, request.env, sink),
@@ -69,17 +75,23 @@ def build_images(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Buil
     ):
         failures: tuple[ImageFailure, ...] = ()
         plural = False
-        if frontend == "dockerfile":
-            output, reason = _dockerfile(request, store, registries)
-            outputs: tuple[Output, ...] = (output,)
-        else:
-            record, failures, reason = _record(request, store, registries)
-            outputs, plural = record.outputs, record.plural
-        for line in dict.fromkeys(line for output in outputs for line in output.warnings):
-            sink(Message(Level.WARNING, line))
-        request.trace("before-delivery")
-        delivered = deliver(request, outputs, store, registries)
-        if reason or any(one.fetched for one in delivered):
+        try:
+            if frontend == "dockerfile":
+                output, reason = _dockerfile(request, store, registries, limit)
+                outputs: tuple[Output, ...] = (output,)
+            else:
+                record, failures, reason = _record(request, store, registries, limit)
+                outputs, plural = record.outputs, record.plural
+            for line in dict.fromkeys(line for output in outputs for line in output.warnings):
+                sink(Message(Level.WARNING, line))
+            request.trace("before-delivery")
+            delivered = deliver(request, outputs, store, registries)
+        except WherryError:
+            # What a build leaves that fails again and again counts, too.
+            if store.grew:
+                store.enforce_limit()
+            raise
+        if reason or store.grew:
             store.enforce_limit()
     seconds = time.monotonic() - began
     images = tuple(
@@ -89,7 +101,9 @@ def build_images(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Buil
     return BuildOutcome(images, failures, plural, seconds)
 
 
-def _dockerfile(request: BuildRequest, store: Store, registries: Registries) -> tuple[Output, str]:
+def _dockerfile(
+    request: BuildRequest, store: Store, registries: Registries, limit: StoreLimit
+) -> tuple[Output, str]:
     """What the record of a Dockerfile's build says, or what building it gives, and why."""
     from wherry.api.settled import find_settled  # noqa: PLC0415 - not for Go modules
 
@@ -98,7 +112,23 @@ def _dockerfile(request: BuildRequest, store: Store, registries: Registries) -> 
         return settled, ""
     from wherry.api.dockerfiles import make_image  # noqa: PLC0415 - the engine is heavy
 
+    _check_engines(request, registries)
+    # What is wrong with the files that name the cap is told before the work, not after it.
+    limit()
     return make_image(request, store, registries)
+
+
+def _check_engines(request: BuildRequest, registries: Registries) -> None:
+    """An engine to load into that is not there is told before the work, not after it."""
+    if not (request.load or request.outputs):
+        return
+    from wherry.exporters.spec import parse_outputs  # noqa: PLC0415 - few builds have outputs
+
+    specs = parse_outputs(request.outputs, request.cwd, load=request.load)
+    if any(spec.is_load for spec in specs):
+        from wherry.api.loading import check_engines  # noqa: PLC0415 - HTTP is imported here
+
+        check_engines(specs, registries.around)
 
 
 def check_request(request: BuildRequest) -> str:
@@ -112,10 +142,10 @@ def check_request(request: BuildRequest) -> str:
     _check_texts(request)
     for tag in request.tags:
         tag_named(tag)
-    if request.outputs:
-        from wherry.exporters.spec import parse_outputs  # noqa: PLC0415 - only for --output
+    if request.outputs or request.metadata_file or request.iidfile:
+        from wherry.api.output_places import check_output_places  # noqa: PLC0415 - few ask for one
 
-        parse_outputs(request.outputs, request.cwd, load=request.load)
+        check_output_places(request)
     _check_word("frontend", request.frontend, FRONTENDS)
     _check_word("stamp", request.stamp, ("", *STAMPS))
     frontend = _frontend(request)
@@ -142,8 +172,18 @@ def check_request(request: BuildRequest) -> str:
     return frontend
 
 
+# buildx's words before an annotation's key, which say where it goes.
+_ANNOTATION_PLACES = ("index", "manifest", "index-descriptor", "manifest-descriptor")
+
+
 def _check_texts(request: BuildRequest) -> None:
     """Labels and annotations become JSON, which is UTF-8; arguments may be any bytes."""
+    for key, _ in request.annotations:
+        place, colon, _ = key.partition(":")
+        if colon and place.partition("[")[0].split(",")[0] in _ANNOTATION_PLACES:
+            raise UsageError(f"--annotation cannot say {place}: here",
+                             why="annotations go to the manifest of each platform and to the index",
+                             hint=f"leave out {place}:")  # fmt: skip
     for noun, named in (("label", request.labels), ("annotation", request.annotations)):
         for key, value in named:
             try:
@@ -162,8 +202,8 @@ def _check_word(flag: str, word: str, known: tuple[str, ...]) -> None:
 def _frontend(request: BuildRequest) -> str:
     """What SOURCE is read as.
 
-    A Dockerfile in SOURCE itself wins, except beside a wherry.toml that has images. Files that come
-    through a pipe or from git are a Dockerfile's context.
+    A Dockerfile in SOURCE itself wins, except beside a wherry.toml or .ko.yaml that has images.
+    Files that come through a pipe or from git are a Dockerfile's context.
     """
     if request.frontend != "auto":
         if request.frontend == "gomodule" and (_is_elsewhere(request) or request.file):
@@ -181,12 +221,23 @@ def _frontend(request: BuildRequest) -> str:
         return "gomodule"
     if not any(os.path.isfile(os.path.join(directory, name)) for name in DOCKERFILES):
         return "gomodule"
+    return "gomodule" if _has_images(directory, request.env) else "dockerfile"
+
+
+def _has_images(directory: str, env: Mapping[str, str]) -> bool:
+    """Whether a wherry.toml, else a .ko.yaml, in `directory` says which images there are."""
+    from wherry.settings.ko_files import find_ko  # noqa: PLC0415 - only beside a Dockerfile
+
     if os.path.isfile(os.path.join(directory, "wherry.toml")):
         from wherry.settings.load import load_settings  # noqa: PLC0415 - only where both files lie
 
-        if load_settings(directory).images:
-            return "gomodule"
-    return "dockerfile"
+        return bool(load_settings(directory).images)
+    if not find_ko(directory, env):
+        return False
+    from wherry.api.ko_migration import load_ko  # noqa: PLC0415 - few modules have such a file
+
+    loaded = load_ko(directory, env)
+    return loaded is not None and bool(loaded[0].images)
 
 
 def _is_elsewhere(request: BuildRequest) -> bool:
@@ -218,24 +269,31 @@ def _refuse_flags(request: BuildRequest, fields: tuple[str, ...], whose: str, he
                              hint=f"leave it out, or say --frontend {other}")  # fmt: skip
 
 
+def find_verdict(request: BuildRequest, store: Store, around: RegistryAround) -> Verdict:
+    """Whether a record answers a Go build; with `--pull` registries are asked, too."""
+    if request.no_cache:
+        return Verdict(None, "--no-cache", [])
+    verdict = ask_records(request, store, around.cancel)
+    if verdict.record is not None and request.pull:
+        # Registries of its own: a build that follows reads all settings after it began.
+        with Registries(around, directory_of(request)[0]) as asking:
+            return _asked_again(verdict, verdict.record.outputs, asking)
+    return verdict
+
+
 def _record(
-    request: BuildRequest, store: Store, registries: Registries
+    request: BuildRequest, store: Store, registries: Registries, limit: StoreLimit
 ) -> tuple[BuildRecord, tuple[ImageFailure, ...], str]:
     """The record that holds with an empty reason, or a new one, what failed, why it was made."""
-    around = registries.around
-    verdict = Verdict(None, "--no-cache", [])
-    if not request.no_cache:
-        verdict = ask_records(request, store, around.cancel)
-        if verdict.record is not None and request.pull:
-            # Registries of its own: a build that follows reads all settings after it began.
-            with Registries(around, directory_of(request)[0]) as asking:
-                verdict = _asked_again(verdict, verdict.record.outputs, asking)
-        if verdict.record is not None:
-            return verdict.record, (), ""
-        if verdict.records:
-            around.sink(Message(Level.INFO, f"go runs: {verdict.reason}"))
+    verdict = find_verdict(request, store, registries.around)
+    if verdict.record is not None:
+        return verdict.record, (), ""
+    if verdict.records:
+        registries.around.sink(Message(Level.INFO, f"go runs: {verdict.reason}"))
     from wherry.api.making import make_record  # noqa: PLC0415 - the engine is heavy
 
+    _check_engines(request, registries)
+    limit()
     recorded = make_record(request, verdict, store, registries)
     return recorded.record, recorded.failures, verdict.reason
 
@@ -252,10 +310,11 @@ def _asked_again(verdict: Verdict, outputs: tuple[Output, ...], registries: Regi
 
 
 def _result(output: Output, reason: str, seconds: float, delivered: Delivered) -> BuildResult:
+    digest = output.manifest if delivered.root is None else str(delivered.root.digest)
     return BuildResult(
-        reference=f"{delivered.references[0].familiar}@{delivered.kept or output.manifest}",
+        reference=f"{delivered.references[0].familiar}@{digest}",
         tags=tuple(reference.familiar for reference in delivered.references),
-        digest=delivered.kept or output.manifest,
+        digest=digest,
         config_digest=output.config,
         size=output.size,
         unpacked=output.unpacked,
@@ -268,4 +327,6 @@ def _result(output: Output, reason: str, seconds: float, delivered: Delivered) -
         outputs=delivered.outputs,
         pushed=delivered.pushed,
         loaded=delivered.loaded,
+        converted=tuple((dest, str(root.digest)) for dest, root in delivered.converted),
+        parts=output.parts,
     )

@@ -11,7 +11,7 @@ or `--push` asks.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.api.recorded import Output
@@ -31,8 +31,9 @@ class Delivered(NamedTuple):
     """Where an image went: `references` are its names as told to the user, `outputs` paths.
 
     `fetched` says whether layers of the base had to be fetched for it; `loaded` are names as an
-    engine knows them; `converted` outputs whose layers were compressed anew, with the digest that
-    the image has there, `kept` the digest under which the store keeps it instead of its own.
+    engine knows them, `engine_id` its ID there; `converted` outputs whose layers were compressed
+    anew, with what the image is there. `root` is what `references` stand for, None where that is
+    the image as it was built.
     """
 
     references: tuple[Reference, ...]
@@ -40,8 +41,16 @@ class Delivered(NamedTuple):
     pushed: tuple[PushResult, ...] = ()
     fetched: bool = False
     loaded: tuple[str, ...] = ()
-    converted: tuple[tuple[str, str], ...] = ()
-    kept: str = ""
+    converted: tuple[tuple[str, Descriptor], ...] = ()
+    engine_id: Digest | None = None
+    root: Descriptor | None = None
+
+    @property
+    def only(self) -> Descriptor | None:
+        """What a file about the image has to mean: `root`, or what all the outputs hold."""
+        found = {root for _, root in self.converted}
+        is_one = len(found) == 1 and len(self.converted) == len(self.outputs)
+        return next(iter(found)) if self.root is None and is_one else self.root
 
 
 class _Specs(NamedTuple):
@@ -59,6 +68,7 @@ def deliver(
     Raises `MachineError` where an output cannot be written, `NetworkError` where a registry
     refuses; the images stay in the store, untagged.
     """
+    refuse_one_name(request, [output.name for output in outputs])
     specs = _specs(request)
     items = tuple(
         (output, tuple(parse_reference(name) for name in _names(request, specs, output)))
@@ -70,21 +80,25 @@ def deliver(
 
         delivered = export_all(request, items, store, registries)
         request.trace("exported")
+    kept = tuple(_kept(output, specs, store, registries) for output in outputs)
     delivered = tuple(
-        _pushed(request, one, _pushes(request, specs, output, store, registries), store, registries)
-        for output, one in zip(outputs, delivered, strict=True)
+        _pushed(
+            request,
+            one._replace(root=root),
+            _pushes(request, specs, output, store, registries),
+            store,
+            registries,
+        )
+        for output, one, root in zip(outputs, delivered, kept, strict=True)
     )
     if request.metadata_file or request.iidfile:
         from wherry.api.exporting import write_facts  # noqa: PLC0415 - only where asked
 
-        told = tuple(
-            (output, one.references) for output, one in zip(outputs, delivered, strict=True)
-        )
-        write_facts(request, told, store)
-    return tuple(
-        one._replace(kept=_kept(specs, item, store, registries))
-        for item, one in zip(items, delivered, strict=True)
-    )
+        told = tuple(zip(outputs, delivered, strict=True))
+        write_facts(request, told, store, registries.around.cancel)
+    for (output, references), root in zip(items, kept, strict=True):
+        _tag(store, references, output, root)
+    return delivered
 
 
 def _specs(request: BuildRequest) -> _Specs:
@@ -105,21 +119,10 @@ def _names(request: BuildRequest, specs: _Specs, output: Output) -> tuple[str, .
     return named or request.tags or output.tags or (output.default_tag,)
 
 
-def _kept(
-    specs: _Specs,
-    item: tuple[Output, tuple[Reference, ...]],
-    store: Store,
-    registries: Registries,
-) -> str:
-    """Tag the image in the store; its digest where `type=image` names another compression."""
-    output, references = item
+def _kept(output: Output, specs: _Specs, store: Store, registries: Registries) -> Descriptor | None:
+    """What the store keeps where `type=image` names another compression."""
     spec = next((spec for spec in specs.kept if spec.recompression is not None), None)
-    if spec is not None:
-        converted = _converted(output, spec, store, registries)
-        _tag(store, references, converted.digest, lambda: converted)
-        return str(converted.digest)
-    _tag(store, references, parse_digest(output.manifest), lambda: described(output))
-    return ""
+    return None if spec is None else _converted(output, spec, store, registries)
 
 
 def _converted(
@@ -159,6 +162,9 @@ def _pushed(
 ) -> Delivered:
     """Push all of `pushes`; what is told is then where the image is in registries."""
     told: tuple[Reference, ...] = ()
+    if pushes:
+        # Of several pushes the first is told; its names stand first, too.
+        delivered = delivered._replace(root=next(iter(pushes)))
     for image, targets in pushes.items():
         from wherry.api.pushing import push_stored  # noqa: PLC0415 - HTTP is imported here
 
@@ -167,6 +173,16 @@ def _pushed(
         told += targets
         delivered = delivered._replace(references=told, pushed=(*delivered.pushed, *pushed))
     return delivered
+
+
+def refuse_one_name(request: BuildRequest, images: Sequence[str]) -> None:
+    """Raise `UsageError` where `--tag` would name several images, called `images`."""
+    if request.tags and len(images) > 1:
+        raise UsageError(
+            f"{len(images)} images cannot all be named {request.tags[0]}",
+            why=", ".join(images),
+            hint="leave -t out, or give each its tags below [image.NAME] of wherry.toml",
+        )
 
 
 def described(output: Output) -> Descriptor:
@@ -209,12 +225,10 @@ def nameless_push() -> UsageError:
 
 
 def _tag(
-    store: Store,
-    references: tuple[Reference, ...],
-    digest: Digest,
-    image: Callable[[], Descriptor],
+    store: Store, references: tuple[Reference, ...], output: Output, root: Descriptor | None
 ) -> None:
-    """`image` is asked for only where a name means another one yet."""
+    """Give the image its names, where they mean another one yet."""
+    digest = parse_digest(output.manifest) if root is None else root.digest
     missing = [name for name in references if not store.images.is_tagged(name, digest)]
     for name in missing:
-        store.images.tag(name, image(), time.time())
+        store.images.tag(name, root or described(output), time.time())

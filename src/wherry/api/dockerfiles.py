@@ -17,7 +17,8 @@ from wherry.api.bases import BasePolicy
 from wherry.api.contexts import ContextReader, Inputs
 from wherry.api.epoch import source_date_epoch
 from wherry.api.fetching import Fetching
-from wherry.api.lazy import fetch_missing
+from wherry.api.image_parts import step_parts
+from wherry.api.lazy import fetch_missing, refuse_missing
 from wherry.api.naming import cores, repository_name
 from wherry.api.recorded import Output, codec
 from wherry.api.registries import Registries
@@ -67,8 +68,8 @@ def make_image(request: BuildRequest, store: Store, registries: Registries) -> t
     with ExitStack() as closing:
         watch = Watch(request)
         building = _Building(request, store, registries, closing)
-        solved = building.solve(watch)
-        output = building.output(solved)
+        graph, solved = building.solve(watch)
+        output = building.output(graph, solved)
         watch.record(store, output._replace(warnings=tuple(building.warnings)))
         return output, "" if solved.was_there else "its steps ran"
 
@@ -81,6 +82,13 @@ def dry_image(
     Raises as `make_image`, but for what steps raise.
     """
     return _Building(request, store, registries, closing).dry()
+
+
+class _Solution(NamedTuple):
+    """A graph, and the image that came of it."""
+
+    graph: BuildGraph
+    solved: Solved
 
 
 class _Building:
@@ -108,7 +116,7 @@ class _Building:
         for text in self._options.warnings:
             self._say(text)
 
-    def solve(self, watch: Watch) -> Solved:
+    def solve(self, watch: Watch) -> _Solution:
         """Lower the Dockerfile and run its graph."""
         resolver = Resolver(
             self._request, self._store, self._registries, self._policy(), self._contexts
@@ -120,7 +128,7 @@ class _Building:
         self._request.trace("lowered")
         watch.look(lowered.graph, resolver, self._inputs.context)
         try:
-            return self._run(lowered, resolver)
+            return _Solution(lowered.graph, self._run(lowered, resolver))
         except WherryError as error:
             raise self._explained(self._looked_at(error), lowered) from error
 
@@ -131,18 +139,22 @@ class _Building:
         )
         lowered = self._lowered(resolver)
         self._warn(lowered.warnings)
-        engine = self._engine(resolver, reuse=not self._request.no_cache)
+        engine = self._engine(resolver, reuse=not self._request.no_cache, is_plan=True)
         return repository_name(self._inputs.context.name), lowered.graph, engine.dry(lowered.graph)
 
     def _run(self, lowered: Lowered, resolver: Resolver) -> Solved:
+        engine = self._engine(resolver, reuse=not self._request.no_cache)
         try:
-            return self._engine(resolver, reuse=not self._request.no_cache).solve_one(lowered.graph)
+            solved = engine.solve_one(lowered.graph)
         except LostChange as error:
             if self._request.no_cache:
                 raise
             # Removed under our hands, or made under other user ids.
             self._say(f"{error.what}: all steps run again")
-            return self._engine(resolver, reuse=False).solve_one(lowered.graph)
+            engine = self._engine(resolver, reuse=False)
+            solved = engine.solve_one(lowered.graph)
+        engine.keep(solved)
+        return solved
 
     def _looked_at(self, error: WherryError) -> WherryError:
         """With `--on-error shell`: let the user look at what a failed RUN left, or keep it."""
@@ -159,7 +171,7 @@ class _Building:
         name = repository_name(self._inputs.context.name)
         return reopened(error, keep_failed_root(error, self._shared, self._store, name))
 
-    def output(self, solved: Solved) -> Output:
+    def output(self, graph: BuildGraph, solved: Solved) -> Output:
         """What delivery wants to know."""
         image = solved.image
         descriptors = (image.descriptor, image.manifest.config, *image.manifest.layers)
@@ -180,6 +192,7 @@ class _Building:
             platform=str(image.config.platform),
             binaries=(),
             warnings=(),
+            parts=step_parts(graph, solved),
         )
 
     def _lowered(self, resolver: Resolver) -> Lowered:
@@ -235,7 +248,7 @@ class _Building:
             )
             raise self._snippets.placed(refused, Lines(bad, bad)) from error
 
-    def _engine(self, resolver: Resolver, *, reuse: bool) -> LocalEngine:
+    def _engine(self, resolver: Resolver, *, reuse: bool, is_plan: bool = False) -> LocalEngine:
         request, store, around = self._request, self._store, self._around
         jobs = request.jobs or cores()
         settings = LayerSettings(Compression(), jobs, codec(), reuse)
@@ -245,7 +258,11 @@ class _Building:
         self._closing.callback(running.close)
         shared = self._shared = FileSteps(
             store,
-            lambda layers: fetch_missing(store, layers, self._registries),
+            lambda layers: (
+                refuse_missing(store, layers)
+                if is_plan
+                else fetch_missing(store, layers, self._registries)
+            ),
             FileRules(settings, Times(self._epoch or 0, self._epoch), self._limits),
             around.cancel,
             running.reader,

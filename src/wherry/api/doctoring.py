@@ -18,15 +18,32 @@ from typing import NamedTuple
 from wherry._version import __version__
 from wherry.api.checks import Check, State
 from wherry.api.engine_checks import engine_checks
-from wherry.api.go_checks import GoHere, ask_go, cgo_check, git_check, go_check, no_go
+from wherry.api.go_checks import (
+    GoHere,
+    ask_go,
+    cgo_check,
+    git_check,
+    go_check,
+    no_go,
+    reset_of,
+    why_no_builds,
+)
 from wherry.api.network_checks import network_checks
 from wherry.api.private_checks import netrc_hosts, private_check
 from wherry.api.proxy_checks import proxy_check
 from wherry.api.store_checks import StoreFinding, no_store, store_checks
+from wherry.api.store_limit import StoreLimit
 from wherry.errors import WherryError
-from wherry.golang.requirements import Requirements, is_matched, read_requirements
+from wherry.golang.requirements import (
+    Requirements,
+    is_matched,
+    read_requirements,
+    version_order,
+)
 from wherry.golang.root import module_root
 from wherry.process.cancel import CancelToken
+from wherry.settings.load import load_settings
+from wherry.settings.model import FILE_NAME, Settings
 
 __all__ = ["Check", "Diagnosis", "State", "diagnose"]
 
@@ -75,7 +92,7 @@ def diagnose(
         git = threads.submit(git_check, env, cancel)
         engines = threads.submit(engine_checks, env, cancel)
         ways = threads.submit(network_checks, env)
-        place, (mode, steps) = _store_and_steps(store, env)
+        place, (mode, steps) = _store_and_steps(store, env, directory)
         checks = (
             _versions(),
             *steps,
@@ -97,18 +114,57 @@ def _go_checks(env: Mapping[str, str], directory: str, cancel: CancelToken) -> t
     except WherryError as error:
         return (no_go(error),)
     root = module_root(directory) if os.path.isabs(directory) else ""
-    asked = read_requirements(os.path.join(root, "go.mod")) if root else Requirements()
-    with ThreadPoolExecutor(3) as threads:
+    settings = _settings(root)
+    asked = _asked(root, directory, env, settings.build.go or "")
+    with ThreadPoolExecutor(4) as threads:
+        cgo_on = bool(settings.build.cgo)
+        broken = threads.submit(why_no_builds, here, env, cancel, cgo=cgo_on)
         cgo = threads.submit(cgo_check, here, env, cancel)
         private = threads.submit(private_check, here, asked, env, cancel)
         proxy = threads.submit(_proxy_check, here, asked, env, cancel)
-        found = private.result()
+        found, way = private.result(), proxy.result()
+        unfetched = "" if way.state is State.OK else way.found
         return (
-            go_check(here, env, asked),
+            go_check(here, env, asked, unfetched, broken.result()),
             cgo.result(),
-            proxy.result(),
+            way,
             *([found] if found is not None else []),
         )
+
+
+def _settings(root: str) -> Settings:
+    """The module's wherry.toml; what is wrong with one the build says."""
+    try:
+        return load_settings(root) if root else Settings()
+    except WherryError:
+        return Settings()
+
+
+def _asked(root: str, directory: str, env: Mapping[str, str], exact: str) -> Requirements:
+    """What the module at `root` asks for: its go.mod, a go.work above, `exact` of wherry.toml."""
+    if not root:
+        return Requirements()
+    asked = read_requirements(os.path.join(root, "go.mod"))
+    workspace = _workspace(directory, env)
+    if workspace:
+        theirs = read_requirements(workspace)
+        if version_order(theirs.newest) > version_order(asked.newest):
+            asked = asked._replace(go=theirs.go, toolchain=theirs.toolchain, source="go.work")
+    return asked._replace(exact=exact, source=FILE_NAME) if exact else asked
+
+
+def _workspace(directory: str, env: Mapping[str, str]) -> str:
+    """The go.work that Go uses in `directory`; empty without one."""
+    named = env.get("GOWORK", "")
+    if named not in ("", "auto"):
+        return named if named != "off" else ""
+    while True:
+        path = os.path.join(directory, "go.work")
+        if os.path.isfile(path):
+            return path
+        if directory == os.path.dirname(directory):
+            return ""
+        directory = os.path.dirname(directory)
 
 
 def _proxy_check(
@@ -119,16 +175,17 @@ def _proxy_check(
     private = ",".join(here.facts.all.get(name, "") for name in names)
     public = [path for path, _ in asked.modules if not is_matched(private, path)]
     module = public[0] if public else ""
-    return proxy_check(here.facts.goproxy, module, env, netrc_hosts(env), cancel)
+    reset = reset_of("GOPROXY", here, env)
+    return proxy_check(here.facts.goproxy, module, env, netrc_hosts(env), cancel, reset)
 
 
 def _store_and_steps(
-    store: str | WherryError, env: Mapping[str, str]
+    store: str | WherryError, env: Mapping[str, str], directory: str
 ) -> tuple[StoreFinding, tuple[str, tuple[Check, ...]]]:
     untried = Check("RUN", State.MISSING, "not tried: there is no store")
     if isinstance(store, WherryError):
         return StoreFinding((no_store(store),), -1, -1), ("none", (untried,))
-    place = store_checks(store)
+    place = store_checks(store, StoreLimit(directory, env))
     return place, _steps(store, env) if place.size >= 0 else ("none", (untried,))
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -18,6 +19,10 @@ from wherry.process.cancel import CancelToken
 
 _NAME: Final = "engine"
 _SECONDS: Final = 3.0
+_STARTS: Final = {
+    "podman": "systemctl --user start podman.socket (as root without --user)",
+    "dockerd": "as root, systemctl start docker (and join the group docker)",
+}
 _INSTALL: Final = "to use one: apt-get install podman, or docker.io (and join the group docker)"
 
 
@@ -31,7 +36,7 @@ def engine_checks(env: Mapping[str, str], cancel: CancelToken) -> tuple[Check, .
     there = [place for place in found if place.named_by or os.path.exists(place.path)]
     if not there:
         none = "none: no --load; images go to archives, directories and registries all the same"
-        return (Check(_NAME, State.NOTE, none, remedy=_INSTALL),)
+        return (Check(_NAME, State.NOTE, none, remedy=_start(env)),)
     with ThreadPoolExecutor(len(there)) as threads:
         checks = list(threads.map(lambda place: _look(place, cancel), there))
     for number, check in enumerate(checks):
@@ -39,6 +44,13 @@ def engine_checks(env: Mapping[str, str], cancel: CancelToken) -> tuple[Check, .
             checks[number] = check._replace(details=(*check.details, "--load takes this one"))
             break
     return tuple(checks)
+
+
+def _start(env: Mapping[str, str]) -> str:
+    """How an engine would come to be there: those that are installed are only to be started."""
+    path = env.get("PATH", os.defpath)
+    ways = [way for program, way in _STARTS.items() if shutil.which(program, path=path)]
+    return f"to use one: {', or '.join(ways)}" if ways else _INSTALL
 
 
 def _look(place: Endpoint, cancel: CancelToken) -> Check:

@@ -6,7 +6,6 @@ Images that are built together go to an output together where its format holds s
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 from wherry.api.content import stored_image
@@ -14,6 +13,7 @@ from wherry.api.converting import Choose, as_it_is, chosen, converted, without_z
 from wherry.api.delivery import Delivered, described
 from wherry.api.engine_image import Loadable
 from wherry.api.lazy import complete, fetch_missing
+from wherry.api.output_places import absolute
 from wherry.api.recorded import Output
 from wherry.api.registries import Registries
 from wherry.api.request import BuildRequest
@@ -58,8 +58,8 @@ def export_all(
             from wherry.api.loading import load_images  # noqa: PLC0415 - HTTP is imported here
 
             wanted = tuple(export.loadable(spec) for export in exports)
-            for export, names in zip(exports, load_images(wanted, spec, registries), strict=True):
-                export.note_loaded(names)
+            for export, loaded in zip(exports, load_images(wanted, spec, registries), strict=True):
+                export.note_loaded(loaded.names, loaded.digest)
             continue
         ready = tuple(export.ready(spec) for export in exports)
         _write(request, spec, ready, registries.around.cancel)
@@ -68,21 +68,31 @@ def export_all(
     return tuple(export.delivered for export in exports)
 
 
-def write_facts(request: BuildRequest, items: tuple[Item, ...], store: Store) -> None:
-    """Write the files about the images, which are for scripts: references are where they are now.
+def write_facts(
+    request: BuildRequest,
+    items: tuple[tuple[Output, Delivered], ...],
+    store: Store,
+    cancel: CancelToken,
+) -> None:
+    """Write the files about the images, which are for scripts: of the images where they are now.
 
     Raises `UsageError` where several images would share one ID, `MachineError` where a file cannot
-    be written.
+    be written, `Cancelled`.
     """
-    images = tuple(_exported(output, references, store) for output, references in items)
+    built = [_exported(output, delivered.references, store) for output, delivered in items]
+    images = tuple(
+        replace(image, root=delivered.only or image.root)
+        for image, (_, delivered) in zip(built, items, strict=True)
+    )
     if request.iidfile and len(images) > 1:
         names = ", ".join(image.title for image in images)
         raise UsageError(f"--iidfile holds one image's ID, and these are {len(images)}",
                          why=names, hint="use --metadata-file, which holds all")  # fmt: skip
     if request.metadata_file:
-        write_metadata_file(images, _absolute(request, request.metadata_file))
+        write_metadata_file(images, absolute(request, request.metadata_file), cancel)
     if request.iidfile:
-        write_iidfile(images[0].root.digest, _absolute(request, request.iidfile))
+        digest = items[0][1].engine_id or images[0].root.digest
+        write_iidfile(digest, absolute(request, request.iidfile), cancel)
 
 
 class _Export:
@@ -124,12 +134,14 @@ class _Export:
         found = self.delivered
         self.delivered = found._replace(outputs=(*found.outputs, spec.dest))
         if image.root.digest != self._image.root.digest:
-            self._note_converted(spec.dest, image.root.digest)
+            self._note_converted(spec.dest, image.root)
 
-    def note_loaded(self, names: tuple[str, ...]) -> None:
-        """An engine has it under these names."""
+    def note_loaded(self, names: tuple[str, ...], digest: Digest) -> None:
+        """An engine has it under these names, and this ID."""
         known = (*self.delivered.loaded, *names)
-        self.delivered = self.delivered._replace(loaded=tuple(dict.fromkeys(known)))
+        self.delivered = self.delivered._replace(
+            loaded=tuple(dict.fromkeys(known)), engine_id=digest
+        )
 
     def _named(self, spec: OutputSpec) -> ExportedImage:
         named = tuple(parse_reference(name) for name in spec.names)
@@ -148,8 +160,8 @@ class _Export:
     def _note_fetched(self, fetched: bool) -> None:
         self.delivered = self.delivered._replace(fetched=self.delivered.fetched or fetched)
 
-    def _note_converted(self, dest: str, digest: Digest) -> None:
-        converted_to = (*self.delivered.converted, (dest, str(digest)))
+    def _note_converted(self, dest: str, root: Descriptor) -> None:
+        converted_to = (*self.delivered.converted, (dest, root))
         self.delivered = self.delivered._replace(converted=converted_to)
 
 
@@ -189,17 +201,17 @@ def _write(
     cancel: CancelToken,
 ) -> None:
     if spec.kind is OutputKind.LOCAL:
-        write_local(images[0], spec.dest, cancel)
+        write_local(images[0], spec.dest, cancel, split=spec.split is True)
     elif not spec.tar:
         write_oci_directory(images, spec.dest, cancel)
     elif spec.dest != STDOUT:
-        with staged_file(spec.dest) as file:
+        with staged_file(spec.dest, cancel) as file:
             _write_tar(spec, images, file.write, cancel)
     elif request.stdout is None:
         raise UsageError("dest=- needs a stream to write to",
                          hint="name a file, or set BuildRequest.stdout")  # fmt: skip
     else:
-        with stream_output(request.stdout) as write:
+        with stream_output(request.stdout, cancel) as write:
             _write_tar(spec, images, write, cancel)
 
 
@@ -213,7 +225,3 @@ def _write_tar(
             write_docker_archive(images, write, cancel)
         case _:
             write_oci_archive(images, write, cancel)
-
-
-def _absolute(request: BuildRequest, path: str) -> str:
-    return os.path.normpath(os.path.join(request.cwd, path))

@@ -11,11 +11,14 @@ from typing import NamedTuple
 from wherry.api.checks import Check, State
 from wherry.api.limited import within
 from wherry.errors import MachineError, WherryError
+from wherry.golang.command import GoTool, messages, run_go
 from wherry.golang.compilers import find_compiler, why_broken
-from wherry.golang.environment import build_environment
+from wherry.golang.diagnostics import Failure, explain_failure
+from wherry.golang.environment import build_environment, overlay
 from wherry.golang.facts import query_go
 from wherry.golang.requirements import Requirements, version_order
 from wherry.golang.toolchain import GoCommand, GoFacts, find_go
+from wherry.oci.platform import host_platform
 from wherry.process.cancel import CancelToken
 from wherry.process.spawn import Command, run
 
@@ -23,6 +26,8 @@ from wherry.process.spawn import Command, run
 _FETCHED = re.compile(r"toolchain@v0\.0\.1-go([0-9][0-9a-z.]*)\.")
 _GO_SECONDS = 4.0
 _SECONDS = 5.0
+# Flags that name files of the module, or as seen from it: they say nothing elsewhere.
+_OF_MODULES = ("-modfile", "-overlay", "-pgo", "--modfile", "--overlay", "--pgo")
 _ONLY_CGO = "builds with cgo = true fail, others do not need it"
 
 
@@ -57,8 +62,54 @@ def no_go(error: WherryError) -> Check:
     return Check("Go", State.MISSING, error.what, tuple(error.why.splitlines()), error.hint)
 
 
-def go_check(here: GoHere, env: Mapping[str, str], asked: Requirements) -> Check:
-    """The Go that builds use, what a go.mod asks for, and which others are here."""
+def why_no_builds(
+    here: GoHere, env: Mapping[str, str], cancel: CancelToken, *, cgo: bool = False
+) -> WherryError | None:
+    """Why Go builds nothing at all under the user's settings; None where it does.
+
+    Go is asked to build what costs nothing: the package unsafe. It looks at GOFLAGS, GOWORK, its
+    caches and the like for that, which `go env` does not.
+    """
+    if any(flag in here.facts.goflags for flag in _OF_MODULES):
+        return None
+    on_top = (*overlay(here.command, host_platform(), cgo=cgo), ("GOTOOLCHAIN", "local"))
+    tool = GoTool(here.command, "/", build_environment(env, on_top, "/"))
+    command = tool.command(("build", "-o", os.devnull, "unsafe"))
+    try:
+        done = within(_SECONDS, cancel, lambda token: run_go(command, token))
+    except MachineError as error:
+        return error
+    if done is None:
+        return MachineError("Go does not end", why="go build unsafe", hint="check: go env")
+    if not done.returncode:
+        return None
+    text = messages(done.stderr)
+    found = explain_failure(Failure(text, done.returncode, here.command.path, compiling=False))
+    known = "does not answer as Go does" not in found.what
+    return found if known else MachineError("Go refuses to build", why=text, hint="check: go env")
+
+
+def go_check(
+    here: GoHere,
+    env: Mapping[str, str],
+    asked: Requirements,
+    unfetched: str = "",
+    broken: WherryError | None = None,
+) -> Check:
+    """The Go that builds use, what the module asks for, and which others are here.
+
+    `unfetched` says why Go could fetch no other now, `broken` why it builds nothing.
+    """
+    check = _go_check(here, env, asked, unfetched)
+    if broken is None:
+        return check
+    found = f"{here.facts.version} ({here.command.path}): {broken.what}"
+    lines = (*broken.why.splitlines(), *check.details)
+    remedies = dict.fromkeys(filter(None, (broken.hint, check.remedy)))
+    return Check("Go", State.MISSING, found, lines, "; ".join(remedies))
+
+
+def _go_check(here: GoHere, env: Mapping[str, str], asked: Requirements, unfetched: str) -> Check:
     facts = here.facts
     found = f"{facts.version} ({here.command.path})"
     setting = user_setting("GOTOOLCHAIN", here, env) or "auto"
@@ -66,17 +117,28 @@ def go_check(here: GoHere, env: Mapping[str, str], asked: Requirements) -> Check
     details = [f"GOTOOLCHAIN={setting}", *_others(env, here.command)]
     if fetched:
         details.append(f"fetched by Go before: {', '.join(fetched)}")
-    wanted = asked.newest
+    # Go as it is told to be takes no notice of the toolchain line.
+    wanted = asked.exact or (asked.go if setting == "local" else asked.newest)
     if not wanted:
         return Check("Go", State.OK, found, tuple(details))
-    if version_order(wanted) <= version_order(facts.version):
-        return Check("Go", State.OK, found, (f"go.mod here asks for Go {wanted}", *details))
-    if setting.partition("+")[0] in ("local", "path") or setting == "local":
-        line = f"go.mod here asks for Go {wanted}, and GOTOOLCHAIN={setting} lets Go fetch none"
+    who = f"{asked.source} here asks for Go {wanted}"
+    is_right = version_order(wanted) <= version_order(facts.version)
+    if asked.exact:
+        is_right = facts.version.removeprefix("go").split()[0] == wanted
+    if is_right:
+        return Check("Go", State.OK, found, (who, *details))
+    if not asked.exact and setting.partition("+")[0] in ("local", "path"):
+        line = f"{who}, and GOTOOLCHAIN={setting} lets Go fetch none"
         remedy = f"set GOTOOLCHAIN=auto, or install Go {wanted}"
         return Check("Go", State.MISSING, found, (line, *details[1:]), remedy)
-    there = wanted in fetched or any(version.startswith(f"{wanted}.") for version in fetched)
-    line = f"go.mod here asks for Go {wanted}, which Go {'fetched' if there else 'will fetch'}"
+    there = wanted in fetched
+    if not asked.exact:
+        there = there or any(version.startswith(f"{wanted}.") for version in fetched)
+    if unfetched and not there:
+        lines = (f"{who}, which is not here", f"Go cannot fetch it: {unfetched}", *details)
+        remedy = f"mend the way to the module proxy (below), or install Go {wanted}"
+        return Check("Go", State.MISSING, found, lines, remedy)
+    line = f"{who}, which Go {'fetched' if there else 'will fetch'}"
     return Check("Go", State.OK, found, (line, *details))
 
 
@@ -98,6 +160,18 @@ def user_setting(name: str, here: GoHere, env: Mapping[str, str]) -> str:
         if values and values[-1]:
             return values[-1]
     return ""
+
+
+def reset_of(name: str, here: GoHere, env: Mapping[str, str]) -> str:
+    """The command that takes a user's setting of a variable back; empty where there is none."""
+    if env.get(name):
+        return f"unset {name}"
+    try:
+        with open(here.facts.goenv, encoding="utf-8", errors="replace") as file:
+            is_set = any(line.startswith(f"{name}=") for line in file)
+    except OSError:
+        return ""
+    return f"go env -u {name}" if is_set else ""
 
 
 def cgo_check(here: GoHere, env: Mapping[str, str], cancel: CancelToken) -> Check:

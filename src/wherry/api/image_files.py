@@ -102,9 +102,9 @@ class ImageFiles(NamedTuple):
             return read(found) if isinstance(found, File) else None
 
         tree = placed(self.chosen, base, lambda text: owner_ids(text, read_path))
-        paths = {entry.path for entry in tree.entries if isinstance(entry, File)}
         for program in programs:
-            if program in paths:
+            # Also a directory there, which the layer of the program would hide.
+            if any(entry.path == program for entry in tree.entries):
                 raise UsageError(
                     f"`files` writes /{program}",
                     why="that is where the program lies",

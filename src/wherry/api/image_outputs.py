@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from wherry.api.ground import Ground
+from wherry.api.image_parts import go_parts
 from wherry.api.planning import Wish
 from wherry.api.recorded import Output
 from wherry.api.request import BinaryResult
@@ -99,6 +100,10 @@ def made_output(made: Made) -> Output:
         platform=",".join(str(image.config.platform) for image in images),
         binaries=_binaries(made),
         warnings=made.warnings,
+        parts=max(
+            (go_parts(item.solved, item.ground.base) for item in made.platforms),
+            key=lambda parts: sum(part.size for part in parts),
+        ),
     )
 
 

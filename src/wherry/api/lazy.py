@@ -59,6 +59,16 @@ def fetch_missing(store: Store, layers: Iterable[Layer], registries: Registries)
     return _fetch(store, tuple(missing), registries, name) if missing else 0
 
 
+def refuse_missing(store: Store, layers: Iterable[Layer]) -> None:
+    """For plans, in place of `fetch_missing`: raises `Unfetched` for a layer that is not here."""
+    from wherry.engines.local.dry import Unfetched  # noqa: PLC0415 - for plans alone
+
+    for layer in layers:
+        blob = layer.descriptor
+        if not store.blobs.has(blob.digest, blob.size):
+            raise Unfetched(f"the layer {blob.digest.short} would have to be fetched to know")
+
+
 def _fetch(store: Store, missing: tuple[Descriptor, ...], registries: Registries, name: str) -> int:
     if not missing:
         return 0

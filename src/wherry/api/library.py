@@ -13,6 +13,7 @@ from typing import NamedTuple
 from wherry.api.content import stored_image
 from wherry.api.lazy import missing_layers
 from wherry.api.removing import namespace_remover
+from wherry.api.store_limit import StoreLimit
 from wherry.errors import MachineError, SeveralErrors, UsageError, WherryError
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor, parse_config, parse_manifest
@@ -23,7 +24,9 @@ from wherry.registry.choose import is_attestation
 from wherry.registry.documents import is_image_config
 from wherry.registry.model import RawManifest
 from wherry.store.prune import Pruned
+from wherry.store.relief import open_to_prune
 from wherry.store.store import Store, open_store
+from wherry.store.trash import Remover
 from wherry.store.usage import IN_USE, Kind, Usage
 
 __all__ = [
@@ -151,13 +154,26 @@ def prune_store(
     store: str,
     env: Mapping[str, str],
     *,
+    directory: str = "",
     everything: bool = False,
     target: int | None = None,
     dry_run: bool = False,
 ) -> Pruned:
-    """Make the store smaller, as `Store.prune` describes; `env` is the user's environment."""
-    with open_store(store, remover=namespace_remover(store, env)) as opened:
+    """Make the store smaller, as `Store.prune` describes; `env` is the user's environment.
+
+    The cap is that of the user's settings, else that of the project around `directory`. Raises
+    `UsageError` for a bad file of settings.
+    """
+    limit = StoreLimit(directory, env)
+    remover = namespace_remover(store, env)
+    with _opened_to_prune(store, limit, remover, dry_run=dry_run) as opened:
         return opened.prune(everything, target, dry_run=dry_run)
+
+
+def _opened_to_prune(store: str, limit: StoreLimit, remover: Remover, *, dry_run: bool) -> Store:
+    if dry_run:
+        return open_store(store, limit, remover=remover)
+    return open_to_prune(store, limit, remover)
 
 
 def _resolved(store: Store, text: str) -> Descriptor:

@@ -3,23 +3,24 @@
 
 An image goes there as a docker archive, streamed: nothing is written on a disk of ours. What the
 engine has is not sent: not the image if it knows it already, nor layers that its image store has.
-Of an image for several platforms the engine gets the one of its own architecture, whatever its
-image store could hold.
+Of an image for several platforms the engine gets the one of its own architecture, or all where its
+image store holds such images: Docker with containerd's.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from wherry.api.engine_image import Loadable
 from wherry.api.registries import Registries, RegistryAround
 from wherry.api.transfer import transfer
 from wherry.errors import MachineError, UsageError
+from wherry.exporters.archive import write_oci_archive
 from wherry.exporters.blobs import ExportedImage, exported_image
 from wherry.exporters.docker_archive import write_docker_archive, write_partial_archive
-from wherry.exporters.engine import Engine, is_id, known_layers, name_in
+from wherry.exporters.engine import Engine, is_id, known_layers, names_for
 from wherry.exporters.engine_endpoint import endpoints
 from wherry.exporters.engine_http import EngineHttp
 from wherry.exporters.engine_watch import PATIENCE, Patience
@@ -28,12 +29,19 @@ from wherry.oci.digest import Digest
 from wherry.oci.reference import Reference
 
 
+class Loaded(NamedTuple):
+    """An image in an engine: its names there, and the digest that the engine has for its ID."""
+
+    names: tuple[str, ...]
+    digest: Digest
+
+
 def load_images(
     wanted: tuple[Loadable, ...],
     spec: OutputSpec,
     registries: Registries,
     patience: Patience = PATIENCE,
-) -> tuple[tuple[str, ...], ...]:
+) -> tuple[Loaded, ...]:
     """Load images into the engine that `spec` and the environment mean.
 
     The names of each as the engine knows them, in the order of its references, the image's own
@@ -43,6 +51,12 @@ def load_images(
     """
     engine = _connected(spec.context, registries.around, patience)
     return tuple(_load(engine, one, registries.around) for one in wanted)
+
+
+def check_engines(specs: Iterable[OutputSpec], around: RegistryAround) -> None:
+    """Raise what `load_images` would where an engine is named wrongly or does not answer."""
+    for context in dict.fromkeys(spec.context for spec in specs if spec.is_load):
+        _connected(context, around, PATIENCE)
 
 
 def _connected(context: str, around: RegistryAround, patience: Patience) -> Engine:
@@ -71,7 +85,7 @@ def _connected(context: str, around: RegistryAround, patience: Patience) -> Engi
 
 
 class _Load(NamedTuple):
-    """One image for an engine: its platform's image, and what engines may call that."""
+    """One image for an engine, of the platforms that it takes."""
 
     engine: Engine
     wanted: Loadable
@@ -79,21 +93,27 @@ class _Load(NamedTuple):
     around: RegistryAround
 
 
-def _load(engine: Engine, wanted: Loadable, around: RegistryAround) -> tuple[str, ...]:
+def _load(engine: Engine, wanted: Loadable, around: RegistryAround) -> Loaded:
     image = _for_engine(wanted.image, engine)
     load = _Load(engine, wanted, image, around)
     ids = _ids(image)
     title = ", ".join(item.familiar for item in image.references) or image.title
     with transfer(around.sink, f"load {title} into {engine.facts.name}") as moving:
-        known = next((identity for identity in map(str, ids) if engine.image(identity)), None)
+        known = _known(engine, ids)
         if known is not None:
             for reference in image.references:
-                engine.tag(known, reference)
+                engine.tag(str(known), reference)
             moving.remark = "it has the image already"
         else:
             ids |= _sent(load, moving)
             moving.remark = f"{moving.moved / 1e6:.1f} MB"
-        return tuple(_checked_name(engine, reference, ids) for reference in image.references)
+        names = tuple(_checked_name(engine, reference, ids) for reference in image.references)
+        return Loaded(names, known or _known(engine, ids) or image.root.digest)
+
+
+def _known(engine: Engine, ids: frozenset[Digest]) -> Digest | None:
+    """The one of `ids` by which the engine has an image."""
+    return next((digest for digest in ids if engine.image(str(digest))), None)
 
 
 def _ids(image: ExportedImage) -> frozenset[Digest]:
@@ -102,7 +122,7 @@ def _ids(image: ExportedImage) -> frozenset[Digest]:
 
 def _sent(load: _Load, moved: Callable[[int], None]) -> frozenset[Digest]:
     """Send what the engine needs; what it may call the image now."""
-    diff_ids = tuple(layer.diff_id for layer in load.image.images[0].layers)
+    diff_ids = tuple(layer.diff_id for image in load.image.images for layer in image.layers)
     count = known_layers(load.engine, diff_ids) if load.engine.facts.keeps_layers else 0
     if count:
         try:
@@ -119,7 +139,7 @@ def _send(
     load: _Load, needed: frozenset[Digest], moved: Callable[[int], None]
 ) -> frozenset[Digest]:
     ready = load.wanted.ready(load.image, needed)
-    layers = ready.images[0].layers
+    layers = (layer for image in ready.images for layer in image.layers)
     without = frozenset(item.descriptor for item in layers if item.diff_id not in needed)
 
     def produce(write: Callable[[bytes], object]) -> None:
@@ -129,6 +149,8 @@ def _send(
 
         if without:
             write_partial_archive(ready, without, counted, load.around.cancel)
+        elif ready.is_split:
+            write_oci_archive((ready,), counted, load.around.cancel)
         else:
             write_docker_archive((ready,), counted, load.around.cancel)
 
@@ -137,8 +159,8 @@ def _send(
 
 
 def _for_engine(image: ExportedImage, engine: Engine) -> ExportedImage:
-    """The image of one platform: the engine's, or the only one there is, which may be another's."""
-    if not image.is_split:
+    """The image as its store can hold it: of the engine's platform, of the only one, or of all."""
+    if not image.is_split or engine.facts.keeps_indexes:
         return image
     architecture = engine.facts.architecture
     fitting = [item for item in image.images if item.config.platform.architecture == architecture]
@@ -156,12 +178,15 @@ def _for_engine(image: ExportedImage, engine: Engine) -> ExportedImage:
 
 def _checked_name(engine: Engine, reference: Reference, ids: frozenset[Digest]) -> str:
     """What the engine calls the image; raises `MachineError` where it means another by that."""
-    found = engine.image(reference.familiar)
-    name = name_in(found, reference) if found is not None else None
-    if found is None or name is None or not is_id(found, ids):
+    names = names_for(reference, engine.facts)
+    # All are asked for: what Podman has as localhost/NAME hides docker.io/library/NAME.
+    found = [image for image in map(engine.image, names) if image is not None]
+    known = {name for image in found if is_id(image, ids) for name in image.names}
+    name = next((name for name in names if name in known), None)
+    if name is None:
         raise MachineError(
             f"the engine at {engine.endpoint} does not know {reference.familiar} after loading it",
-            why="it has another image of that name" if found is not None else "",
+            why="it has another image of that name" if found else "",
             hint="look into its log, and try again",
         )
     return name

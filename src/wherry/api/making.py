@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from wherry.api.delivery import nameless_push
 from wherry.api.image_outputs import Made, made_output
+from wherry.api.lanes import Lanes
 from wherry.api.making_images import ImageMaker
 from wherry.api.planning import Plan, SettingsFiles, make_plan
 from wherry.api.prepare import Toolchains, known_mains
@@ -26,15 +27,14 @@ from wherry.api.recorded import (
     request_key,
 )
 from wherry.api.registries import Registries
-from wherry.api.request import BuildRequest, ImageFailure
+from wherry.api.request import BuildRequest, ImageFailure, ImagesFailed
 from wherry.api.unchanged import Verdict, moved_on
-from wherry.errors import SeveralErrors
 from wherry.events import Level, Message
 from wherry.golang.closure import touched_since
 from wherry.golang.package_trees import latest_change, package_tree, tree_signature
 from wherry.golang.record import Inputs, merged
 from wherry.oci.digest import parse_digest
-from wherry.process.clock import RACY_NS, file_clock_ns
+from wherry.process.clock import RACY_NS, file_clock_ns, next_file_clock_ns
 from wherry.store.store import Store
 
 __all__ = ["Recorded", "make_record"]
@@ -62,13 +62,16 @@ def make_record(
 
     Settings and version-control facts are read before Go begins. If they changed by the end, the
     images are made again once; if they change again, they are used and not remembered. Raises
-    where no image could be built.
+    where no image could be built, `ImagesFailed` where several failed for different reasons.
     """
     changed = ""
     around = registries.around
+    lanes = Lanes(around.sink)
     with ExitStack() as stack:
+        stack.enter_context(lanes.failing())
         for _ in range(2):
-            began = file_clock_ns()
+            # A library's caller may have written a file this moment.
+            began = next_file_clock_ns()
             tried = _try(request, verdict, store, registries)
             changed = touched_since(tried.read_before, began) or tried.settings_files.removed()
             changed = changed or moved_on(tried.recorded.record, request, around.cancel)
@@ -78,6 +81,7 @@ def make_record(
             # These have read the settings, which may be what changed.
             registries = stack.enter_context(Registries(around, directory_of(request)[0]))
     recorded = tried.recorded
+    lanes.end(recorded.record.outputs, recorded.failures)
     if recorded.record.inputs is NO_INPUTS or changed:
         return recorded._replace(record=recorded.record._replace(inputs=NO_INPUTS))
     request.trace("record-unwritten")
@@ -91,7 +95,7 @@ def _try(request: BuildRequest, verdict: Verdict, store: Store, registries: Regi
     toolchains = Toolchains(request, around.sink, around.cancel)
     known = known_mains(verdict, request.env)
     plan = make_plan(request, toolchains, known, around.cancel)
-    _refuse_nameless_push(request, plan, registries)
+    refuse_nameless_push(request, plan, registries)
     for note in plan.notes:
         around.sink(Message(Level.INFO, note))
     maker = ImageMaker(request, store, registries, toolchains, plan)
@@ -101,17 +105,14 @@ def _try(request: BuildRequest, verdict: Verdict, store: Store, registries: Regi
         if known:
             # A main package known from a record may be none any more: then say that.
             make_plan(request, toolchains, {}, around.cancel)
-        _raise(failures)
+        if len(failures) == 1:
+            raise failures[0].error
+        raise ImagesFailed(failures)
     recorded = Recorded(_record(plan, made, failures), failures)
     return _Tried(recorded, plan.files, maker.read_before)
 
 
-def _raise(failures: tuple[ImageFailure, ...]) -> None:
-    errors = tuple({str(failure.error): failure.error for failure in failures}.values())
-    raise errors[0] if len(errors) == 1 else SeveralErrors(errors)
-
-
-def _refuse_nameless_push(request: BuildRequest, plan: Plan, registries: Registries) -> None:
+def refuse_nameless_push(request: BuildRequest, plan: Plan, registries: Registries) -> None:
     """Say before the build, not after it, that there is nothing to push to."""
     if not request.push or request.tags or registries.settings.default:
         return

@@ -10,14 +10,17 @@ from __future__ import annotations
 import calendar
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from wherry.api.asked import Asked
 from wherry.api.base_files import BaseReader
+from wherry.api.distinct_platforms import distinct_platforms
+from wherry.api.fitness import check_base, check_stamp
 from wherry.api.ground import Ground, Grounds, needs_libc
-from wherry.api.image_files import ImageFiles, choose_image_files
+from wherry.api.image_contents import Contents
+from wherry.api.image_files import ImageFiles
 from wherry.api.image_outputs import Made, MadePlatform, make_index
 from wherry.api.naming import cores
 from wherry.api.planning import Plan, Wish
@@ -26,20 +29,17 @@ from wherry.api.prepare import GoInForce, Toolchains
 from wherry.api.recorded import codec
 from wherry.api.registries import Registries
 from wherry.api.request import BuildRequest, ImageFailure
-from wherry.api.stamp import NO_STAMP, Stamp, check_binary
+from wherry.api.stamp import NO_STAMP, Stamp
+from wherry.api.user_checks import check_user
 from wherry.bases.data import data_files
-from wherry.engines.local.chosen_files import tree_digest
 from wherry.engines.local.dry import Planned
 from wherry.engines.local.engine import LocalEngine, Solved
 from wherry.engines.local.gobuild import GoExecutors
-from wherry.engines.local.loadable import Program as LinkedProgram
-from wherry.engines.local.loadable import check_loadable
 from wherry.engines.local.results import Result
 from wherry.engines.local.storage import LayerSettings
 from wherry.errors import BuildError, WherryError
 from wherry.events import Level, Message
 from wherry.frontends.gomodule.lower import (
-    BINARY_DIRECTORY,
     Compiling,
     GoImage,
     Program,
@@ -54,10 +54,9 @@ from wherry.golang.flags import STAMP_FULL, split_goflags
 from wherry.golang.record import Inputs
 from wherry.golang.variants import image_platform
 from wherry.graph.build import BuildGraph
-from wherry.graph.ops import FilesOp, GoBuildOp, RegistryBase
+from wherry.graph.ops import GoBuildOp
 from wherry.oci.image import Pairs, pairs
 from wherry.oci.platform import Platform
-from wherry.oci.reference import parse_reference
 from wherry.store.store import Store
 
 _RFC3339 = "%Y-%m-%dT%H:%M:%SZ"
@@ -94,13 +93,14 @@ class ImageMaker:
         self._grounds: dict[tuple[object, ...], Ground] = {}
         self._told: set[str] = set()
         self._moved: dict[_Part, Ground] = {}
-        self._bases = BaseReader(store, registries)
-        self._files: dict[Wish, ImageFiles] = {}
+        self._contents = Contents(BaseReader(store, registries), registries.around.cancel.check)
 
     @property
     def read_before(self) -> tuple[str, ...]:
         """Files that were read before Go began, to be compared afterwards."""
-        paths = dict.fromkeys(path for files in self._files.values() for path in files.paths)
+        paths = dict.fromkeys(
+            path for files in self._contents.chosen.values() for path in files.paths
+        )
         for world in self._worlds.values():
             others = (*world.extra_files, *world.extra_absent, *world.extra_tools)
             paths |= dict.fromkeys((*others, *_go_files(world)))
@@ -121,7 +121,11 @@ class ImageMaker:
         return made, self.failures
 
     def dry(self) -> tuple[tuple[BuildGraph, tuple[Planned, ...]], ...]:
-        """The graphs of all images, and what would become of their vertices."""
+        """The graphs of all images, and what would become of their vertices.
+
+        What cannot be said without the layers of a base is in `undecided`.
+        """
+        self._contents.bases = BaseReader(self._store, self._registries, is_plan=True)
         parts = self._parts()
         settings = {part: self._settings(part.wish.asked) for part in parts}
         found: list[tuple[BuildGraph, tuple[Planned, ...]]] = []
@@ -129,6 +133,11 @@ class ImageMaker:
             graph = lower([part.image for part in parts if settings[part] == one])
             found.append((graph, self._engine(one).dry(graph)))
         return tuple(found)
+
+    @property
+    def undecided(self) -> Mapping[str, str]:
+        """Steps of a plan that only a build can decide on, with the reason."""
+        return self._contents.undecided
 
     @property
     def failures(self) -> tuple[ImageFailure, ...]:
@@ -140,11 +149,17 @@ class ImageMaker:
         parts: list[_Part] = []
         for wish in self._plan.wishes:
             try:
-                self._choose_files(wish)
-                parts += [self._part(wish, platform) for platform in wish.asked.platforms]
+                self._contents.choose(wish)
+                parts += [self._part(wish, platform) for platform in self._platforms(wish)]
             except WherryError as error:
                 self._fail(wish, error)
         return parts
+
+    def _platforms(self, wish: Wish) -> tuple[Platform, ...]:
+        def variables_of(platform: Platform) -> Mapping[str, str]:
+            return self._toolchains.of(wish.asked, platform, wish.directory).facts.all
+
+        return distinct_platforms(wish.asked.platforms, variables_of)
 
     def _fail(self, wish: Wish, error: WherryError) -> None:
         self._failures.setdefault(wish, ImageFailure(wish.name, error))
@@ -161,7 +176,7 @@ class ImageMaker:
         lines = [line for item in platforms for layer in item.solved.layers
                  for line in layer.warnings]  # fmt: skip
         lines = [*wish.pins.warnings, *lines, *_warnings_of(own)]
-        files = self._files.get(wish)
+        files = self._contents.chosen.get(wish)
         return Made(
             wish,
             platforms,
@@ -170,28 +185,8 @@ class ImageMaker:
             tuple(dict.fromkeys(filter(None, lines))),
         )
 
-    def _choose_files(self, wish: Wish) -> None:
-        asked = wish.asked
-        found = choose_image_files(
-            asked.files,
-            asked.root,
-            [main.dir for main in wish.mains],
-            self._registries.around.cancel.check,
-        )
-        # Empty ones, too: a directory that is not there may come.
-        self._files[wish] = found
-
-    def _files_op(self, wish: Wish, ground: Ground, mtime: int) -> FilesOp | None:
-        files = self._files[wish]
-        if not files:
-            return None
-        programs = tuple(f"{BINARY_DIRECTORY}/{main.name}" for main in wish.mains)
-        base = self._bases.of(ground)
-        tree = files.tree(base.files, base.read, programs)
-        return FilesOp(tree_digest(tree), mtime, tree)
-
     def _part(self, wish: Wish, platform: Platform) -> _Part:
-        asked, around = wish.asked, self._registries.around
+        asked, around, contents = wish.asked, self._registries.around, self._contents
         go = self._toolchains.of(asked, platform, wish.directory)
         stamp = NO_STAMP
         if asked.stamp != "off":
@@ -205,6 +200,11 @@ class ImageMaker:
         platform = image_platform(platform, go.facts.all)
         created = _created(asked, stamp)
         ground = self._ground(wish, platform)
+        # Where the program turns out to want a C library, its base is another one.
+        if not asked.libc_base:
+            check_user(asked.run.user, ground, contents.bases.of, contents.chosen[wish])
+        mtime = _seconds(created)
+        files = contents.first_files(wish, platform, ground, mtime)
         compiling = Compiling(
             directory=wish.directory,
             platform=platform,
@@ -213,7 +213,8 @@ class ImageMaker:
             go_version=go.facts.version,
             # With a base for such programs at hand, a dynamic one is no error yet.
             dynamic_allowed=ground.has_libc or bool(asked.libc_base),
-            mtime=_seconds(created),
+            mtime=mtime,
+            place=contents.place(ground, files),
         )
         self._worlds[compiling] = self._world(go)
         facts = stamp.labels
@@ -227,12 +228,13 @@ class ImageMaker:
             created=created,
             run=replace(
                 asked.run,
-                env=(*self._files[wish].env, *asked.run.env),
+                env=(*contents.chosen[wish].env, *asked.run.env),
                 labels=pairs({**dict(facts), **dict(asked.run.labels)}),
             ),
             annotations=pairs({**dict(facts), **dict(asked.annotations)}),
             title=asked.name,
-            files=self._files_op(wish, ground, compiling.mtime),
+            lane=wish.name if self._plan.makes_several else "",
+            files=files,
         )
         return _Part(wish, platform, ground, image, facts)
 
@@ -282,7 +284,7 @@ class ImageMaker:
         )
 
     def _solved(self, parts: Sequence[_Part], settings: LayerSettings) -> dict[_Part, Solved]:
-        """The parts that could be made."""
+        """The parts that could be made, in the store where their whole image can be one."""
         engine = self._engine(settings)
         answers = _answers(engine, parts)
         solved: dict[_Part, Solved] = {}
@@ -292,6 +294,8 @@ class ImageMaker:
                 self._fail(part.wish, answer)
             elif needs_libc(answer, part.ground):
                 moving.append((part, answer))
+            elif (part.wish, part.platform) in self._contents.unfit:
+                self._fail(part.wish, self._contents.unfit[part.wish, part.platform])
             else:
                 solved[part] = answer
         for part, answer in moving:
@@ -301,33 +305,17 @@ class ImageMaker:
                 self._check(part, solved[part])
             except WherryError as error:
                 self._fail(part.wish, error)
+        # Only now are there images: one that could not run never was one, not even without a tag.
+        for part, answer in solved.items():
+            if part.wish not in self._failures:
+                engine.keep(answer)
         return solved
 
     def _check(self, part: _Part, solved: Solved) -> None:
-        """Raise where the image contradicts itself, or could not run.
-
-        That is: where binary and labels tell different commits, or the base lacks a library.
-        """
-        labels = part.stamp_labels
-        own = dict(part.wish.asked.run.labels)
-        binaries = [binary for layer in solved.layers for binary in layer.binaries]
-        for binary in binaries:
-            info = binary.facts.build_info
-            if info is not None and labels and not own.keys() & dict(labels).keys():
-                check_binary(info, labels, binary.name)
+        """Raise where the image contradicts itself, or could not run."""
+        check_stamp(solved, part.stamp_labels, part.wish.asked.run.labels)
         ground = self._moved.get(part, part.ground)
-        if not isinstance(ground.base, RegistryBase) or not any(one.dynamic for one in binaries):
-            return
-        layers = tuple(
-            layer for built in solved.layers if not built.binaries for layer in built.layers
-        )
-        variables = dict(text.partition("=")[::2] for text in solved.image.config.run.env)
-        for binary in binaries:
-            program = LinkedProgram(
-                binary.path.lstrip("/"), binary.facts.linkage, variables.get("LD_LIBRARY_PATH", "")
-            )
-            name = parse_reference(ground.base.reference).familiar
-            check_loadable(program, layers, name, self._bases.roots, self._store.records)
+        check_base(solved, ground, self._contents.bases, self._store)
 
     def _move(
         self, engine: LocalEngine, part: _Part, answer: Solved, solved: dict[_Part, Solved]
@@ -335,16 +323,21 @@ class ImageMaker:
         """Put a program that needs a C library on the base that has one."""
         try:
             ground = self._ground(part.wish, part.platform, libc=True)
+            compiling = part.image.compiling
+            # Names of owners mean other ids there.
+            files = self._contents.files(part.wish, ground, compiling.mtime)
+            place = self._contents.place(ground, files)
             image = replace(
                 part.image,
+                compiling=replace(compiling, place=place),
                 base=ground.base,
                 base_run=ground.run,
                 data_versions=ground.data_versions,
-                # Names of owners mean other ids there.
-                files=self._files_op(part.wish, ground, part.image.compiling.mtime),
+                files=files,
             )
             graph = lower([image])
-            solved[part] = engine.solve_one(graph, _programs(graph, answer))
+            made = _programs(graph, answer) if place == compiling.place else None
+            solved[part] = engine.solve_one(graph, made)
         except WherryError as error:
             self._fail(part.wish, error)
             return

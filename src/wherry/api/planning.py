@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from wherry.api.asked import Asked, ask, chosen_images, targets
+from wherry.api.delivery import refuse_one_name
 from wherry.api.naming import repository_name
 from wherry.api.pins import Pins, read_pins
 from wherry.api.prepare import Toolchains
@@ -30,13 +32,18 @@ from wherry.golang.mains import MainPackage, Place, find_each, find_mains, locat
 from wherry.golang.package_trees import PackageTree, package_tree
 from wherry.golang.record import sealed
 from wherry.graph.ops import ComposedBase
+from wherry.oci.reference import parse_reference
 from wherry.process.cancel import CancelToken
-from wherry.settings.ko_files import KO_NAMES, KO_VARIABLES
+from wherry.settings.ko_files import KO_VARIABLES, ko_paths
 from wherry.settings.lock import LOCK_NAME
 from wherry.settings.model import FILE_NAME, ImageSettings, Settings
+from wherry.settings.sources import told_at
 from wherry.settings.user import user_settings_path
 
 _Known = Mapping[tuple[str, str], MainPackage]
+
+# What ext4, xfs, btrfs and tmpfs hold.
+_LONGEST_NAME = 255
 
 
 class Wish(NamedTuple):
@@ -98,6 +105,11 @@ class Plan(NamedTuple):
     open_ended: bool
     plural: bool
 
+    @property
+    def makes_several(self) -> bool:
+        """Whether there are several images, those that cannot be planned among them."""
+        return len(self.wishes) + len(self.failures) > 1
+
 
 def make_plan(
     request: BuildRequest, toolchains: Toolchains, known: _Known, cancel: CancelToken
@@ -110,6 +122,21 @@ def make_plan(
     plan = planning.finished()
     _refuse_what_clashes(request, plan)
     return plan
+
+
+def whole_module(place: Place, root: str) -> Mapping[str, PackageTree] | None:
+    """Whether a source means the module: its root, or a directory of it without Go files.
+
+    None where it means packages; else the directories that could come to be one, by their top.
+    """
+    path = path_of(place)
+    if "..." in place.pattern or not os.path.isdir(path):
+        return None
+    if _same(path, root):
+        return {}
+    # A Go file there would make it a package.
+    tree = package_tree(path)
+    return None if tree.get(path) else {path: tree}
 
 
 class _Planning:
@@ -141,28 +168,17 @@ class _Planning:
             self._told[note] = None
         names = targets(self._request)
         images = chosen_images(settings, names)
-        if not images and settings.images and self._is_whole(place, root):
-            images = settings.images
+        if not images and settings.images:
+            below = whole_module(place, root)
+            if below is not None:
+                images = settings.images
+                self._trees |= below
         self._note_files(source, place.directory, root, settings)
         if images:
             self._plural = self._plural or len(settings.images) > 1
             self._add_named(settings, root, images)
         else:
             self._add_mains(place, settings, root)
-
-    def _is_whole(self, place: Place, root: str) -> bool:
-        """Whether a source means the module: its root, or a directory of it without Go files."""
-        path = _path_of(place)
-        if "..." in place.pattern or not os.path.isdir(path):
-            return False
-        if _same(path, root):
-            return True
-        # A Go file there would make it a package.
-        tree = package_tree(path)
-        if tree.get(path):
-            return False
-        self._trees[path] = tree
-        return True
 
     def finished(self) -> Plan:
         """The plan."""
@@ -190,8 +206,8 @@ class _Planning:
         own = os.path.join(root, FILE_NAME)
         files[own] = settings.path == own
         if not files[own]:
-            for name in KO_NAMES:
-                files[os.path.join(root, name)] = os.path.isfile(os.path.join(root, name))
+            for path in ko_paths(root, request.env):
+                files[path] = os.path.isfile(path)
             if settings.path is not None:
                 files[settings.path] = True
             self._environment |= {
@@ -218,7 +234,15 @@ class _Planning:
 
     def _add_named(self, settings: Settings, root: str, images: Sequence[ImageSettings]) -> None:
         """Images of the settings file."""
-        pinned = [self._pinned(settings, root, image) for image in images]
+        pinned: list[Pins] = []
+        for image in images:
+            try:
+                pinned.append(self._pinned(settings, root, image))
+            except WherryError as error:
+                # A template without a value, or a lock file that lacks this image's base.
+                self._failures.append(ImageFailure(image.name, error))
+        if not pinned:
+            return
         patterns = tuple(dict.fromkeys(name for pins in pinned for name in pins.asked.packages))
         mains = self._found(pinned[0].asked, root, patterns)
         for pins in pinned:
@@ -234,6 +258,14 @@ class _Planning:
                 return
         wish = Wish(pins, directory, good)
         names = [main.name for main in good]
+        if any(len(os.fsencode(name)) > _LONGEST_NAME for name in names):
+            error = UsageError(
+                f"the name of a program of {wish.name[:40]}… is too long",
+                why=f"file systems hold names of {_LONGEST_NAME} bytes",
+                hint="shorten the last part of its import path",
+            )
+            self._failures.append(ImageFailure(wish.name, error))
+            return
         twice = next((name for name in names if names.count(name) > 1), "")
         if twice:
             error = UsageError(
@@ -282,7 +314,7 @@ class _Planning:
         named: list[ImageSettings] = []
         covered: set[str] = set()
         for image in settings.images:
-            parts = [_meant(package, root, mains) for package in image.packages]
+            parts = [meant(package, root, mains) for package in image.packages]
             if parts[0] is not None:
                 named.append(image)
                 covered.update(main.import_path for main in parts if main is not None)
@@ -316,7 +348,9 @@ class _Planning:
             found = template_facts(inputs, root, self._request.env, self._cancel, stamp)
             record = TemplateRecord(root, *inputs, found.words)
             self._templates[str(record[:-1])] = record
-            asked = ask(self._request, settings, root, rendered(resolved, found.values))
+            place = partial(told_at, settings, resolved.name)
+            resolved = rendered(resolved, found.values, place)
+            asked = ask(self._request, settings, root, resolved)
         return read_pins(self._request, asked)
 
     def _stamp(self, root: str) -> Stamp:
@@ -325,7 +359,8 @@ class _Planning:
         return self._stamps[root]
 
 
-def _path_of(place: Place) -> str:
+def path_of(place: Place) -> str:
+    """The directory that a source names, where it names one."""
     return os.path.normpath(os.path.join(place.directory, place.pattern))
 
 
@@ -333,7 +368,7 @@ def _same(one: str, other: str) -> bool:
     return one == other or os.path.realpath(one) == os.path.realpath(other)
 
 
-def _meant(package: str, root: str, mains: Sequence[MainPackage]) -> MainPackage | None:
+def meant(package: str, root: str, mains: Sequence[MainPackage]) -> MainPackage | None:
     """Which of `mains` the settings' word for a package means."""
     for main in mains:
         if package.startswith("."):
@@ -363,19 +398,13 @@ def _refuse_what_clashes(request: BuildRequest, plan: Plan) -> None:
             why=", ".join(wish.name for wish in plan.wishes),
             hint="use --metadata-file or --json, which tell of all",
         )
-    names = [wish.name for wish in plan.wishes]
-    if request.tags:
-        raise UsageError(
-            f"{len(names)} images cannot all be named {request.tags[0]}",
-            why=", ".join(names),
-            hint="leave -t out, or give each its tags below [image.NAME] of wherry.toml",
-        )
-    named: set[str] = set()
+    refuse_one_name(request, [wish.name for wish in plan.wishes])
+    # A name may be written in several ways, and is known only once its templates are rendered.
+    named: dict[str, Wish] = {}
     for wish in plan.wishes:
-        for tag in dict.fromkeys(wish.asked.tags or (wish.default_tag,)):
-            if tag in named:
+        for tag in wish.asked.tags or (wish.default_tag,):
+            if named.setdefault(parse_reference(tag).full, wish) is not wish:
                 raise _same_tag(tag, wish, plan)
-            named.add(tag)
 
 
 def _same_tag(tag: str, wish: Wish, plan: Plan) -> UsageError:

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from wherry.api.checks import Check, State
 from wherry.api.go_checks import GoHere
 from wherry.api.limited import within
-from wherry.errors import MachineError, NetworkError, WherryError
+from wherry.errors import MachineError, WherryError
 from wherry.golang.command import GoTool, messages, run_go
 from wherry.golang.credentials import mask_credentials
 from wherry.golang.diagnostics import Failure, explain_failure
@@ -40,6 +40,21 @@ _NO_PROMPTS: Final = {
     "GCM_INTERACTIVE": "never",
     "LC_ALL": "C",
 }
+# Go's words where git got no answer by any of https and ssh.
+_NO_SECURE: Final = "no secure protocol found"
+_NO_GIT: Final = "there is no git to fetch it with"
+# What git says after each failure of ssh.
+_EMPTY_WORDS: Final = (
+    "fatal: Could not read from remote repository.",
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+)
+_LOGIN_WANTED: Final = re.compile(
+    r"could not read (?:Username|Password)|Authentication failed|terminal prompts disabled"
+    r"|\b40[13] |error: 40[13]"
+)
+_KEY_REFUSED: Final = re.compile(r"Permission denied \(|Host key verification failed")
+_PLACE: Final = re.compile(r"(?:for|access) '\w+://(?:[^/@']*@)?([^/']+)")
 _SSH: Final = "-o BatchMode=yes -o ConnectTimeout=5"
 
 
@@ -116,20 +131,63 @@ def _look(
     try:
         done = within(_SECONDS, cancel, lambda token: _ask(here, module, env, token))
     except WherryError as error:
-        said = mask_credentials(error.why).splitlines()
-        lines = [line.strip() for line in said if line.strip()][-_LINES:]
-        remedy = f"check the network to {module.host}"
-        if "credentials" in error.hint or not isinstance(error, NetworkError):
-            remedy = (
-                f"give git or ~/.netrc a login for {module.host}: git config --global "
-                f"url.ssh://git@{module.host}/.insteadOf https://{module.host}/"
-            )
+        text = mask_credentials(error.why)
+        if _NO_SECURE in text:
+            # Go asked git, and tells nothing of the answer.
+            text = mask_credentials(_git_says(module, env, cancel)) or text
+        lines = [line.strip() for line in text.splitlines()]
+        lines = [line for line in lines if line and line not in _EMPTY_WORDS][-_LINES:]
+        remedy = _remedy(text, error, module)
         return Check("", State.LIMITED, f"{name} cannot be had {way}", (*lines, knows), remedy)
     if done is None:
         remedy = f"check the network, and: git ls-remote https://{module.path}"
         found = f"{name}: no answer within {_SECONDS:.0f} seconds"
         return Check("", State.LIMITED, found, (knows,), remedy)
     return Check("", State.OK, f"{name} can be had {way}")
+
+
+def _remedy(text: str, error: WherryError, module: _Module) -> str:
+    """What to do about Go's or git's words `text`."""
+    if _KEY_REFUSED.search(text):
+        return (
+            f"let ssh in: ssh -T git@{module.host} says what it lacks, a key that the host knows "
+            "(ssh-add) or a host that you trust"
+        )
+    if _NO_GIT in text:
+        return "apt-get install git"
+    place = _PLACE.search(text)
+    if _LOGIN_WANTED.search(text) and place is not None:
+        # Not the module's host where git replaces URLs.
+        host = place[1].partition(":")[0]
+        return f"give git a login: in ~/.netrc, machine {host} login USER password TOKEN"
+    if _LOGIN_WANTED.search(text) or "credentials" in error.hint:
+        return (
+            f"give git or ~/.netrc a login for {module.host}: git config --global "
+            f"url.ssh://git@{module.host}/.insteadOf https://{module.host}/"
+        )
+    if "not found" in text or "unknown revision" in text:
+        return f"check the version and the name, and that your login may read {module.path}"
+    return f"check the network to {module.host}, and: git ls-remote https://{_root(module)}"
+
+
+def _root(module: _Module) -> str:
+    """The repository: what stands before a module path's `.git`, else its first three parts."""
+    parts = module.path.split("/")
+    for number, part in enumerate(parts, 1):
+        if part.endswith(".git"):
+            return "/".join(parts[:number])
+    return "/".join(parts[:3])
+
+
+def _git_says(module: _Module, env: Mapping[str, str], cancel: CancelToken) -> str:
+    """What git says of the repository itself; empty where it has it, or says nothing in time."""
+    words = ("git", "ls-remote", "--quiet", f"https://{_root(module)}", "HEAD")
+    command = Command(words, "/", {**env, **_NO_PROMPTS, **_ssh(env)})
+    try:
+        done = within(_SECONDS, cancel, lambda token: run(command, token))
+    except MachineError:
+        return _NO_GIT
+    return done.stderr.decode("utf-8", "replace") if done is not None and done.returncode else ""
 
 
 def _ask(here: GoHere, module: _Module, env: Mapping[str, str], token: CancelToken) -> bool:
@@ -151,13 +209,10 @@ def _ask(here: GoHere, module: _Module, env: Mapping[str, str], token: CancelTok
 
 
 def _environment(here: GoHere, env: Mapping[str, str], directory: str) -> dict[str, str]:
-    ssh = env.get("GIT_SSH_COMMAND", "") or "ssh"
-    # Another program of the user's may not know ssh's options.
-    is_ssh = os.path.basename(ssh.split(" ")[0]) == "ssh"
     return {
         **here.env,
         **_NO_PROMPTS,
-        **({"GIT_SSH_COMMAND": f"{ssh} {_SSH}"} if is_ssh and not env.get("GIT_SSH") else {}),
+        **_ssh(env),
         "GOMODCACHE": os.path.join(directory, "mod"),
         "GOPATH": directory,
         "GOCACHE": os.path.join(directory, "build"),
@@ -166,6 +221,14 @@ def _environment(here: GoHere, env: Mapping[str, str], directory: str) -> dict[s
         "GOWORK": "off",
         "PWD": directory,
     }
+
+
+def _ssh(env: Mapping[str, str]) -> dict[str, str]:
+    """ssh without prompts, and not for long."""
+    ssh = env.get("GIT_SSH_COMMAND", "") or "ssh"
+    # Another program of the user's may not know ssh's options.
+    is_ssh = os.path.basename(ssh.split(" ")[0]) == "ssh"
+    return {"GIT_SSH_COMMAND": f"{ssh} {_SSH}"} if is_ssh and not env.get("GIT_SSH") else {}
 
 
 def _rewritten(env: Mapping[str, str], cancel: CancelToken) -> tuple[str, ...]:

@@ -37,16 +37,22 @@ class _Answer(NamedTuple):
 
 
 def proxy_check(
-    goproxy: str, module: str, env: Mapping[str, str], logins: frozenset[str], cancel: CancelToken
+    goproxy: str,
+    module: str,
+    env: Mapping[str, str],
+    logins: frozenset[str],
+    cancel: CancelToken,
+    reset: str = "",
 ) -> Check:
     """The entries of GOPROXY, each asked for `module` (a path, empty for a well-known one).
 
-    `logins` are the hosts that the user's netrc has a login for.
+    `logins` are the hosts that the user's netrc has a login for; `reset` is the command after
+    which GOPROXY is Go's own, empty where it is.
     """
     entries = [entry.strip() for entry in re.split("[,|]", goproxy) if entry.strip()]
     if not entries or entries == ["off"]:
         return Check(_NAME, State.LIMITED, "GOPROXY=off: Go downloads no modules", (_GOES_ON,),
-                     "go env -u GOPROXY, or unset it")  # fmt: skip
+                     f"for Go's own proxy: {reset or 'unset GOPROXY'}")  # fmt: skip
     # Nothing behind these two is ever asked.
     ends = [number for number, entry in enumerate(entries) if entry in ("direct", "off")]
     entries = entries[: min([*ends, _MOST]) + 1]
@@ -56,6 +62,8 @@ def proxy_check(
     first = answers[0]
     worst = State.LIMITED if first.state is not State.OK else State.OK
     remedies = dict.fromkeys(answer.remedy for answer in answers if answer.remedy)
+    if worst is not State.OK and reset:
+        remedies[f"or for Go's own proxy: {reset}"] = None
     details = [answer.text for answer in answers[1:]]
     if worst is not State.OK:
         details.append(_GOES_ON)
@@ -99,8 +107,8 @@ def _judged(place: str, status: int, *, has_login: bool) -> _Answer:
     if status in (401, 403, 407):
         remedy = f"give Go a login for {place} in ~/.netrc: machine HOST login USER password TOKEN"
         return _Answer(State.LIMITED, f"{place} wants a login ({status})", remedy)
-    # A proxy that has no such module says 404 or 410, and is one that works.
-    if status >= 400 and status not in (404, 410):
+    # A proxy that has no such module, or takes it for none, says so, and is one that works.
+    if status >= 400 and status not in (400, 404, 410):
         return _Answer(State.LIMITED, f"{place} answers with an error ({status})", _REACH)
     return _Answer(State.OK, f"{place} answers")
 

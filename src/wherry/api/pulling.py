@@ -11,6 +11,7 @@ from wherry.api.lazy import complete, missing_layers
 from wherry.api.registries import Registries, RegistryAround
 from wherry.api.removing import namespace_remover
 from wherry.api.resolved import remember
+from wherry.api.store_limit import StoreLimit
 from wherry.api.transfer import transfer
 from wherry.errors import MachineError, UsageError
 from wherry.oci.image import Descriptor
@@ -90,7 +91,10 @@ def complete_images(names: tuple[str, ...], around: RegistryAround) -> tuple[Pul
 def _opened(around: RegistryAround) -> Store:
     """The store, which may have to make room at the end."""
     remover = namespace_remover(around.store, around.env, around.sink)
-    return open_store(around.store, sink=around.sink, remover=remover)
+    limit = StoreLimit(around.cwd, around.env)
+    # A bad file is told before the work, not after it.
+    limit()
+    return open_store(around.store, limit, sink=around.sink, remover=remover)
 
 
 def _manifests(

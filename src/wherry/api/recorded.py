@@ -15,7 +15,7 @@ import zlib
 from typing import Any, NamedTuple, Protocol
 
 from wherry._version import __version__
-from wherry.api.request import BinaryResult, BuildRequest
+from wherry.api.request import BinaryResult, BuildRequest, PartResult
 from wherry.golang.record import FORMAT, Inputs
 
 _KEPT = 4
@@ -38,7 +38,7 @@ class Output(NamedTuple):
     none for a composed base and for one whose digest is pinned. `blobs` are what the build made,
     which has to be here; `lazy` are the layers of a registry's base, which need not be. An image
     for several platforms is an index: `manifest` is the index's digest then, `config` is empty,
-    `platform` names all, parted by commas.
+    `platform` names all, parted by commas. `parts` are what it is made of, as in `BuildResult`.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Output(NamedTuple):
     platform: str
     binaries: tuple[BinaryResult, ...]
     warnings: tuple[str, ...]
+    parts: tuple[PartResult, ...]
 
 
 class KnownMain(NamedTuple):
@@ -201,7 +202,7 @@ def _decode(value: Any) -> BuildRecord:  # noqa: ANN401 - JSON of our own making
 def decode_output(value: Any) -> Output:  # noqa: ANN401 - as above
     """An `Output` from its JSON; raises whatever other JSON leads to."""
     name, tags, default_tag, bases, manifest, manifest_size, config, *held = value
-    blobs, lazy, size, unpacked, platform, binaries, lines = held
+    blobs, lazy, size, unpacked, platform, binaries, lines, parts = held
     return Output(
         name,
         tuple(tags),
@@ -217,4 +218,5 @@ def decode_output(value: Any) -> Output:  # noqa: ANN401 - as above
         platform,
         tuple(BinaryResult(*item) for item in binaries),
         tuple(lines),
+        tuple(PartResult(*item) for item in parts),
     )

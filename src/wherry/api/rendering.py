@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from wherry.errors import UsageError
+from wherry.errors import SeveralErrors, UsageError, shortened
 from wherry.oci.image import Pairs
+from wherry.oci.reference import parse_reference
 from wherry.settings.model import ImageSettings
 from wherry.settings.templates import Template, Values, parse
 
@@ -30,32 +31,39 @@ def templates_of(image: ImageSettings) -> tuple[Template, ...]:
     return tuple(parse(text) for text in texts if _MARK in text)
 
 
-def rendered(image: ImageSettings, values: Values) -> ImageSettings:
+def rendered(
+    image: ImageSettings, values: Values, place: Callable[[str, str | int], str]
+) -> ImageSettings:
     """The settings with all templates rendered.
 
-    Raises `UsageError` that names the key where a fact is missing.
+    `place(key, entry)` says where the file has a text, for people. Raises `UsageError` where a fact
+    is missing, `SeveralErrors` where several are.
     """
+    errors: list[UsageError] = []
 
-    def one(key: str, text: str) -> str:
-        return _told(key, lambda: parse(text).render(values)) if _MARK in text else text
+    def one(key: str, entry: str | int, text: str) -> str:
+        if _MARK not in text:
+            return text
+        try:
+            return _reference(text, values) if key == "tags" else parse(text).render(values)
+        except UsageError as error:
+            what = f"{place(key, entry)}: {error.what}"
+            errors.append(UsageError(what, why=error.why, hint=error.hint))
+            return text
 
     def listed(key: str) -> tuple[str, ...] | None:
         texts: tuple[str, ...] | None = getattr(image, key)
-        return None if texts is None else tuple(one(key, text) for text in texts)
+        if texts is None:
+            return None
+        return tuple(one(key, number, text) for number, text in enumerate(texts))
 
     def table(key: str) -> Pairs:
         pairs: Pairs = getattr(image, key)
-        return tuple((name, one(f"{key}.{name}", text)) for name, text in pairs)
+        return tuple((name, one(key, name, text)) for name, text in pairs)
 
-    tags = tuple(
-        _told("tags", lambda text=text: parse(text).render_reference(values))  # type: ignore[misc] # the default binds it
-        if _MARK in text
-        else text
-        for text in image.tags
-    )
-    return replace(
+    found = replace(
         image,
-        tags=tags,
+        tags=listed("tags") or (),
         ldflags=listed("ldflags"),
         gcflags=listed("gcflags"),
         args=listed("args"),
@@ -63,10 +71,17 @@ def rendered(image: ImageSettings, values: Values) -> ImageSettings:
         annotations=table("annotations"),
         env=table("env"),
     )
+    if errors:
+        raise errors[0] if len(errors) == 1 else SeveralErrors(tuple(errors))
+    return found
 
 
-def _told(key: str, render: Callable[[], str]) -> str:
+def _reference(text: str, values: Values) -> str:
+    """A tag whose values may be such that no registry takes it: to be told before the build."""
+    rendered = parse(text).render_reference(values)
     try:
-        return render()
+        parse_reference(rendered)
     except UsageError as error:
-        raise UsageError(f"{key}: {error.what}", why=error.why, hint=error.hint) from error
+        what = f"{shortened(text)} becomes {shortened(rendered)!r}, which is no image reference"
+        raise UsageError(what, why=shortened(error.why), hint=error.hint) from error
+    return rendered

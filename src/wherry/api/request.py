@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import BinaryIO, NamedTuple
 
-from wherry.errors import WherryError
+from wherry.errors import SeveralErrors, WherryError
 
 FRONTENDS = ("auto", "gomodule", "dockerfile")
 STAMPS = ("off", "labels", "full")
@@ -120,6 +120,14 @@ class BinaryResult(NamedTuple):
     platform: str = ""
 
 
+class PartResult(NamedTuple):
+    """What takes room in an image, in bytes; `kind` is `base`, `files` or `binary`."""
+
+    name: str
+    size: int
+    kind: str
+
+
 class PushResult(NamedTuple):
     """One tag of a pushed image.
 
@@ -143,7 +151,10 @@ class BuildResult(NamedTuple):
     `size` the bytes a registry would hold (manifest, config, layers); `unpacked` the sum of the
     file sizes, None on a base whose layers stayed in their registry. `reused` says that the build
     record answered and Go did not run; `reason` why it did run. `outputs` are the paths written
-    besides the store, `pushed` the tags in registries, `loaded` names as an engine knows them.
+    besides the store, `pushed` the tags in registries, `loaded` names as an engine knows them,
+    `converted` those outputs whose layers were compressed anew, with the digest that is theirs.
+    `parts` are what the image is made of, in the order of its layers (of several platforms the
+    largest one's), counted as `unpacked` where that is known, else compressed, as `size` is.
     """
 
     reference: str
@@ -161,6 +172,8 @@ class BuildResult(NamedTuple):
     outputs: tuple[str, ...] = ()
     pushed: tuple[PushResult, ...] = ()
     loaded: tuple[str, ...] = ()
+    converted: tuple[tuple[str, str], ...] = ()
+    parts: tuple[PartResult, ...] = ()
 
 
 class ImageFailure(NamedTuple):
@@ -168,6 +181,16 @@ class ImageFailure(NamedTuple):
 
     name: str
     error: WherryError
+
+
+class ImagesFailed(SeveralErrors):
+    """Images of several could not be built; `failures` say why, for each."""
+
+    def __init__(self, failures: tuple[ImageFailure, ...]) -> None:
+        super().__init__(tuple({str(one.error): one.error for one in failures}.values()))
+        self.failures = failures
+        count = len(failures)
+        self.what = f"{count} images were not built" if count > 1 else "1 image was not built"
 
 
 class BuildOutcome(NamedTuple):

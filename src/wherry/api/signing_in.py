@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 from wherry.api.registries import Registries, RegistryAround
-from wherry.errors import UsageError
+from wherry.errors import UsageError, WherryError
 from wherry.oci.reference import DEFAULT_REGISTRY, is_host
 from wherry.registry import login
+from wherry.registry.authfile import read_auth_file
 from wherry.registry.credential import Credential
+from wherry.registry.credentials import auth_file_paths
 from wherry.registry.login import verify_login_by_name
 
 
@@ -31,6 +36,19 @@ def log_in(registry: str, username: str, password: str, around: RegistryAround) 
 def log_out(registry: str, around: RegistryAround) -> bool:
     """Forget the credentials for `registry`; whether there were any."""
     return login.log_out(registry_named(registry), env=around.env, cancel=around.cancel)
+
+
+def signed_in(env: Mapping[str, str]) -> tuple[str, ...]:
+    """The registries that credentials are kept for, as `logout` takes them; never raises.
+
+    Helper programs are not asked, only those files that name registries.
+    """
+    found: dict[str, None] = {}
+    for path in auth_file_paths(env):
+        with suppress(WherryError):
+            file = read_auth_file(path)
+            found |= dict.fromkeys(file.registries() if file is not None else ())
+    return tuple(found)
 
 
 def registry_named(text: str) -> str:

@@ -21,7 +21,7 @@ _NO_NAME: Final = re.compile(r"[\s:,#\x00-\x1f\x7f]")
 _SIZE: Final = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+) ?(?:b|([kmgtp])(?:i?b)?)?", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
 _LARGEST: Final = 2**63 - 1
-_ULIMITS: Final = (
+ULIMITS: Final = (
     "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc",
     "rss", "rtprio", "rttime", "sigpending", "stack",
 )  # fmt: skip
@@ -75,8 +75,8 @@ def read_ulimit(text: str) -> tuple[str, int, int]:
     name, equals, limits = text.partition("=")
     if not equals:
         raise UsageError(f"--ulimit {text!r} is not NAME=SOFT[:HARD]", hint=_ULIMIT_HINT)
-    if name not in _ULIMITS:
-        hint = near(name, _ULIMITS) or f"one of: {', '.join(_ULIMITS)}"
+    if name not in ULIMITS:
+        hint = near(name, ULIMITS) or f"one of: {', '.join(ULIMITS)}"
         raise UsageError(f"--ulimit {text!r}: no limit is called {name!r}", hint=hint)
     first, colon, second = limits.partition(":")
     soft = _limit(text, first)

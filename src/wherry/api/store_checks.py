@@ -8,8 +8,9 @@ import re
 from typing import NamedTuple
 
 from wherry.api.checks import Check, State
+from wherry.api.store_limit import StoreLimit
 from wherry.errors import WherryError
-from wherry.store.store import open_store
+from wherry.store.store import default_limit, open_store
 
 _LITTLE_ROOM = 1 << 30
 _FEW_NAMES = 20_000
@@ -31,11 +32,11 @@ class StoreFinding(NamedTuple):
     free: int
 
 
-def store_checks(store: str) -> StoreFinding:
+def store_checks(store: str, limit: StoreLimit) -> StoreFinding:
     """Open the store at `store`, which is made where it is not there, and look around it."""
     try:
         with open_store(store) as opened:
-            path, size, limit = opened.path, opened.usage().total, opened.size_limit
+            path, size = opened.path, opened.usage().total
             status = os.statvfs(path)
     except WherryError as error:
         return StoreFinding((no_store(error),), -1, -1)
@@ -43,8 +44,11 @@ def store_checks(store: str) -> StoreFinding:
         why = (str(error),)
         return StoreFinding((Check("store", State.MISSING, store, why, _ELSEWHERE),), -1, -1)
     free = status.f_frsize * status.f_bavail
-    found = f"{path}: {_gigabytes(size)} of at most {_gigabytes(limit)}, {_gigabytes(free)} free"
+    most, source = _cap(path, limit)
+    found = f"{path}: {_gigabytes(size)} of at most {_gigabytes(most)}, {_gigabytes(free)} free"
     details, remedies = [], []
+    if source:
+        details.append(f"at most: {source}")
     if free < _LITTLE_ROOM:
         details.append("there is little room")
         remedies.append("wherry cache prune, or another place with --store")
@@ -52,9 +56,19 @@ def store_checks(store: str) -> StoreFinding:
     if status.f_files and status.f_favail < _FEW_NAMES:
         details.append(f"room for {status.f_favail} more files only (inodes)")
         remedies.append("wherry cache prune, or a file system with more inodes")
-    state = State.LIMITED if details else State.OK
+    state = State.LIMITED if remedies else State.OK
     check = Check("store", state, found, tuple(details), "; or ".join(dict.fromkeys(remedies)))
     return StoreFinding((check, *file_system(path)), size, free)
+
+
+def _cap(path: str, limit: StoreLimit) -> tuple[int, str]:
+    """The size that the store may have, and the file that says so."""
+    try:
+        size, source = limit.found
+    except WherryError:
+        # What is wrong with the file is a finding of its own.
+        size, source = None, ""
+    return (default_limit(path), "") if size is None else (size, source)
 
 
 def no_store(error: WherryError) -> Check:

@@ -16,10 +16,10 @@ from wherry.api.building import build_images
 from wherry.api.places import default_store
 from wherry.api.request import BuildOutcome, BuildRequest, BuildResult
 from wherry.cli.flags import BuildFlags
+from wherry.cli.listening import listening, raise_failures
 from wherry.cli.place import working_directory
-from wherry.cli.progress.select import Mode, Renderer, make_sink, picture_width, use_color
-from wherry.cli.progress.summary import Summary, render_summary
-from wherry.cli.stopping import stopping
+from wherry.cli.progress.select import Mode, Renderer, picture_width, use_color
+from wherry.cli.progress.summary import Part, Summary, render_summary
 from wherry.errors import UsageError, code_of
 
 
@@ -36,41 +36,48 @@ def run_build(flags: BuildFlags) -> int:
         from wherry.cli.plan import print_plan  # noqa: PLC0415 - only where asked
 
         return print_plan(request, mode, as_json=flags.as_json)
-    with stopping() as token, make_sink(mode, sys.stderr, os.environ) as sink:
-        if flags.on_error and sys.stdin is not None and sys.stdin.isatty():
-            request = request._replace(shell=lambda run: _open_shell(run, sink))  # noqa: S604 - no command
-        outcome = build_images(request, sink, token)
-    color = use_color(sys.stderr, os.environ)
+    outcome: BuildOutcome | None = None
+    try:
+        with listening(mode) as (sink, token):
+            if flags.on_error and sys.stdin is not None and sys.stdin.isatty():
+                request = request._replace(shell=lambda run: _open_shell(run, sink))  # noqa: S604 - no command
+            outcome = build_images(request, sink, token)
+            raise_failures(outcome.failures)
+    finally:
+        # What there is comes first: errors are the last words.
+        if outcome is not None:
+            _print(outcome, mode, as_json=flags.as_json)
+    return 0
+
+
+def _print(outcome: BuildOutcome, mode: Mode, *, as_json: bool) -> None:
+    """The summary to stderr, the results to stdout."""
     if mode not in ("quiet", "json"):
         # As all progress: a stderr that takes nothing fails no build.
         with suppress(OSError):
-            sys.stderr.write(_summaries(outcome, color) + "\n")
+            color = use_color(sys.stderr, os.environ)
+            sys.stderr.write(_summaries(outcome, color, as_json=as_json) + "\n")
     # An archive on stdout keeps stdout to itself.
     taken = any("-" in result.outputs for result in outcome.images)
     stream = sys.stderr if taken else sys.stdout
-    if flags.as_json:
+    if as_json:
         stream.write(_as_json(outcome) + "\n")
     else:
         for result in outcome.images:
             stream.writelines(f"{name}\n" for name in result.loaded[:1] or (result.reference,))
-    return _tell_failures(outcome, color) if outcome.failures else 0
+    # Where both streams are one log, errors stand below; what fails here fails again at the end.
+    with suppress(OSError):
+        stream.flush()
 
 
-def _tell_failures(outcome: BuildOutcome, color: bool) -> int:
-    """Tell why some images are not there, each reason once; the exit code."""
-    from wherry.cli.failures import render_failures  # noqa: PLC0415 - most builds fail whole
-
-    failed = [(failure.name, failure.error) for failure in outcome.failures]
-    sys.stderr.write(render_failures(failed, color) + "\n")
-    return max(code_of(error) for _, error in failed)
-
-
-def _summaries(outcome: BuildOutcome, color: bool) -> str:
+def _summaries(outcome: BuildOutcome, color: bool, *, as_json: bool) -> str:
     """The last words of the build."""
     width = picture_width(sys.stderr, os.environ)
     summaries = [_summary(result) for result in outcome.images]
     if len(summaries) == 1 and not outcome.failures:
-        return render_summary(summaries[0], color, width)
+        # Where people look at stdout the reference follows, which ends with the digest.
+        digest = "" if width and sys.stdout.isatty() and not as_json else summaries[0].digest
+        return render_summary(summaries[0]._replace(digest=digest), color, width)
     from wherry.cli.progress.summary import render_summaries  # noqa: PLC0415 - as above
 
     failed = tuple(failure.name for failure in outcome.failures)
@@ -80,7 +87,7 @@ def _summaries(outcome: BuildOutcome, color: bool) -> str:
 def _open_shell(run: Callable[[tuple[int, int, int]], int], sink: Renderer) -> None:
     """Give the terminal to a shell in the root of a step that failed."""
     # The view of the build would draw over it.
-    sink.__exit__(None, None, None)
+    sink.leave()
     sys.stderr.write("the step failed: a shell in its root (exit ends it)\n")
     sys.stderr.flush()
     from wherry.sandbox.terminal import raw_mode  # noqa: PLC0415 - only here
@@ -168,11 +175,19 @@ def _summary(result: BuildResult) -> Summary:
         binary_size=binary.size if binary else 0,
         seconds=result.seconds,
         fresh=not result.reused,
-        outputs=result.outputs,
+        outputs=_places(result),
         compressed=result.unpacked is None,
         pushed=result.pushed,
         loaded=result.loaded,
+        parts=tuple(Part(*part) for part in result.parts),
     )
+
+
+def _places(result: BuildResult) -> tuple[str, ...]:
+    """Where outputs went, in words; with the digest that an image has only there."""
+    digests = dict(result.converted)
+    names = ((dest, "stdout" if dest == "-" else dest) for dest in result.outputs)
+    return tuple(f"{name} ({digests[dest]})" if dest in digests else name for dest, name in names)
 
 
 def _as_json(outcome: BuildOutcome) -> str:
@@ -183,6 +198,8 @@ def _as_json(outcome: BuildOutcome) -> str:
         result._asdict()
         | {
             "binaries": [item._asdict() for item in result.binaries],
+            "converted": [{"output": dest, "digest": root} for dest, root in result.converted],
+            "parts": [item._asdict() for item in result.parts],
             "pushed": [item._asdict() for item in result.pushed],
         }
         for result in outcome.images

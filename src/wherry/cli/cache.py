@@ -13,6 +13,7 @@ import click
 from wherry.api.library import Pruned, StoredItem, list_store, prune_store, store_usage
 from wherry.cli.images import format_age
 from wherry.cli.options import default_store, json_option, parse_size, store_option, tell
+from wherry.cli.place import working_directory
 from wherry.cli.progress.units import format_size
 
 
@@ -72,14 +73,19 @@ def prune(
     """Remove what nobody needs from the store.
 
     Without flags: images without a name, blobs that nothing refers to, and beyond the store's size
-    limit the least recently used of all: records and blobs, snapshots of steps, cache mounts, work
-    directories. Tagged images stay (see `wherry rmi`), and so does everything
-    that a running build uses.
+    limit (`[store] size` of config.toml or wherry.toml) the least recently used of all: records and
+    blobs, snapshots of steps, cache mounts, work directories. Tagged images stay (see
+    `wherry rmi`), and so does everything that a running build uses.
     """
     target = None if keep_storage is None else parse_size(keep_storage)
     directory = store or default_store(os.environ)
     pruned = prune_store(
-        directory, os.environ, everything=everything, target=target, dry_run=dry_run
+        directory,
+        os.environ,
+        directory=working_directory(),
+        everything=everything,
+        target=target,
+        dry_run=dry_run,
     )
     click.echo(json.dumps(pruned._asdict()) if as_json else _told(pruned, dry_run=dry_run))
     if pruned.refused:

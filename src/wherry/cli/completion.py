@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import click
 
 from wherry.cli.completion_scripts import SCRIPTS
-from wherry.cli.completion_values import images, known_values, places
+from wherry.cli.completion_values import images, known_values, places, registries
 from wherry.errors import WherryError
 
 _EPILOG: Final = """\b
@@ -85,7 +85,8 @@ def answer(words: Iterable[str]) -> Answer:
     if isinstance(verb, click.Group):
         if not rest:
             inner = (Word(name, item.short_help or "") for name, item in verb.commands.items())
-            return Answer(_beginning(current, inner))
+            named_help = (Word("--help", ""),) if current.startswith("-") else ()
+            return Answer(_beginning(current, (*inner, *named_help)))
         verb, path, rest = verb.commands.get(rest[0]), f"{path} {rest[0]}", rest[1:]
     return Answer() if verb is None else _Line(verb, path, rest).complete(current)
 
@@ -154,7 +155,8 @@ class _Line:
         if isinstance(option.type, click.Choice):
             return _offered((str(choice) for choice in option.type.choices), typed, head)
         name = option.opts[0]
-        if option.metavar in ("FILE", "DIR"):
+        # A working directory is one of the image.
+        if option.metavar in ("FILE", "DIR") and "--workdir" not in option.opts:
             return Answer((), "directories" if option.metavar == "DIR" else "files")
         found = known_values(name, typed, self._positional, self._given)
         answer = _offered(found.words, found.typed, head + found.head)
@@ -165,6 +167,8 @@ class _Line:
         if kind == "images":
             store = self._given.get("--store", [""])[-1]
             return _offered(images(store), current, "")
+        if kind == "registries":
+            return _offered(registries(), current, "")
         if kind in ("files", "directories"):
             return Answer((), kind)
         return _offered(kind.split(), current, "")

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
 
 from wherry.api.places import default_store
 from wherry.api.request import DOCKERFILES
+from wherry.cli.completion_fields import (
+    Values,
+    listed_values,
+    output_values,
+    secret_values,
+)
 from wherry.cli.place import working_directory
 
 _PLATFORMS: Final = (
     "linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/amd64/v2",
     "linux/amd64/v3", "linux/ppc64le", "linux/riscv64", "linux/s390x",
 )  # fmt: skip
-_TYPES: Final = ("oci", "docker", "image", "registry", "local", "tar")
-_OUTPUT_KEYS: Final = ("dest=", "name=", "push=true", "tar=false", "compression=")
-_COMPRESSIONS: Final = ("gzip", "zstd", "uncompressed")
 _FIXED: Final = {
     "--base": ("static", "scratch"),
     "--allow": ("network.host", "security.insecure"),
@@ -31,44 +34,91 @@ _FIXED: Final = {
 # What stands without a flag: a kind, or the words themselves.
 _PLACES: Final = {
     "build": "directories", "lock": "directories", "init": "directories", "run": "images",
-    "tag": "images", "rmi": "images", "push": "images", "completion": "bash zsh fish",
+    "tag": "images", "rmi": "images", "push": "images", "pull": "images", "inspect": "images",
+    "login": "registries", "logout": "registries", "completion": "bash zsh fish",
 }  # fmt: skip
 _IMAGE_TABLE: Final = re.compile(
     r"^\s*\[\s*image\s*\.\s*([\w-]+|\"[^\"]+\"|'[^']+')\s*[].]", re.MULTILINE
 )
+_ARG: Final = re.compile(r"^\s*ARG\s+(.+)$", re.MULTILINE | re.IGNORECASE)
 _STAGE: Final = re.compile(r"^\s*FROM\s.*\sAS\s+(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
-
-
-class Values(NamedTuple):
-    """Words for the part `typed` of a value that begins with `head`; the shell's `places`."""
-
-    words: tuple[str, ...] = ()
-    head: str = ""
-    typed: str = ""
-    places: str = ""
-    is_open: bool = False
 
 
 def known_values(
     flag: str, typed: str, sources: Sequence[str], given: Mapping[str, Sequence[str]]
 ) -> Values:
     """What may follow `flag` where `typed` stands; `given` are the values of flags before it."""
-    if flag in _FIXED:
-        return Values(_FIXED[flag], "", typed)
-    if flag == "--platform":
-        head, comma, last = typed.rpartition(",")
-        named = set(head.split(","))
-        left = tuple(platform for platform in _PLATFORMS if platform not in named)
-        return Values(left, head + comma, last)
-    if flag == "--output":
-        return _output(typed)
-    if flag in ("--target", "--no-cache-filter"):
-        files = given.get("--file", ())
-        return Values(targets(sources[0] if sources else ".", files[-1] if files else ""), "",
-                      typed)  # fmt: skip
-    if flag == "--secret" and "src=" in typed:
-        return Values(places="files")
-    return Values()
+    file = given.get("--file", ("",))[-1]
+    named = _NAMED.get(flag)
+    if named is not None:
+        return named(typed, sources[0] if sources else ".", file)
+    match flag:
+        case "--platform":
+            return listed_values(typed, _PLATFORMS)
+        case "--output":
+            return output_values(typed)
+        case "--secret":
+            return secret_values(typed, variables())
+        case "--base" | "--tag":
+            store = given.get("--store", ("",))[-1]
+            return Values((*_FIXED.get(flag, ()), *images(store)), "", typed)
+        case "--env" | "-e":
+            return Values(variables(), "", typed)
+        case _ if flag in _PLACE_IN:
+            return Values(places=_PLACE_IN[flag](typed))
+    return Values(_FIXED.get(flag, ()), "", typed)
+
+
+def _targets(typed: str, source: str, file: str) -> Values:
+    return listed_values(typed, targets(source, file))
+
+
+def _arguments(typed: str, source: str, file: str) -> Values:
+    return _assigned(typed, arguments(source, file))
+
+
+def _limits(typed: str, _source: str, _file: str) -> Values:
+    from wherry.api.step_limits import ULIMITS  # noqa: PLC0415 - for this flag only
+
+    return _assigned(typed, ULIMITS)
+
+
+# `NAME=DIRECTORY` for a context, `DIRECTORY:…` for a volume.
+def _context_place(typed: str) -> str:
+    return "directories" if "=" in typed else ""
+
+
+def _volume_place(typed: str) -> str:
+    return "" if ":" in typed else "directories"
+
+
+# What has names, most of them the project's: images, stages, a Dockerfile's arguments, limits.
+_NAMED: Final[Mapping[str, Callable[[str, str, str], Values]]] = {
+    "--target": _targets, "--no-cache-filter": _targets, "--build-arg": _arguments,
+    "--ulimit": _limits,
+}  # fmt: skip
+_PLACE_IN: Final[Mapping[str, Callable[[str], str]]] = {
+    "--build-context": _context_place, "--volume": _volume_place, "-v": _volume_place,
+}  # fmt: skip
+
+
+def _assigned(typed: str, names: Sequence[str]) -> Values:
+    """`NAME=`, to be typed on."""
+    return Values(tuple(f"{name}=" for name in names), "", typed, is_open=True)
+
+
+def variables() -> tuple[str, ...]:
+    """The names of the environment's variables."""
+    return tuple(sorted(os.environ))
+
+
+def arguments(source: str, file: str) -> tuple[str, ...]:
+    """The names of a Dockerfile's ARGs."""
+    found: dict[str, None] = {}
+    for text in _dockerfiles(source, file):
+        for line in _ARG.findall(text):
+            found |= dict.fromkeys(word.partition("=")[0] for word in line.split())
+    return tuple(found)
 
 
 def targets(source: str, file: str) -> tuple[str, ...]:
@@ -78,11 +128,17 @@ def targets(source: str, file: str) -> tuple[str, ...]:
         named = _IMAGE_TABLE.findall(_read(os.path.join(directory, "wherry.toml")))
         if named:
             return tuple(dict.fromkeys(name.strip("\"'") for name in named))
-    for name in (file,) if file else DOCKERFILES:
-        place = os.path.join(working_directory() if file else directory, name)
-        if stages := _STAGE.findall(_read(place)):
+    for text in _dockerfiles(source, file):
+        if stages := _STAGE.findall(text):
             return tuple(dict.fromkeys(stages))
     return ()
+
+
+def _dockerfiles(source: str, file: str) -> Iterator[str]:
+    """The texts of what may be SOURCE's Dockerfile, or of `file`."""
+    directory = os.path.join(working_directory(), source.partition("...")[0] or ".")
+    for name in (file,) if file else DOCKERFILES:
+        yield _read(os.path.join(working_directory() if file else directory, name))
 
 
 def images(store: str) -> tuple[str, ...]:
@@ -95,27 +151,23 @@ def images(store: str) -> tuple[str, ...]:
     return tuple(image.name for image in list_images(place))
 
 
+def registries() -> tuple[str, ...]:
+    """The registries that there are credentials for."""
+    from wherry.api.signing_in import signed_in  # noqa: PLC0415 - for two verbs only
+
+    return signed_in(os.environ)
+
+
 def places(path: str, number: int) -> str:
-    """What stands in place `number` (from 0) of a verb: `images`, `files`, `directories`, words."""
+    """What stands in place `number` (from 0) of a verb.
+
+    That is `images`, `registries`, `files` or `directories`, or the words themselves.
+    """
     if path == "run" and number:
         return "files"
-    if path == "completion" and number:
+    if path in ("completion", "login", "logout", "inspect") and number:
         return ""
     return _PLACES.get(path, "")
-
-
-def _output(typed: str) -> Values:
-    head, comma, last = typed.rpartition(",")
-    key, equals, value = last.partition("=")
-    if not equals:
-        first = (f"type={kind}" for kind in _TYPES)
-        words = _OUTPUT_KEYS if comma else tuple(first)
-        return Values(words, head + comma, last, is_open=True)
-    if key == "type":
-        return Values(_TYPES, f"{head}{comma}type=", value, is_open=True)
-    if key == "compression":
-        return Values(_COMPRESSIONS, f"{head}{comma}compression=", value, is_open=True)
-    return Values(places="files") if key == "dest" else Values()
 
 
 def _read(path: str) -> str:

@@ -9,6 +9,7 @@ its traceback, for it is the one error that the user cannot mend.
 from __future__ import annotations
 
 from wherry._version import __version__
+from wherry.api.request import ImagesFailed
 from wherry.cli.progress.output import printable
 from wherry.errors import InternalError, Interrupted, SeveralErrors, WherryError
 
@@ -21,6 +22,10 @@ def render_error(error: BaseException, color: bool) -> str:
     All errors of a `SeveralErrors` are told, in their order, with an empty line between them.
     """
     match error:
+        case ImagesFailed():
+            from wherry.cli.failures import render_failures  # noqa: PLC0415 - several images only
+
+            return render_failures(error.failures, color)
         case SeveralErrors():
             return "\n\n".join(render_error(item, color) for item in error.errors)
         case Interrupted() | KeyboardInterrupt():

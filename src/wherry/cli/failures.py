@@ -10,28 +10,56 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
+from wherry.api.request import ImageFailure
 from wherry.cli.errors import render_error
-from wherry.errors import WherryError
+from wherry.cli.progress.output import printable
+from wherry.errors import SeveralErrors, WherryError
 
 # Where Go begins to speak of another package.
 _PACKAGE: Final = re.compile(r"^(?=# \S)", re.MULTILINE)
 _MOST_NAMES: Final = 5
 
 
-def render_failures(failures: Sequence[tuple[str, WherryError]], color: bool) -> str:
-    """The text for stderr of images (name, error), without a last newline."""
-    groups: dict[tuple[type[WherryError], str, str], list[tuple[str, WherryError]]] = {}
-    for name, error in failures:
-        groups.setdefault((type(error), error.what, error.hint), []).append((name, error))
-    texts = []
-    for members in groups.values():
-        names = list(dict.fromkeys(name for name, _ in members))
-        merged = _merged([error for _, error in members])
-        texts.append(f"{_listed(names)}: not built\n{render_error(merged, color)}")
-    return "\n\n".join(texts)
+class Reason(NamedTuple):
+    """Why there are no images of these names."""
+
+    names: tuple[str, ...]
+    error: WherryError
+
+
+def reasons_of(failures: Sequence[ImageFailure]) -> tuple[Reason, ...]:
+    """Each reason once, with the names of all images that it is the end of."""
+    groups: dict[tuple[type[WherryError], str, str], list[Reason]] = {}
+    for failure in failures:
+        for error in _each(failure.error):
+            key = (type(error), error.what, error.hint)
+            groups.setdefault(key, []).append(Reason((failure.name,), error))
+    return tuple(
+        Reason(
+            tuple(dict.fromkeys(name for item in members for name in item.names)),
+            _merged([item.error for item in members]),
+        )
+        for members in groups.values()
+    )
+
+
+def render_failures(failures: Sequence[ImageFailure], color: bool) -> str:
+    """The text for stderr, without a last newline."""
+    return "\n\n".join(
+        f"{printable(_listed(reason.names))}: not built\n{render_error(reason.error, color)}"
+        for reason in reasons_of(failures)
+    )
+
+
+def _each(error: WherryError) -> Iterator[WherryError]:
+    if not isinstance(error, SeveralErrors):
+        yield error
+        return
+    for item in error.errors:
+        yield from _each(item)
 
 
 def _merged(errors: Sequence[WherryError]) -> WherryError:

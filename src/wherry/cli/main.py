@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from wherry.cli.flags import read_plain
+from wherry.cli.listening import Told
 from wherry.errors import MachineError, WherryError, code_of
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -83,6 +84,8 @@ def _run(arguments: list[str]) -> int:
         from wherry.cli.verbs import run_verb  # noqa: PLC0415 - click is not for every build
 
         return run_verb(arguments)
+    except Told as told:
+        return told.code
     except WherryError as error:
         return _report(error)
     except BrokenPipeError:

@@ -19,9 +19,9 @@ import click
 
 from wherry.api.places import default_store
 from wherry.cli.flags import PROGRESS_MODES
+from wherry.cli.listening import listening
 from wherry.cli.place import working_directory
-from wherry.cli.progress.select import Mode, make_sink
-from wherry.cli.stopping import stopping
+from wherry.cli.progress.select import Mode
 from wherry.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def around(common: Common) -> Iterator[RegistryAround]:
 
     cwd = working_directory()
     store = os.path.abspath(common.store) if common.store else default_store(os.environ)
-    with stopping() as token, make_sink(common.mode, sys.stderr, os.environ, "") as sink:
+    with listening(common.mode, "") as (sink, token):
         yield RegistryAround(store, os.environ, cwd, common.ca, sink, token)
 
 

@@ -24,25 +24,35 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME_SECONDS = 0.3
 
 
+class SignalToken(CancelToken):
+    """A token that a signal cancels; `signal` is its number, SIGINT's while there was none."""
+
+    signal: int = signal.SIGINT
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """`Cancelled` leaves the block as `Interrupted`, which tells the exit code."""
+        try:
+            yield
+        except Cancelled as error:
+            raise Interrupted(self.signal) from error
+
+
 @contextmanager
-def stopping() -> Iterator[CancelToken]:
+def stopping() -> Iterator[SignalToken]:
     """A token that SIGINT, SIGTERM or SIGHUP cancels; `Cancelled` becomes `Interrupted`."""
-    token = CancelToken()
-    received: list[int] = []
+    token = SignalToken()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    watcher = threading.Thread(
-        target=_watch, args=(reading, token, received), name="signals", daemon=True
-    )
+    watcher = threading.Thread(target=_watch, args=(reading, token), name="signals", daemon=True)
     watcher.start()
     outer = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     # What was ignored from the start (nohup, a shell's background job) stays ignored.
     taken = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, lambda *_: None) for number in taken}
     try:
-        yield token
-    except Cancelled as error:
-        raise Interrupted(received[0] if received else signal.SIGINT) from error
+        with token.interrupting():
+            yield token
     finally:
         os.write(writing, b"\0")
         watcher.join()
@@ -53,14 +63,14 @@ def stopping() -> Iterator[CancelToken]:
         os.close(writing)
 
 
-def _watch(reading: int, token: CancelToken, received: list[int]) -> None:
+def _watch(reading: int, token: SignalToken) -> None:
     first = 0.0
     while number := os.read(reading, 1)[0]:
         if number not in _SIGNALS:
             continue
-        if not received:
+        if not first:
             first = time.monotonic()
-            received.append(number)
+            token.signal = number
             token.cancel()
         elif time.monotonic() - first > _SAME_SECONDS:
             _leave(number)

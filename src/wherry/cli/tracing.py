@@ -111,19 +111,22 @@ class Traced:
         finally:
             self._inner.__exit__(kind, error, trace)
 
+    def leave(self) -> None:
+        """Leave the terminal to another program; the build goes on."""
+        self._inner.leave()
+
     def _build(self, error: BaseException | None) -> TracedBuild:
         now = time.time_ns()
         with self._lock:
             for step in self._steps:
                 step.ended = step.ended or now
-            failed = any(step.outcome is Outcome.FAILED for step in self._steps)
         outcome, code, failure = Outcome.DONE, 0, ""
         if isinstance(error, Cancelled | Interrupted | KeyboardInterrupt):
-            outcome, code, failure = Outcome.CANCELLED, 130, "interrupted"
-        elif error is not None or failed:
-            outcome, failure = Outcome.FAILED, "a step failed"
-            if error is not None:
-                code, failure = code_of(error), _clean(getattr(error, "what", type(error).__name__))
+            code = error.code if isinstance(error, Interrupted) else 130
+            outcome, failure = Outcome.CANCELLED, "interrupted"
+        elif error is not None:
+            outcome, code = Outcome.FAILED, code_of(error)
+            failure = _clean(getattr(error, "what", type(error).__name__))
         return TracedBuild(self._verb, self._started, now, self._steps, outcome, code, failure)
 
 

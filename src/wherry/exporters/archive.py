@@ -28,8 +28,7 @@ def write_oci_archive(
 
 def layout_files(images: tuple[ExportedImage, ...]) -> dict[str, bytes]:
     """What makes a directory of blobs a layout, by file name."""
-    entries = [entry for image in images for entry in index_entries(image)]
-    return {"index.json": index_json(entries), "oci-layout": LAYOUT_FILE}
+    return {"index.json": index_json(index_entries(images)), "oci-layout": LAYOUT_FILE}
 
 
 def index_json(entries: list[dict[str, Json]]) -> bytes:

@@ -31,12 +31,14 @@ class EngineFacts(NamedTuple):
 
     `keeps_layers`: Docker's own image store, which looks layers up by their diff IDs, so that those
     it has need not be sent. The others, Podman and Docker with containerd's image store, want all.
+    `keeps_indexes`: the last of them, which holds an image for several platforms as it is.
     """
 
     name: str
     architecture: str
     is_podman: bool
     keeps_layers: bool
+    keeps_indexes: bool
 
 
 class KnownImage(NamedTuple):
@@ -122,9 +124,10 @@ class Engine:
             isinstance(item, dict) and str(item.get("Name", "")).startswith("Podman")
             for item in (components if isinstance(components, list) else ())
         )
-        keeps_layers = not is_podman and not self._is_containerds()
+        is_containerds = not is_podman and self._is_containerds()
+        keeps_layers = not is_podman and not is_containerds
         name = f"{'Podman' if is_podman else 'Docker'} {engine_words(version.encode())}"
-        return EngineFacts(name, architecture, is_podman, keeps_layers)
+        return EngineFacts(name, architecture, is_podman, keeps_layers, is_containerds)
 
     def _is_containerds(self) -> bool:
         """Whether images are containerd's: what /info says of the storage driver tells."""
@@ -181,13 +184,16 @@ def known_layers(engine: Engine, diff_ids: tuple[Digest, ...]) -> int:
     return most
 
 
-def name_in(image: KnownImage, reference: Reference) -> str | None:
-    """What the engine calls the image where we say `reference`; None where it has no such name.
+def names_for(reference: Reference, facts: EngineFacts) -> tuple[str, ...]:
+    """What the engine may call the image where we say `reference`.
 
-    Podman puts names without a registry below `localhost/`.
+    Podman gives names without a registry one, `docker.io` or `localhost`, as its version and the
+    API that was used have it.
     """
-    candidates = (reference.familiar, reference.full, f"{_OWN_PREFIX}{reference.familiar}")
-    return next((name for name in candidates if name in image.names), None)
+    if not facts.is_podman:
+        return (reference.familiar,)
+    said = (reference.familiar, reference.full, f"{_OWN_PREFIX}{reference.familiar}")
+    return tuple(dict.fromkeys(said))
 
 
 def is_id(image: KnownImage, digests: frozenset[Digest]) -> bool:

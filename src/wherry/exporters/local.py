@@ -9,12 +9,15 @@ files stay. Links that lie in the destination are replaced, never followed.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Final
 
 from wherry.errors import MachineError, UsageError
 from wherry.exporters.blobs import ExportedImage, VerifyingReader
@@ -26,11 +29,17 @@ from wherry.oci.image import Image, Layer
 from wherry.oci.media import foreign_missing
 from wherry.process.cancel import CancelToken
 
+_STAGE: Final = ".wherry-"
+_STAGED: Final = re.compile(r"\.wherry-[0-9a-f]{12}")
 
-def write_local(exported: ExportedImage, dest: str, cancel: CancelToken) -> tuple[Skipped, ...]:
+
+def write_local(
+    exported: ExportedImage, dest: str, cancel: CancelToken, *, split: bool = False
+) -> tuple[Skipped, ...]:
     """Write the image's file tree into `dest`, which is made where it is missing.
 
-    Files belong to the user who exports. Returns what could not be made (devices). Raises
+    Files belong to the user who exports. With `split` a single platform gets a directory, too, as
+    several always do. Returns what could not be made (devices). Raises
     `MachineError` where `dest` cannot be written, a directory stands where the image has a file,
     or a blob is damaged; `UsageError` for layers that cannot be unpacked, foreign ones that are
     not here or such that are not what the image says; `Cancelled`. `dest` is then as it was,
@@ -43,7 +52,7 @@ def write_local(exported: ExportedImage, dest: str, cancel: CancelToken) -> tupl
             skipped: list[Skipped] = []
             for image in exported.images:
                 root = stage
-                if exported.is_split:
+                if split or exported.is_split:
                     root = os.path.join(stage, platform_directory(image))
                     os.mkdir(root, 0o755)
                 for layer in image.layers:
@@ -59,13 +68,36 @@ def platform_directory(image: Image) -> str:
 
 @contextmanager
 def _stage(dest: str) -> Iterator[str]:
-    path = os.path.join(dest, f".wherry-{secrets.token_hex(6)}")
-    os.mkdir(path, 0o700)
+    """A hidden directory to unpack into, which is locked for as long as it is used."""
+    _sweep(dest)
+    path = os.path.join(dest, f"{_STAGE}{secrets.token_hex(6)}")
+    # Under its own name only once it is locked: else another export could take it for a leftover.
+    os.mkdir(f"{path}.new", 0o700)
+    descriptor = os.open(f"{path}.new", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.rename(f"{path}.new", path)
         yield path
     finally:
         with suppress(OSError):
-            remove_tree(path)
+            remove_tree(path if os.path.lexists(path) else f"{path}.new")
+        os.close(descriptor)
+
+
+def _sweep(dest: str) -> None:
+    """Remove what exports left that were killed."""
+    for name in os.listdir(dest):
+        if _STAGED.fullmatch(name) is None:
+            continue
+        path = os.path.join(dest, name)
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove_tree(path)
+            finally:
+                os.close(descriptor)
 
 
 def _unpack(
@@ -127,14 +159,24 @@ def _merge(source: int, target: int) -> None:
             os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
             continue
         if _kind(name, target) != stat.S_IFDIR:
+            # Whole, for a directory that is made here could find no room any more.
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=target)
-            os.mkdir(name, 0o700, dir_fd=target)
+            _move_directory(name, source, target)
+            continue
         found = os.lstat(name, dir_fd=source)
         with OpenDirectory(source, name) as below, OpenDirectory(target, name) as made:
             _merge(below.descriptor, made.descriptor)
             os.fchmod(made.descriptor, stat.S_IMODE(found.st_mode))
             os.utime(made.descriptor, ns=(found.st_mtime_ns, found.st_mtime_ns))
+
+
+def _move_directory(name: bytes, source: int, target: int) -> None:
+    """A directory moves only where its own `..` may be written."""
+    with OpenDirectory(source, name) as moved:
+        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+        if moved.mode is not None:
+            os.fchmod(moved.descriptor, moved.mode)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -39,27 +40,37 @@ def write_oci_directory(images: tuple[ExportedImage, ...], dest: str, cancel: Ca
     undo: list[str] = []
     with explained(dest), undone_on_error(undo):
         make_directory(dest, undo)
-        with _locked(dest):
+        with _locked(dest, cancel):
             index = _read_index(dest)
             for held in held_blobs(images):
                 _add_blob(held, dest, undo, cancel)
             if not os.path.exists(f"{dest}/oci-layout"):
                 undo.append(f"{dest}/oci-layout")
                 write_file(f"{dest}/oci-layout", LAYOUT_FILE)
-            for image in images:
-                _merge(index, index_entries(image))
+            _merge(index, index_entries(images))
             write_file(f"{dest}/index.json", json.dumps(index, separators=(",", ":")).encode())
             undo.clear()
 
 
 @contextmanager
-def _locked(dest: str) -> Iterator[None]:
+def _locked(dest: str, cancel: CancelToken) -> Iterator[None]:
     descriptor = os.open(dest, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # A wait for the lock itself would not end where somebody cancels.
+        while not _is_locked_now(descriptor):
+            cancel.check()
+            time.sleep(0.05)
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_locked_now(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _read_index(dest: str) -> _RawIndex:

@@ -20,7 +20,7 @@ from wherry.exporters.archive_writer import Write
 from wherry.exporters.blobs import ExportedImage, VerifyingReader
 from wherry.exporters.local import platform_directory
 from wherry.fstree.decompress import VerifiedDiff, decompressed
-from wherry.fstree.layer_index import LayerIndex, read_index
+from wherry.fstree.layer_index import LayerIndex, layer_explained, read_index
 from wherry.fstree.limits import Limits
 from wherry.fstree.tar import BLOCK, entry_header
 from wherry.fstree.tree import Directory, Entry, File, HardLink, InLayer, Inline
@@ -94,17 +94,12 @@ class _RootTar:
 
     def _index(self, stream: BinaryIO, layer: Layer) -> LayerIndex:
         blob = layer.descriptor
-        try:
+        with layer_explained(blob):
             tar = VerifiedDiff(decompressed(stream, blob.media_type), layer.diff_id, self._cancel)
-            # What was built or taken for a base before is no attack of any size.
-            index = read_index(io.BufferedReader(tar, _PIECE), blob, Limits.up_to(1 << 50))
+        # What was built or taken for a base before is no attack of any size.
+        index = read_index(io.BufferedReader(tar, _PIECE), blob, Limits.up_to(1 << 50))
+        with layer_explained(blob):
             tar.finish()
-        except UsageError as error:
-            raise UsageError(
-                f"cannot read the layer {blob.digest.short}",
-                why=f"{error.what}\n{error.why}" if error.why else error.what,
-                hint=error.hint or "use another image",
-            ) from error
         return index
 
     def _put(self, entry: Entry, mtime: int) -> None:

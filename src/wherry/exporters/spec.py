@@ -72,7 +72,8 @@ class OutputSpec:
     output alone carries, beside the image's tags. For `REGISTRY` and `IMAGE`, `dest` is empty and
     `names` replace the image's tags where there are any. For `DOCKER` an empty `dest` means to
     load the image into an engine: the one of the docker context `context`, where that is named.
-    `recompression` is None where layers stay as they are.
+    `recompression` is None where layers stay as they are. `split` is what `platform-split=` says of
+    directories for platforms, None where it says nothing.
     """
 
     kind: OutputKind
@@ -81,6 +82,7 @@ class OutputSpec:
     names: tuple[str, ...] = ()
     recompression: Recompression | None = None
     context: str = ""
+    split: bool | None = None
 
     @property
     def is_load(self) -> bool:
@@ -93,24 +95,13 @@ LOAD = OutputSpec(OutputKind.DOCKER, "")
 
 
 def parse_outputs(texts: Iterable[str], cwd: str, *, load: bool = False) -> tuple[OutputSpec, ...]:
-    """All outputs of a build; raises `UsageError` also where two want one place.
+    """All outputs of a build; raises `UsageError`.
 
     `load` adds `--load`, unless an output says so already.
     """
     specs = tuple(parse_output(text, cwd) for text in texts)
     if load and not any(spec.is_load for spec in specs):
         specs = (*specs, LOAD)
-    places: set[str] = set()
-    for spec in specs:
-        # A layout takes several images; and what is no place cannot be taken twice.
-        if not spec.dest or (spec.kind is OutputKind.OCI and not spec.tar):
-            continue
-        place = spec.dest if spec.dest == STDOUT else os.path.realpath(spec.dest)
-        if place in places:
-            shown = "stdout" if place == STDOUT else spec.dest
-            raise UsageError(f"two outputs want {shown}",
-                             hint="give each a dest= of its own")  # fmt: skip
-        places.add(place)
     return specs
 
 
@@ -132,6 +123,12 @@ def check_outputs(specs: Iterable[OutputSpec], images: tuple[tuple[str, int], ..
                              why=f"all of {names} would be called {', '.join(spec.names)}",
                              hint="choose one, or set tags in [image.NAME]")  # fmt: skip
         for name, platforms in images:
+            if spec.split is False and platforms > 1:
+                raise UsageError(
+                    f"platform-split=false cannot be for the {platforms} platforms of {name}",
+                    why="they would write to the same paths",
+                    hint="leave it out: each platform gets a directory",
+                )
             if spec.kind is OutputKind.DOCKER and spec.dest and platforms > 1:
                 raise UsageError(
                     f"a docker archive cannot hold the {platforms} platforms of {name}",
@@ -152,11 +149,9 @@ def parse_output(text: str, cwd: str) -> OutputSpec:
     _check_known(found, kind)
     match kind:
         case OutputKind.LOCAL:
-            _check_split(found)
-            return OutputSpec(kind, _directory(found, cwd))
+            return OutputSpec(kind, _directory(found, cwd), split=_split(found))
         case OutputKind.TAR:
-            _check_split(found)
-            return OutputSpec(kind, _file(found, cwd) or STDOUT)
+            return OutputSpec(kind, _file(found, cwd) or STDOUT, split=_split(found))
         case OutputKind.OCI | OutputKind.DOCKER:
             return _archive(found, kind, cwd)
         case OutputKind.REGISTRY | OutputKind.IMAGE:
@@ -200,10 +195,9 @@ def _check_known(found: Attributes, kind: OutputKind) -> None:
                           "leave it out: Docker reads them since version 17.10")  # fmt: skip
 
 
-def _check_split(found: Attributes) -> None:
-    if "platform-split" in found.keys and not found.boolean("platform-split", default=True):
-        raise found.wrong("platform-split=false would have platforms write to the same paths",
-                          "leave it out: each platform gets a directory")  # fmt: skip
+def _split(found: Attributes) -> bool | None:
+    is_said = "platform-split" in found.keys
+    return found.boolean("platform-split", default=True) if is_said else None
 
 
 def _archive(found: Attributes, kind: OutputKind, cwd: str) -> OutputSpec:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parallel gzip whose bytes do not depend on the number of workers.
 
-The input is cut into fixed blocks of 1 MiB. Each is deflated by itself on a thread (zlib frees the
-interpreter's lock) with the last 32 KiB of the block before it as dictionary, and ends on a byte
-boundary, so that the pieces put together are one ordinary gzip member (RFC 1951, RFC 1952). Only a
-bounded number of blocks is in flight: memory does not grow with the input.
+The input is cut into fixed blocks of 256 KiB. Each is deflated by itself on a thread (zlib frees
+the interpreter's lock) with the last 32 KiB of the block before it as dictionary, and ends on a
+byte boundary, so that the pieces put together are one ordinary gzip member (RFC 1951, RFC 1952).
+Only a bounded number of blocks is in flight: memory does not grow with the input.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Final, NamedTuple, Self
 
 from wherry.fstree.pieces import EarlierPieces, Piece, piece_key
 
-BLOCK: Final = 1 << 20
+# Smaller ones are no smaller in all, and more of them are equal to those of another layer.
+BLOCK: Final = 256 << 10
 _WINDOW: Final = 32 << 10
 # An empty last block of deflate: a fixed-Huffman block that holds only its end.
 _END: Final = b"\x03\x00"
@@ -49,8 +50,8 @@ class BlockGzip:
         self.pieces: list[Piece] = []
         self._level = level
         self._pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="gzip")
-        # One block for each worker, and as many waiting, so that no worker runs dry.
-        self._limit = 2 * max(workers, 1)
+        # One block for each worker, and some waiting, so that no worker runs dry.
+        self._limit = 4 * max(workers, 1)
         self._flying: deque[Future[_Deflated]] = deque()
         self._pending = bytearray()
         self._window = b""
@@ -133,7 +134,10 @@ def _deflate(block: bytes, window: bytes, level: int, earlier: EarlierPieces | N
         return _Deflated(key, *found)
     deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=window)
     data = deflate.compress(block) + deflate.flush(zlib.Z_SYNC_FLUSH)
-    return _Deflated(key, data, hashlib.sha256(data).digest())
+    digest = hashlib.sha256(data).digest()
+    if earlier is not None:
+        earlier.keep(key, data, digest)
+    return _Deflated(key, data, digest)
 
 
 def _header(level: int) -> bytes:

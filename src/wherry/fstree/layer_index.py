@@ -63,7 +63,7 @@ def read_index(stream: BinaryIO, blob: Descriptor, limits: Limits) -> LayerIndex
     entries: list[Entry] = []
     removals: list[tuple[int, Removal]] = []
     contents = _Contents(blob)
-    with _explained(blob):
+    with layer_explained(blob):
         for entry in read_entries(Members(bounded), limits, contents.store):
             change = _change(entry)
             if isinstance(change, Removal):
@@ -142,7 +142,8 @@ def _change(entry: Entry) -> Entry | Removal | None:
 
 
 @contextmanager
-def _explained(blob: Descriptor) -> Iterator[None]:
+def layer_explained(blob: Descriptor) -> Iterator[None]:
+    """Tell of a `UsageError` inside the block which layer it is about."""
     try:
         yield
     except UsageError as error:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compressed pieces of an earlier layer, so that what did not change is not compressed again.
 
-Two links of one program differ in few places. `BlockGzip` compresses fixed blocks, each by itself,
-so a block whose input (with the window before it) was compressed before gives the same bytes: they
-are copied from the earlier blob. Each piece is checked against its own digest before it is used; a
-blob that was pruned or damaged costs the compression, never a wrong byte.
+Two links of one program differ in few places, and so do programs that are made of the same
+packages. `BlockGzip` compresses fixed blocks, each by itself, so a block whose input (with the
+window before it) was compressed before gives the same bytes: they are copied from the earlier blob,
+or from memory, where a layer of the same build had them. Each piece of a blob is checked against
+its own digest before it is used; a blob that was pruned or damaged costs the compression, never a
+wrong byte.
 
 Index form, version 1: JSON `{"version": 1, "codec": TEXT, "blob": PATH-free name, "pieces":
 [[input digest, offset, size, piece digest], ...]}`, digests as sha256 in hex.
@@ -15,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from contextlib import suppress
 from typing import NamedTuple, Self
 
@@ -38,10 +41,41 @@ def piece_key(window: bytes, block: bytes) -> bytes:
     return hasher.digest()
 
 
-class EarlierPieces:
-    """The pieces of one earlier blob, for reading from several threads."""
+class SiblingPieces:
+    """Compressed blocks of layers that one build writes one after another, for several threads.
 
-    def __init__(self, pieces: tuple[Piece, ...], path: str) -> None:
+    At most `limit` bytes: the oldest go first. All layers must have the same codec and level.
+    """
+
+    def __init__(self, limit: int = 32 << 20) -> None:
+        self._limit = limit
+        self._size = 0
+        self._by_key: dict[bytes, tuple[bytes, bytes]] = {}
+        self._lock = threading.Lock()
+
+    def find(self, key: bytes) -> tuple[bytes, bytes] | None:
+        """The compressed bytes of the block with that key, and their digest."""
+        return self._by_key.get(key)
+
+    def keep(self, key: bytes, data: bytes, digest: bytes) -> None:
+        """Remember a block that was compressed now."""
+        with self._lock:
+            if key in self._by_key or len(data) > self._limit:
+                return
+            self._by_key[key] = data, digest
+            self._size += len(data)
+            while self._size > self._limit:
+                oldest = next(iter(self._by_key))
+                self._size -= len(self._by_key.pop(oldest)[0])
+
+
+class EarlierPieces:
+    """The pieces of one earlier blob, for reading from several threads; `siblings` come first."""
+
+    def __init__(
+        self, pieces: tuple[Piece, ...], path: str, siblings: SiblingPieces | None = None
+    ) -> None:
+        self._siblings = siblings
         self._by_key = {piece.key: piece for piece in pieces}
         self._fd = -1
         if pieces:
@@ -50,6 +84,8 @@ class EarlierPieces:
 
     def find(self, key: bytes) -> tuple[bytes, bytes] | None:
         """The compressed bytes of the block with that key, verified, and their digest."""
+        if self._siblings is not None and (found := self._siblings.find(key)) is not None:
+            return found
         piece = self._by_key.get(key)
         if piece is None or self._fd < 0:
             return None
@@ -58,6 +94,11 @@ class EarlierPieces:
         except OSError:
             return None
         return (data, piece.digest) if hashlib.sha256(data).digest() == piece.digest else None
+
+    def keep(self, key: bytes, data: bytes, digest: bytes) -> None:
+        """Let later siblings have a block that was compressed now."""
+        if self._siblings is not None:
+            self._siblings.keep(key, data, digest)
 
     def close(self) -> None:
         """Give the blob back."""

@@ -85,6 +85,15 @@ _RULES: tuple[_Rule, ...] = (
           r"|does not contain main module",
           "no Go module here",
           "go to the module's directory, or make one: go mod init example.com/name"),
+    _Rule(UsageError, r"^go: cannot load module \S+ listed in go\.work file: open .*: no such file",
+          "go.work names a module that is not here",
+          "leave the workspace out: GOWORK=off wherry build; or take its line out:"
+          " go work edit -dropuse=DIR"),
+    _Rule(UsageError, r"^go: module \S+ listed in go\.work file requires go >= ",
+          "go.work is for an older Go than one of its modules", "run: go work use"),
+    _Rule(UsageError, r"module that is not one of the workspace modules listed in go\.work",
+          "this module is not in the workspace of go.work",
+          "leave the workspace out: GOWORK=off wherry build; or add the module: go work use ."),
     _Rule(UsageError, r"errors parsing (?:\S*/)?go\.(?:mod|work)|invalid go version"
           r"|^go: error reading (?:\S*/)?go\.mod: ",
           "go.mod cannot be read", "mend the line that Go names"),

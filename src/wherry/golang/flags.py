@@ -8,6 +8,7 @@ left out where GOFLAGS sets that flag; what the user told wherry itself beats GO
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.errors import UsageError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _BLANKS = " \t\n\r"
 _STRIP = "-s -w"
+# `-d` may be followed by a word such as `checkptr=1`.
+_FOR_PACKAGES = re.compile(r"[^-=\s'\"][^=\s]*=-")
 STAMP_FULL = "full"
 
 
@@ -24,7 +27,8 @@ class FlagSettings(NamedTuple):
     """What the user asked wherry for, beyond GOFLAGS.
 
     `stamp` is `off`, `labels` or `full`; `ldflags` and `gcflags` are flags for linker and compiler,
-    joined by blanks as written; `tags` are build tags.
+    joined by blanks as written, those of the compiler up to the next package pattern (`all=-N`);
+    `tags` are build tags.
     """
 
     stamp: str = "off"
@@ -53,8 +57,7 @@ def build_flags(goflags: str, settings: FlagSettings) -> tuple[str, ...]:
         flags.append("-buildvcs=false")
     if settings.tags:
         flags.append(f"-tags={','.join(settings.tags)}")
-    if settings.gcflags:
-        compiler = " ".join(settings.gcflags)
+    for compiler in _by_packages(settings.gcflags):
         _check_quotes(compiler, "gcflags")
         flags.append(f"-gcflags={compiler}")
     # These two would make `go build` print commands or JSON and no program or message.
@@ -91,6 +94,20 @@ def flag_value(words: Sequence[str], name: str) -> str | None:
     for word in words:
         if flag_name(word) == name:
             found = word.partition("=")[2] if "=" in word else "true"
+    return found
+
+
+def _by_packages(words: Sequence[str]) -> list[str]:
+    """One text for each package pattern (`all=-N -l`), whose flags go up to the next one.
+
+    Go takes one pattern for each `-gcflags` (`go help build`).
+    """
+    found: list[str] = []
+    for word in words:
+        if not found or _FOR_PACKAGES.match(word):
+            found.append(word)
+        else:
+            found[-1] += f" {word}"
     return found
 
 

@@ -15,11 +15,17 @@ _NUMBERS = re.compile(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:(rc|beta)(\d+))?")
 
 
 class Requirements(NamedTuple):
-    """A go.mod's lines: `go` and `toolchain` as written, modules as (path, version)."""
+    """A go.mod's lines: `go` and `toolchain` as written, modules as (path, version).
+
+    `source` is the file that asks for that Go; `exact` the one that settings name, whatever else
+    is asked for.
+    """
 
     go: str = ""
     toolchain: str = ""
     modules: tuple[tuple[str, str], ...] = ()
+    source: str = "go.mod"
+    exact: str = ""
 
     @property
     def newest(self) -> str:

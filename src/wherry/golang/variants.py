@@ -47,6 +47,15 @@ def variant_environment(platform: Platform) -> Pairs:
     return ((name, value.removeprefix("v") if name == "GOARM" else value),)
 
 
+def variant_setting(platform: Platform, variables: Mapping[str, str]) -> str:
+    """`GOAMD64=v3`: the setting by which Go builds for the platform; empty where there is none.
+
+    `variables` are as for `image_platform`.
+    """
+    name = _VARIABLES.get(platform.architecture, "")
+    return f"{name}={variables[name]}" if name in variables else ""
+
+
 def image_platform(platform: Platform, variables: Mapping[str, str]) -> Platform:
     """What the image says it is for; `normal`.
 

@@ -55,7 +55,10 @@ class LayerOutput(NamedTuple):
 
 
 class ImageOutput(NamedTuple):
-    """What one image is made of, apart from the layers' bytes."""
+    """What one image is made of, apart from the layers' bytes.
+
+    `lane` is what progress calls the image, where a build makes several; no byte depends on it.
+    """
 
     platform: Platform
     layers: tuple[LayerOutput, ...]
@@ -63,6 +66,7 @@ class ImageOutput(NamedTuple):
     annotations: Pairs
     created: str
     author: str = ""
+    lane: str = ""
 
 
 class BuildGraph(NamedTuple):
@@ -76,6 +80,22 @@ class BuildGraph(NamedTuple):
         """The only image."""
         (image,) = self.images
         return image
+
+    def lanes(self) -> tuple[str, ...]:
+        """For each vertex the lane of the one image that needs it; empty where several do.
+
+        Platforms of one image are in one lane.
+        """
+        users: list[set[str]] = [set() for _ in self.vertices]
+        for image in self.images:
+            for layer in image.layers:
+                if layer.vertex is not None:
+                    users[layer.vertex].add(image.lane)
+        # Users stand behind their inputs.
+        for number in range(len(self.vertices) - 1, -1, -1):
+            for item in self.vertices[number].inputs:
+                users[item] |= users[number]
+        return tuple(next(iter(own)) if len(own) == 1 else "" for own in users)
 
     def validate(self) -> None:
         """Raise `InternalError` unless every reference points backwards and layers exist."""

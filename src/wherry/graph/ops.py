@@ -50,6 +50,17 @@ class ImageOp:
 
 
 @dataclass(frozen=True, slots=True)
+class Parent:
+    """A directory that a program lies in, by its path in the image: what it is like there."""
+
+    path: str
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GoBuildOp:
     """Compile Go main packages, all with one command; each program becomes a layer of its own.
 
@@ -77,6 +88,10 @@ class GoBuildOp:
     # The time of the programs in their layers, in seconds since 1970.
     mtime: int = outside_key(
         "no program depends on it, and no result is kept by the key", default=0
+    )
+    # The binaries' directory and those above it, where they are not as any (0755, root).
+    parents: tuple[Parent, ...] = outside_key(
+        "no program depends on them, and no result is kept by the key", default=()
     )
 
 

@@ -92,21 +92,20 @@ def parse_platform(text: str) -> Platform:
 def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
     """All platforms of some texts, each one or several behind commas, as `parse_exact` has them.
 
-    In the order given; one that was named before, if in other words, is dropped. Raises
-    `UsageError`, or `SeveralErrors` where several are wrong.
+    In the order given; one that was named before, if in other words, is dropped. Whether one with
+    and one without a variant are the same is for the builder to say. Raises `UsageError`, or
+    `SeveralErrors` where several are wrong.
     """
-    found: dict[Platform, Platform] = {}
+    found: dict[Platform, None] = {}
     errors: list[WherryError] = []
     for text in ",".join(texts).split(","):
         try:
-            platform = parse_exact(text)
+            found[parse_exact(text)] = None
         except UsageError as error:
             errors.append(error)
-        else:
-            found.setdefault(platform.normal, platform)
     if errors:
         raise errors[0] if len(errors) == 1 else SeveralErrors(tuple(errors))
-    return tuple(found.values())
+    return tuple(found)
 
 
 def parse_exact(text: str) -> Platform:

@@ -64,6 +64,11 @@ class AuthFile(NamedTuple):
         """The keys under `auths` that stand for all of a registry."""
         return tuple(key for key in self._table("auths") if _covers(key, registry, ""))
 
+    def registries(self) -> tuple[str, ...]:
+        """The hosts that the file has something for, each once."""
+        tables = (self._table("auths"), self._table("credHelpers"))
+        return tuple(dict.fromkeys(_split(key)[0] for table in tables for key in table))
+
     def _table(self, name: str) -> Entries:
         found = self.content.get(name)
         if found is None:

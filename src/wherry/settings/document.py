@@ -6,21 +6,19 @@ Loaded only where a file exists: tomllib is not for builds that have none.
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from wherry.errors import SeveralErrors, UsageError, WherryError, near
+from wherry.errors import SeveralErrors, UsageError, WherryError, near, shortened
 from wherry.settings.declaration import EntryError, FilePlace, Kind, declared, key_of
 from wherry.settings.lines import KeyPath, line_of, locate_keys, name_of
+from wherry.settings.toml_reading import read_toml
 
 # Looking for near names takes time: nobody reads more of them.
 _MOST_HINTS = 100
 # Nor does anybody read more errors of one file.
 _MOST_ERRORS = 500
-_SYNTAX_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
 
 
 class Document:
@@ -33,13 +31,7 @@ class Document:
     def __init__(
         self, text: str, shown: str, place: FilePlace, elsewhere: Mapping[str, str] | None = None
     ) -> None:
-        try:
-            self.tables: dict[str, Any] = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise _syntax_error(str(error), text, shown) from error
-        except RecursionError:
-            what = "lists or tables in one another without end"
-            raise UsageError(what, hint="no key needs more than three", where=shown) from None
+        self.tables: dict[str, Any] = read_toml(text, shown)
         self.lines: Mapping[KeyPath, int] = MappingProxyType(keys := locate_keys(text))
         self._shown = shown
         self._place = place
@@ -51,6 +43,8 @@ class Document:
         """Note `error` at the line of `path`."""
         line = line_of(self._keys, path)
         error.where = f"{self._shown}:{line}"
+        error.what, error.hint = shortened(error.what), shortened(error.hint)
+        error.why = shortened(error.why)
         self._errors.append((line, error))
 
     def finish(self) -> None:
@@ -130,15 +124,3 @@ def _for_users(path: KeyPath) -> UsageError:
         why="a repository may not choose keys that prove who you are",
         hint=f"move it to [{path[0]}] in $XDG_CONFIG_HOME/wherry/config.toml",
     )
-
-
-def _syntax_error(message: str, text: str, shown: str) -> UsageError:
-    match = _SYNTAX_PLACE.search(message)
-    if match:
-        line, column = match[1], match[2]
-    else:
-        line, column = str(max(len(text.splitlines()), 1)), ""
-    where = ":".join(part for part in (shown, line, column) if part)
-    why = re.sub(r"\s*\(at [^)]*\)$", "", message)
-    return UsageError("not valid TOML", why=why, where=where,
-                      hint="mend the line; strings need quotes")  # fmt: skip

@@ -13,8 +13,8 @@ from typing import Any, Final
 from wherry.errors import UsageError
 from wherry.settings.kinds import list_of, parse_items, parse_text, refuse_twice
 
-# The first release whose first version is written 1.N.0.
-_FIRST_WITH_ZERO = 21
+# The first release that wherry works with, and whose first version is written 1.N.0.
+_FIRST = 21
 _NUMBER = "(?:0|[1-9][0-9]*)"
 _GO_RELEASE = re.compile(rf"1\.({_NUMBER})(\.{_NUMBER})?((?:rc|beta)[0-9]+)?")
 _BUILD_TAG = re.compile(r"[\w.]+")
@@ -24,9 +24,8 @@ _SEVERAL = "..."
 GO_VERSION: Final = {
     "type": "string",
     "pattern": (
-        rf"^1\.(?:(?:[0-9]|1[0-9]|20)(?:\.{_NUMBER})?(?:(?:rc|beta)[0-9]+)?"
-        rf"|(?:2[1-9]|[3-9][0-9]|[1-9][0-9][0-9]+)"
-        rf"(?:\.{_NUMBER}(?:(?:rc|beta)[0-9]+)?|(?:rc|beta)[0-9]+))$"
+        rf"^1\.(?:2[1-9]|[3-9][0-9]|[1-9][0-9][0-9]+)"
+        rf"(?:\.{_NUMBER}(?:(?:rc|beta)[0-9]+)?|(?:rc|beta)[0-9]+)$"
     ),
 }
 BUILD_TAGS: Final = list_of(
@@ -52,7 +51,11 @@ def parse_go_version(value: object) -> str:
     if match is None:
         hint = f'write "{text[2:]}"' if text.startswith("go1") else 'write it as "1.26.8"'
         raise UsageError(f"wants an exact Go version, not {text!r}", hint=hint)
-    if not match[2] and not match[3] and int(match[1]) >= _FIRST_WITH_ZERO:
+    if int(match[1]) < _FIRST:
+        raise UsageError(f"wants Go 1.{_FIRST} or newer, not {text!r}",
+                         why="an older Go does not know toolchains",
+                         hint='write a newer one, such as "1.26.8"')  # fmt: skip
+    if not match[2] and not match[3]:
         raise UsageError(
             f"wants an exact Go version, not {text!r}",
             why="since Go 1.21 two numbers name a language version, three a release",

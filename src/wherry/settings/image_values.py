@@ -18,7 +18,13 @@ from wherry.settings.kinds import list_of, parse_entries, parse_items, parse_tex
 from wherry.settings.templated import PAIRS, parse_templated, shape
 
 _NAME = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
-_USER = re.compile(f"{_NAME}(?::{_NAME})?")
+# 2147483647 is the last that runtimes take.
+_ID = (
+    "(?:[0-9]{1,9}|1[0-9]{9}|20[0-9]{8}|21[0-3][0-9]{7}|214[0-6][0-9]{6}|2147[0-3][0-9]{5}"
+    "|21474[0-7][0-9]{4}|214748[0-2][0-9]{3}|2147483[0-5][0-9]{2}|21474836[0-3][0-9]|214748364[0-7])"
+)
+_ONE_USER = f"(?:(?=[0-9]*[A-Za-z_.-]){_NAME}|{_ID})"
+_USER = re.compile(f"{_ONE_USER}(?::{_ONE_USER})?")
 _PORT = re.compile(r"([1-9][0-9]{0,4})(?:/(tcp|udp|sctp))?")
 _LAST_PORT = 65535
 _PORT_PATTERN = (
@@ -33,7 +39,7 @@ def _capability_pattern() -> str:
 
 
 ENVIRONMENT: Final[dict[str, Any]] = {**PAIRS, "propertyNames": {"pattern": "^[^=\\u0000]+$"}}
-USER: Final = {"type": "string", "pattern": f"^{_NAME}(?::{_NAME})?$"}
+USER: Final = {"type": "string", "pattern": f"^{_ONE_USER}(?::{_ONE_USER})?$"}
 PORTS: Final = list_of(
     {
         "anyOf": [

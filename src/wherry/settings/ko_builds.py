@@ -208,16 +208,23 @@ class _Filler:
     def filled(self, text: str, place: Value) -> str:
         try:
             template = parse(_IF_SET.sub(r'{{index .Env "\1"}}', text))
+            filled = "".join(map(self._part, template.parts))
         except BAD_VALUES as error:
             self._file.wrong(place, error)
             return text
         self.has_date = self.has_date or template.uses_date
-        return "".join(self._part(part) for part in template.parts)
+        return filled
 
     def _part(self, part: str | Name) -> str:
         if not isinstance(part, Name):
             return literal(part)
         variable = part.name.removeprefix("Env.")
+        if variable in ("GOOS", "GOARCH") and variable not in self._variables:
+            raise UsageError(
+                f"templates do not know {{{{.Env.{variable}}}}} here",
+                why="for ko it is that of the platform",
+                hint=f"a program asks Go's package runtime: runtime.{variable}",
+            )
         if variable == part.name or variable not in self._variables:
             return f'{{{{index .Env "{variable}"}}}}' if part.optional else f"{{{{.{part.name}}}}}"
         self.used.add(variable)

@@ -24,12 +24,19 @@ def find_ko(directory: str, env: Mapping[str, str]) -> str:
     Empty where there is none; costs two system calls. Raises `UsageError` where KO_CONFIG_PATH
     names nothing.
     """
+    return next((path for path in ko_paths(directory, env) if os.path.isfile(path)), "")
+
+
+def ko_paths(directory: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Where ko's settings for `directory` may lie; the first one that is there counts.
+
+    Raises as `find_ko`.
+    """
     named = env.get(_PLACE, "")
     place = os.path.join(directory, named) if named else directory
     if named and not os.path.isdir(place):
         if not os.path.isfile(place):
             raise UsageError(f"{_PLACE} names no file: {named}",
                              hint="unset it, or name a .ko.yaml or its directory")  # fmt: skip
-        return place
-    paths = (os.path.join(place, name) for name in KO_NAMES)
-    return next((path for path in paths if os.path.isfile(path)), "")
+        return (place,)
+    return tuple(os.path.join(place, name) for name in KO_NAMES)

@@ -55,7 +55,11 @@ def name_of(path: KeyPath) -> str:
 
     Somebody may write `user:password@host` for a host: what stands before the @ is not told again.
     """
-    return ".".join(part.rpartition("@")[2] for part in path if isinstance(part, str))
+    return ".".join(_shown(part.rpartition("@")[2]) for part in path if isinstance(part, str))
+
+
+def _shown(part: str) -> str:
+    return part if part and part.isprintable() else repr(part)
 
 
 class _Walk:

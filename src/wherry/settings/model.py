@@ -172,7 +172,9 @@ class ImageDefaults:
     )
     cgo: bool | None = setting(FLAG, "Whether cgo is on; without it `CGO_ENABLED=0`", unsaid=False)
     ldflags: tuple[str, ...] | None = setting(LINKER_FLAGS, "Flags for Go's linker")
-    gcflags: tuple[str, ...] | None = setting(COMPILER_FLAGS, "Flags for Go's compiler")
+    gcflags: tuple[str, ...] | None = setting(
+        COMPILER_FLAGS, "Flags for Go's compiler; `PATTERN=` before some is for those packages"
+    )
     build_tags: tuple[str, ...] | None = setting(BUILD_TAGS, "Go build tags")
     stamp: str | None = setting(
         STAMP,

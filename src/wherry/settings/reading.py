@@ -59,7 +59,7 @@ def parse_user_settings(text: str, path: str, home: str) -> UserSettings:
     document.refuse_unknown((), unknown, _USER_TABLES)
     document.finish()
     registry = replace(registry, insecure_by_user=registry.insecure, ca_by_user=registry.ca)
-    return UserSettings(registry, store)
+    return UserSettings(registry, store, document.lines)
 
 
 def _table(document: Document, name: str, owner: type[_T]) -> _T:

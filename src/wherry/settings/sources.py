@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherry.settings.declaration import declared, key_of
-from wherry.settings.lines import line_of
+from wherry.settings.lines import line_of, name_of
 from wherry.settings.model import (
     FILE_NAME,
     TABLES,
@@ -45,7 +46,8 @@ class Line(NamedTuple):
 
     `table` is `build` or `image.NAME` and `key` the key in it, both as TOML writes them; the key of
     an entry is `env.NAME`. `value` is None where nothing holds. `source` is `default`,
-    `wherry.toml:LINE`, a flag, or `environment NAME`.
+    `wherry.toml:LINE`, `.ko.yaml`, a flag, or
+    `environment NAME`.
     """
 
     table: str
@@ -99,6 +101,21 @@ def render(lines: Iterable[Line]) -> str:
         for row in _rows(line.key, line.value):
             text += f"{row:<{_COLUMN}} # {source}\n"
     return text
+
+
+def told_at(settings: Settings, image_name: str, key: str, entry: str | int) -> str:
+    """Where the file says an entry of an image's `key`: `wherry.toml:7: image.api.tags`.
+
+    `entry` is the name of a table's entry, or the number of a list's item, from 0.
+    """
+    file = os.path.basename(settings.path or FILE_NAME)
+    for table in (("image", image_name), ("build",)):
+        path: KeyPath = (*table, key, entry)
+        # A list is told whole, a table entry by entry.
+        if (path if isinstance(entry, str) else path[:-1]) in settings.lines:
+            return f"{file}:{line_of(settings.lines, path)}: {name_of(path)}"
+    # Of ko's file no lines are known.
+    return f"{file}: {name_of((key, entry))}"
 
 
 class _Said(NamedTuple):
@@ -156,7 +173,10 @@ class _Sides:
     def _source(self, said: _Said, entry: tuple[str, ...]) -> str:
         if not said.path:
             return said.source
-        return f"{FILE_NAME}:{line_of(self.settings.lines, (*said.path, *entry))}"
+        file = os.path.basename(self.settings.path or FILE_NAME)
+        lines = self.settings.lines
+        # Of ko's file no lines are known.
+        return f"{file}:{line_of(lines, (*said.path, *entry))}" if lines else file
 
 
 def _in_order() -> list[Field[Any]]:

@@ -40,6 +40,15 @@ def parse_size(value: object) -> int:
     return size
 
 
+def size_text(size: int) -> str:
+    """`size` as `parse_size` reads it, whole kilobytes down."""
+    for power in range(3, -1, -1):
+        for factor, unit in ((1000, "B"), (1024, "iB")):
+            if size % factor ** (1 + power) == 0 and size:
+                return f"{size // factor ** (1 + power)}{_POWERS[power].upper()}{unit}"
+    return f"{size // 1000}KB"
+
+
 SIZE = Kind("size", parse_size, '"20GB"', schema=SIZE_SCHEMA)
 
 

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.settings.files import read_text
 from wherry.settings.model import USER_FILE_NAME
 from wherry.settings.registry import RegistrySettings
 from wherry.settings.store import StoreSettings
+
+if TYPE_CHECKING:
+    from wherry.settings.lines import KeyPath
+
+_NO_LINES: Mapping[KeyPath, int] = MappingProxyType({})
 
 
 def user_settings_path(env: Mapping[str, str]) -> str:
@@ -32,10 +38,11 @@ def user_settings_path(env: Mapping[str, str]) -> str:
 
 
 class UserSettings(NamedTuple):
-    """A whole `config.toml`."""
+    """A whole `config.toml`; `lines` are those of its headers and keys."""
 
     registry: RegistrySettings
     store: StoreSettings
+    lines: Mapping[KeyPath, int] = _NO_LINES
 
 
 def load_user_settings(env: Mapping[str, str]) -> RegistrySettings:

@@ -50,7 +50,8 @@ class Task(Generic[R]):
     A `fresh` one runs even where its result is known; what stands on it is then looked up by
     contents alone, as its result may be another one. One that `waits` for a program of the user's
     takes no place from wherry's own work. `require` is called before anything runs, if the task
-    may run: it raises what is wrong with that here.
+    may run: it raises what is wrong with that here. `lane` names the image that it is for, of
+    several.
     """
 
     operation: Operation[R]
@@ -59,19 +60,23 @@ class Task(Generic[R]):
     fresh: bool = False
     waits: bool = False
     require: Callable[[], None] | None = None
+    lane: str = ""
 
 
 class Step:
     """What a running operation tells and hears: progress, output, the wish to stop."""
 
-    def __init__(self, number: int, name: str, sink: Sink, cancel: CancelToken) -> None:
+    def __init__(
+        self, number: int, name: str, sink: Sink, cancel: CancelToken, lane: str = ""
+    ) -> None:
         self.id = str(number)
         self.name = name
         self.cancel = cancel
         self._sink = sink
         self._began = time.monotonic()
         self._detail = ""
-        sink(StepStarted(self.id, name))
+        self._fell_short = False
+        sink(StepStarted(self.id, name, lane))
 
     def progress(self, current: int, total: int, unit: str, detail: str = "") -> None:
         """Say how far the step is."""
@@ -85,6 +90,12 @@ class Step:
         """A short remark for the step's last line."""
         self._detail = detail
 
+    def fall_short(self) -> None:
+        """Some of what the step was to make failed: it is told as failed, and has a result."""
+        self._fell_short = True
+
     def end(self, outcome: Outcome) -> None:
         """Say how the step ended; the solver's to call."""
+        if self._fell_short and outcome is Outcome.DONE:
+            outcome = Outcome.FAILED
         self._sink(StepEnded(self.id, outcome, time.monotonic() - self._began, self._detail))

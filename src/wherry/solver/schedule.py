@@ -103,7 +103,7 @@ class _Worker(Generic[R]):
 
     def perform(self, node: _Node[R], inputs: tuple[R, ...]) -> R:
         """Run one task, with its events."""
-        step = Step(node.number, node.task.name, self._sink, self.stop)
+        step = Step(node.number, node.task.name, self._sink, self.stop, node.task.lane)
         outcome = Outcome.FAILED
         try:
             self.stop.check()
@@ -127,7 +127,8 @@ class _Worker(Generic[R]):
 
     def announce_cached(self, node: _Node[R]) -> None:
         """Tell that a task was answered from the cache."""
-        Step(node.number, node.task.name, self._sink, self.stop).end(Outcome.CACHED)
+        task = node.task
+        Step(node.number, task.name, self._sink, self.stop, task.lane).end(Outcome.CACHED)
 
 
 class _Solve(Generic[R]):

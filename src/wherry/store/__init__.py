@@ -34,5 +34,6 @@ or after the beginning of the hour in which that store was opened: `has`, `get`,
 `hold`, `tag` see to it (and write nothing when it holds already). Removal happens with the gate
 held exclusively, when no session can begin, and spares everything used since the beginning of the
 oldest hour that has a live session. With no other session alive, everything unpinned may go. Work
-directories and cache mounts that are held stay in any case.
+directories and cache mounts that are held stay in any case. The end of a build that makes room for
+itself spares what it made or found, too, as long as that alone is within the cap.
 """

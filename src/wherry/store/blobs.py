@@ -152,6 +152,11 @@ class Blobs:
             written, self._written = self._written, 0
         return written
 
+    @property
+    def grew(self) -> bool:
+        """Whether `take_written` has something to give."""
+        return self._written > 0
+
     def place(self, staged: str, digest: Digest, size: int) -> None:
         """Give a staged and fsynced file its name; for `BlobWriter`."""
         target = self.path(digest)
@@ -165,6 +170,7 @@ class Blobs:
         with self._mutex:
             self._unsynced.add(os.path.dirname(target))
             self._written += size
+        self.session.note("blob", str(digest))
 
 
 class FetchedBlobs:

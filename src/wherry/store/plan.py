@@ -18,11 +18,13 @@ class Goal(NamedTuple):
     """How far to go: the least recently used goes until `target` bytes are left.
 
     With `garbage`, images without a tag, blobs that nothing pins and snapshots that nobody can
-    find go in any case.
+    find go in any case. What is `own` (records, blobs and snapshots, as `Session.note` names them)
+    stays if that alone is no more than `target`.
     """
 
     target: int
     garbage: bool
+    own: frozenset[tuple[str, str]] = frozenset()
 
 
 class Record(NamedTuple):
@@ -61,9 +63,12 @@ class Planner:
         # In order; a dict for its quick look-up.
         self._records: dict[int, Record] = {}
         self._items: dict[tuple[Kind, str], Item] = {}
+        self._own: frozenset[tuple[str, str]] = frozenset()
 
     def plan(self, goal: Goal) -> Plan:
         """The whole plan."""
+        if self._weight(goal.own) <= goal.target:
+            self._own = goal.own
         if goal.garbage:
             for record in self._all_records:
                 if record.kind == KIND:
@@ -78,7 +83,25 @@ class Planner:
             self._drop(candidate)
         return Plan(tuple(self._records.values()), tuple(self._items.values()), self._freed)
 
+    def _weight(self, own: frozenset[tuple[str, str]]) -> int:
+        """Bytes on disk of what is `own`, with the blobs that its records pin."""
+        blobs = {name for noun, name in own if noun == "blob"}
+        for record in self._all_records:
+            if ("record", str(record.id)) in own:
+                blobs.update(record.pins)
+        weight = sum(self._blobs[name].size for name in blobs if name in self._blobs)
+        return weight + sum(
+            item.size for item in self._all_items.snapshots if ("snapshot", item.name) in own
+        )
+
+    def _is_own(self, candidate: Record | Item) -> bool:
+        if isinstance(candidate, Record):
+            return ("record", str(candidate.id)) in self._own
+        return (str(candidate.kind), candidate.name) in self._own
+
     def _drop(self, candidate: Record | Item) -> None:
+        if self._is_own(candidate):
+            return
         if isinstance(candidate, Record):
             if candidate.used_at < self._unused_before:
                 self._drop_record(candidate)

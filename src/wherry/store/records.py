@@ -49,7 +49,10 @@ class Records:
                 found = self._find(kind, key)
                 if found is not None:
                     self._touch(found)
-        return found.value if found is not None else None
+        if found is None:
+            return None
+        self._session.note("record", str(found.id))
+        return found.value
 
     def put(self, kind: str, key: str, value: bytes, blobs: Iterable[Digest]) -> None:
         """Store or replace a record; raises `MachineError` if one of its blobs is missing."""
@@ -71,6 +74,7 @@ class Records:
         )  # fmt: skip
         row = self._database.row("SELECT id FROM records WHERE kind = ? AND key = ?", kind, key)
         record = row[0] if row else None
+        self._session.note("record", str(record))
         self._database.rows("DELETE FROM pins WHERE record = ?", record)
         for digest in sorted(set(pinning.blobs)):
             self._database.rows("INSERT INTO pins VALUES (?, ?)", record, str(digest))

@@ -34,6 +34,7 @@ class Session:
         self._staging_fd = -1
         self._count = 0
         self._stuck: list[str] = []
+        self._own: set[tuple[str, str]] = set()
         with self.gate():
             self._fd = self._enter()
 
@@ -74,6 +75,15 @@ class Session:
                 # A disk that takes no new time lets nothing be removed either.
                 continue
         return tuple(gone)
+
+    def note(self, noun: str, name: str) -> None:
+        """Note that this session made or found the `noun` (record, blob, snapshot) `name`."""
+        self._own.add((noun, name))
+
+    @property
+    def own(self) -> frozenset[tuple[str, str]]:
+        """What `note` was told: what the end of a build spares as long as there is room for it."""
+        return frozenset(self._own)
 
     def staged_path(self, noun: str) -> str:
         """A new path in this process's staging directory, which is removed if the process dies."""

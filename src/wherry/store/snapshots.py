@@ -57,6 +57,7 @@ class Snapshots:
         path = self._trees.path(int(str(row[0])))
         try:
             if os.stat(path).st_mtime >= self._session.start:
+                self._session.note("snapshot", os.path.basename(path))
                 return path
         except FileNotFoundError:
             return None
@@ -64,7 +65,10 @@ class Snapshots:
             raise machine_error(error, path) from error
         with self._session.gate():
             gone = self._session.touch((path,), self._session.now())
-        return None if gone else path
+        if gone:
+            return None
+        self._session.note("snapshot", os.path.basename(path))
+        return path
 
     def stage(self) -> str:
         """An empty directory (0700) to make a snapshot in; for `commit` or `discard`.
@@ -101,7 +105,9 @@ class Snapshots:
         with self._mutex:
             self._written += size
         self._session.trace("snapshot-committed")
-        return self._trees.path(number)
+        path = self._trees.path(number)
+        self._session.note("snapshot", os.path.basename(path))
+        return path
 
     def discard(self, staged: str) -> None:
         """Drop a staged directory; what only other ids may remove goes with the next prune."""
@@ -139,6 +145,11 @@ class Snapshots:
         with self._mutex:
             written, self._written = self._written, 0
         return written
+
+    @property
+    def grew(self) -> bool:
+        """Whether `take_written` has something to give."""
+        return self._written > 0
 
     def _kept(self, key: str, now: float) -> str | None:
         """The snapshot that is there already, marked as used; a row that counts no more goes."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from wherry.errors import MachineError
 from wherry.store.blobs import Blobs
@@ -46,6 +46,9 @@ _LEAST_LIMIT = 2 * 10**9
 _GREATEST_LIMIT = 20 * 10**9
 _CHECK_SECONDS = 600.0
 
+Limit: TypeAlias = "int | Callable[[], int | None] | None"
+"""A cap in bytes, or what tells it; None for the default."""
+
 
 def _no_hook(_point: str) -> None:
     return
@@ -53,7 +56,7 @@ def _no_hook(_point: str) -> None:
 
 def open_store(
     path: str | os.PathLike[str],
-    size_limit: int | None = None,
+    size_limit: Limit = None,
     *,
     sink: Callable[[Event], None] | None = None,
     clock: Callable[[], float] = time.time,
@@ -62,11 +65,12 @@ def open_store(
 ) -> Store:
     """Open the store at `path`, creating it if need be.
 
-    `size_limit` is the cap in bytes, by default a tenth of the file system, 2 to 20 GB. `sink`
-    hears of a state.db that had to be begun anew, and of trees that cannot be removed; `hook` is
-    called at each of `POINTS`. `remover` removes trees whose files belong to other ids of a
-    mapping, and raises `WherryError` where this machine refuses. Raises `MachineError` for a store
-    that is newer, another user's, not writable or on a full disk.
+    `size_limit` is the cap in bytes, or what gives it where it is asked for; None means a tenth of
+    the file system, 2 to 20 GB. `sink` hears of a state.db that had to be begun anew, and of trees
+    that cannot be removed; `hook` is called at each of `POINTS`. `remover` removes trees whose
+    files belong to other ids of a mapping, and raises `WherryError` where this machine refuses.
+    Raises `MachineError` for a store that is newer, another user's, not writable or on a full disk
+    (see `wherry.store.relief`).
     """
     root = os.path.abspath(os.fspath(path))
     prepare(root)
@@ -79,6 +83,21 @@ def open_store(
         session.close()
         raise
     return store
+
+
+def default_limit(path: str) -> int:
+    """The cap where nobody names one: a tenth of the file system, 2 to 20 GB.
+
+    `path` need not be there yet: then its file system is that of the directory it will lie in.
+    """
+    while not os.path.exists(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    try:
+        status = os.statvfs(path)
+    except OSError as error:
+        raise machine_error(error, path) from error
+    tenth = status.f_frsize * status.f_blocks // 10
+    return min(max(tenth, _LEAST_LIMIT), _GREATEST_LIMIT)
 
 
 class Store:
@@ -94,7 +113,7 @@ class Store:
         self,
         session: Session,
         database: Database,
-        size_limit: int | None,
+        size_limit: Limit,
         remover: Remover | None,
         sink: Callable[[Event], None] | None,
     ) -> None:
@@ -206,15 +225,14 @@ class Store:
 
     @property
     def size_limit(self) -> int:
-        """The cap over everything, in bytes."""
-        if self._size_limit is not None:
-            return self._size_limit
-        try:
-            status = os.statvfs(self.path)
-        except OSError as error:
-            raise machine_error(error, self.path) from error
-        tenth = status.f_frsize * status.f_blocks // 10
-        return min(max(tenth, _LEAST_LIMIT), _GREATEST_LIMIT)
+        """The cap over everything, in bytes; raises what reading settings for it raises."""
+        limit = self._size_limit() if callable(self._size_limit) else self._size_limit
+        return default_limit(self.path) if limit is None else limit
+
+    @property
+    def grew(self) -> bool:
+        """Whether blobs or snapshots were added that `enforce_limit` has not looked at yet."""
+        return self.blobs.grew or (self._snapshots is not None and self._snapshots.grew)
 
     def usage(self) -> Usage:
         """How much room the store takes; looks at every file."""
@@ -253,9 +271,10 @@ class Store:
     def enforce_limit(self) -> Pruned | None:
         """Hold the size cap, for the end of a build; None if nothing had to be pruned.
 
-        Looks at every file at most once in ten minutes, sooner if what was written since may
-        have broken the cap; what a killed process left goes at once, for a pull may leave much. A
-        disk that refuses it fails no build.
+        What this store object made or found stays if that alone is within the cap. Looks at every
+        file at most once in ten minutes, sooner if what was written since may have broken the cap,
+        or if the cap is less than it was; what a killed process left goes at once, for a pull may
+        leave much. A disk that refuses it fails no build.
         """
         try:
             if self._session.has_stuck() or self._session.has_leftovers():
@@ -278,7 +297,8 @@ class Store:
         limit = self.size_limit
         room = max(limit - meta.get("total", 0.0), limit / 20)
         age = self._session.clock() - meta.get("checked_at", 0.0)
-        if 0 <= age < _CHECK_SECONDS and written_since <= room:
+        is_known = limit >= meta.get("limit", 0.0)
+        if 0 <= age < _CHECK_SECONDS and written_since <= room and is_known:
             if written:
                 self._remember(written=written_since)
             return None
@@ -287,9 +307,12 @@ class Store:
             from wherry.store.plan import Goal  # noqa: PLC0415 - late, for speed
 
             # Somewhat below the cap, so that the next build need not prune again.
-            pruned = self._pruned(Goal(limit - limit // 10, garbage=False))
+            goal = Goal(limit - limit // 10, garbage=False, own=self._session.own)
+            pruned = self._pruned(goal)
             total = pruned.remaining
-        self._remember(written=0.0, total=float(total), checked_at=self._session.clock())
+        self._remember(
+            written=0.0, total=float(total), checked_at=self._session.clock(), limit=float(limit)
+        )
         return pruned
 
     def _pruned(self, goal: Goal, *, dry_run: bool = False) -> Pruned:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the live view knows: which steps run, in which lanes, and which lines are there to stay.
 
-A build of several images has a lane for each. The steps of a lane stand under its name while it is
-under way and leave one line once the image is finished; steps outside of lanes leave a line each.
+A build of several images has a lane for each. The steps of a lane stand under its name while they
+run; those that took a while leave a line, as all steps outside of lanes do. An image that failed
+leaves a line, too; the others are told by the summary.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import NamedTuple, assert_never
+from typing import Final, NamedTuple, assert_never
 
 from wherry.cli.progress.lines import LineStyle
 from wherry.events import (
@@ -21,6 +23,11 @@ from wherry.events import (
     StepProgress,
     StepStarted,
 )
+
+# A step that ends within this time never moves.
+QUICK_SECONDS: Final = 0.2
+# A step of one image among many that took no longer is not worth a line.
+BRIEF_SECONDS: Final = 1.0
 
 
 class Running(NamedTuple):
@@ -92,15 +99,19 @@ class Board:
             case _:
                 assert_never(event)
 
-    def view(self) -> View:
-        """What moves now."""
-        running = tuple(self._running.values())
-        alone = tuple(step for step in running if step.lane not in self._lanes)
+    def view(self, now: float = math.inf) -> View:
+        """What moves `now`: a step of a lane once it has run for a moment, lest rows jump."""
+        alone: list[Running] = []
+        steps: dict[str, list[Running]] = {name: [] for name in self._lanes}
+        for step in self._running.values():
+            if step.lane not in steps:
+                alone.append(step)
+            elif now - step.since >= QUICK_SECONDS:
+                steps[step.lane].append(step)
         lanes = (
-            LaneView(name, lane.since, tuple(step for step in running if step.lane == name))
-            for name, lane in self._lanes.items()
+            LaneView(name, lane.since, tuple(steps[name])) for name, lane in self._lanes.items()
         )
-        return View(alone, tuple(lanes))
+        return View(tuple(alone), tuple(lanes))
 
     def drain(self) -> list[str]:
         """The lasting lines since the last call."""
@@ -127,12 +138,15 @@ class Board:
         if event.outcome is Outcome.FAILED:
             lane.failed.append(line)
             lane.reasons.append(step.name)
+        elif event.outcome is Outcome.DONE and event.seconds >= BRIEF_SECONDS:
+            self._lines.append(self._style.ended(step.full_name, event))
 
     def _end_lane(self, event: LaneEnded) -> None:
         lane = self._lanes.pop(event.lane, None)
         if event.outcome is Outcome.FAILED and not event.detail and lane is not None:
             event = event._replace(detail=", ".join(lane.reasons))
-        self._lines.append(self._style.lane_ended(event))
+        if event.outcome in (Outcome.FAILED, Outcome.CANCELLED):
+            self._lines.append(self._style.lane_ended(event))
 
     def _step(self, step_id: str, now: float) -> Running:
         # A step that never said it started goes by its id: a sink does not raise.

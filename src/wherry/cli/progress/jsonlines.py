@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self, TextIO
 
@@ -69,8 +69,11 @@ class JsonLines:
         """Tell what ended the verb, where that was an error."""
         if error is None:
             return
-        for item in error.errors if isinstance(error, SeveralErrors) else (error,):
-            self._write(ERROR, _error_fields(item))
+        for names, item in _reasons(error):
+            self._write(ERROR, {**_error_fields(item), "images": names})
+
+    def leave(self) -> None:
+        """Nothing is drawn."""
 
     def _write(self, name: str, fields: dict[str, object]) -> None:
         with self._lock:
@@ -80,11 +83,27 @@ class JsonLines:
             self._out.write(json.dumps(line, separators=(",", ":")))
 
 
+def _reasons(error: BaseException) -> Iterator[tuple[Sequence[str], BaseException]]:
+    """What failed, each reason once, with the images of several that it is the end of."""
+    from wherry.api.request import ImagesFailed  # noqa: PLC0415 - only where something failed
+
+    if isinstance(error, ImagesFailed):
+        from wherry.cli.failures import reasons_of  # noqa: PLC0415 - as above
+
+        yield from reasons_of(error.failures)
+    elif isinstance(error, SeveralErrors):
+        for item in error.errors:
+            yield from _reasons(item)
+    else:
+        yield (), error
+
+
 def _error_fields(error: BaseException) -> dict[str, object]:
     from wherry.process.cancel import Cancelled  # noqa: PLC0415 - only where something failed
 
     if isinstance(error, Cancelled | Interrupted | KeyboardInterrupt):
-        return {"code": 130, "what": "interrupted", "where": "", "why": "", "hint": ""}
+        code = error.code if isinstance(error, Interrupted) else 130
+        return {"code": code, "what": "interrupted", "where": "", "why": "", "hint": ""}
     if isinstance(error, WherryError):
         parts = {name: getattr(error, name) for name in ("what", "where", "why", "hint")}
         return {"code": code_of(error), **parts}

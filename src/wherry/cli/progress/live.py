@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from wherry.cli.progress.board import Board
+from wherry.cli.progress.board import QUICK_SECONDS, Board
 from wherry.cli.progress.lines import LineStyle
 from wherry.cli.progress.output import LineStream
 from wherry.events import Event
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from wherry.cli.progress.painter import Painter
 
 TICK_SECONDS = 0.1
-# A step that ends within this time is told by its line alone.
-QUICK_SECONDS = 0.2
 
 
 class LiveView:
@@ -69,6 +67,10 @@ class LiveView:
         trace: TracebackType | None,
     ) -> None:
         """Take the moving rows away and write the lines that are still held."""
+        self.leave()
+
+    def leave(self) -> None:
+        """As at the end; nothing moves any more, and lines that come are written at the end."""
         self._stop.set()
         if self._thread is not None and self._thread.ident is not None:
             self._thread.join()
@@ -91,7 +93,7 @@ class LiveView:
         now = self._clock()
         with self._lock:
             lines = self._board.drain()
-            view = self._board.view()
+            view = self._board.view(now)
         if self._painter is None:
             began = [step.since for step in view.steps]
             began += [lane.since for lane in view.lanes]

@@ -21,6 +21,8 @@ from wherry.cli.progress.terminal import terminal_size
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
 _ERASE_LINE, _ERASE_BELOW = "\x1b[K", "\x1b[J"
+# Ten pictures are a second.
+_WHOLE_TICKS = 10
 
 
 class Painter:
@@ -50,10 +52,18 @@ class Painter:
         # hides it.
         text = [HIDE, self._drawn.erase(width) if afresh else self._drawn.back(width)]
         text += [f"{line}\n" for line in lines]
-        text += [_NO_WRAP, "\n".join(f"{row}{_ERASE_LINE}" for row in rows), _WRAP, _ERASE_BELOW]
+        # What stands there already is passed over, but for the last row: all behind it is erased.
+        # Now and then all is written: someone may have pressed Enter in between.
+        whole = afresh or self._tick % _WHOLE_TICKS == 0
+        there = () if whole else self._drawn.text[: len(rows) - 1]
+        drawn = (
+            "" if there[number : number + 1] == (row,) else f"{row}{_ERASE_LINE}"
+            for number, row in enumerate(rows)
+        )
+        text += [_NO_WRAP, "\n".join(drawn), _WRAP, _ERASE_BELOW]
         self._out.put("".join(text))
         widths = tuple(width_of(without_styles(row)) for row in rows)
-        self._drawn = _Drawn(widths, width, height)
+        self._drawn = _Drawn(widths, width, height, tuple(rows))
         self._tick += 1
 
     def close(self) -> None:
@@ -64,11 +74,12 @@ class Painter:
 
 
 class _Drawn(NamedTuple):
-    """The rows on the screen, by their widths, and the size that it had."""
+    """The rows on the screen, by their widths, the size that it had, and what they say."""
 
     rows: tuple[int, ...]
     width: int
     height: int = 0
+    text: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:

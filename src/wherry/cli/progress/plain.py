@@ -3,8 +3,9 @@
 
 Steps are numbered in the order they start, and every line says its step, since steps run side by
 side. What several steps write at once is held for a second at most, so that the lines of one stand
-together below its name. Lines are never cut. How long a step has run is told where that says
-something: with its progress, every few seconds, and where it speaks after a silence.
+together below its name; a step that ends within that second is told by one line. Lines are never
+cut. How long a step has run is told where that says something: with its progress, every few
+seconds, and where it speaks after a silence.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from types import TracebackType
 from typing import Self, TextIO, assert_never
 
 from wherry.cli.progress.output import LineStream, printable
-from wherry.cli.progress.units import format_ending, format_progress, format_seconds, format_size
+from wherry.cli.progress.units import format_ending, format_progress, format_seconds
 from wherry.events import (
     Event,
     LaneEnded,
     Level,
     Message,
+    Outcome,
     StepEnded,
     StepOutput,
     StepProgress,
@@ -44,6 +46,8 @@ class _Step:
     began: float
     told_at: float
     spoke_at: float
+    # Whether a line has said that it began.
+    is_known: bool = False
     held: list[str] = field(default_factory=list)
 
 
@@ -77,6 +81,10 @@ class PlainLines:
         trace: TracebackType | None,
     ) -> None:
         """Write what is still held back."""
+        self.leave()
+
+    def leave(self) -> None:
+        """As at the end; what comes after it is told as before."""
         with self._lock:
             self._out.write(*self._held())
             timer, self._timer = self._timer, None
@@ -87,7 +95,9 @@ class PlainLines:
         match event:
             case StepStarted():
                 name = f"{event.lane}: {event.name}" if event.lane else event.name
-                return (f"{self._start(event.id, name).label} ...",)
+                self._start(event.id, name)
+                self._release_later()
+                return ()
             case StepProgress():
                 return self._progress(event)
             case StepOutput():
@@ -100,17 +110,21 @@ class PlainLines:
                 ending = format_ending(event.outcome, event.seconds, printable(event.detail))
                 return (*lines, f"{step.label} ... {ending}")
             case LaneEnded():
-                self._speaker = 0
-                size = format_size(event.size) if event.size else ""
-                detail = ", ".join(filter(None, (size, printable(event.detail))))
-                ending = format_ending(event.outcome, event.seconds, detail)
-                return (f"{printable(event.lane)} ... {ending}",)
+                return self._lane_ended(event)
             case Message():
                 self._speaker = 0
                 mark = "warning: " if event.level is Level.WARNING else ""
                 return (mark + printable(event.text),)
             case _:
                 assert_never(event)
+
+    def _lane_ended(self, event: LaneEnded) -> tuple[str, ...]:
+        if event.outcome not in (Outcome.FAILED, Outcome.CANCELLED):
+            # The summary has a line for each image that there is.
+            return ()
+        self._speaker = 0
+        ending = format_ending(event.outcome, event.seconds, printable(event.detail))
+        return (f"{printable(event.lane)} ... {ending}",)
 
     def _output(self, event: StepOutput) -> tuple[str, ...]:
         step, now = self._step(event.id), self._clock()
@@ -123,12 +137,15 @@ class PlainLines:
             return self._spoken(step)
         if now - self._spoken_at >= HOLD_SECONDS:
             return self._held()
+        self._release_later()
+        return ()
+
+    def _release_later(self) -> None:
         if self._timer is None:
             self._timer = threading.Timer(HOLD_SECONDS, self._release)
             self._timer.daemon = True
             with suppress(RuntimeError):  # no thread to be had: the next event writes it
                 self._timer.start()
-        return ()
 
     def _spoken(self, step: _Step) -> tuple[str, ...]:
         """What a step has held, below its name where the last line was another one's."""
@@ -138,12 +155,21 @@ class PlainLines:
         # Nobody scrolls up to find what a number means.
         name = () if self._speaker == step.number else (f"{step.label} ...",)
         self._speaker, self._spoken_at = step.number, self._clock()
+        step.is_known = True
         return (*name, *lines)
 
     def _held(self) -> tuple[str, ...]:
-        """What all steps have held, the speaker's first."""
+        """What all steps have held, the speaker's first, and the names of silent ones."""
         steps = sorted(self._steps.values(), key=lambda step: step.number != self._speaker)
-        return tuple(line for step in steps for line in self._spoken(step))
+        return tuple(line for step in steps for line in (self._spoken(step) or self._named(step)))
+
+    def _named(self, step: _Step) -> tuple[str, ...]:
+        """That a step began, told once."""
+        if step.is_known:
+            return ()
+        step.is_known = True
+        self._speaker, self._spoken_at = step.number, self._clock()
+        return (f"{step.label} ...",)
 
     def _release(self) -> None:
         with self._lock:
@@ -155,6 +181,7 @@ class PlainLines:
         if now - step.told_at < PROGRESS_SECONDS:
             return ()
         step.told_at = step.spoke_at = now
+        step.is_known = True
         lines = self._spoken(step)
         self._speaker = step.number
         far = f"{format_progress(event)} ({format_seconds(now - step.began)})"
@@ -165,7 +192,6 @@ class PlainLines:
         now = self._clock()
         step = _Step(f"#{self._count} {printable(name)}", self._count, now, now, now)
         self._steps[step_id] = step
-        self._speaker, self._spoken_at = self._count, now
         return step
 
     def _step(self, step_id: str) -> _Step:

@@ -26,3 +26,6 @@ class Quiet:
         trace: TracebackType | None,
     ) -> None:
         """Nothing was held back."""
+
+    def leave(self) -> None:
+        """Nothing is drawn."""

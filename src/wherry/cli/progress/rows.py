@@ -4,11 +4,12 @@
 Names share one column, so that bars stand under each other; counts keep the width of their total,
 so that nothing jumps while they grow. What does not fit goes in this order: detail, bar, name. An
 image of several has its name above its steps; where the height has no room for that, one row.
+Images that wait for what is done for all of them share the last row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from wherry.cli.progress.board import LaneView, Running, View
@@ -48,30 +49,33 @@ class _Columns(NamedTuple):
 
 def needs_compact(view: View, height: int) -> bool:
     """Whether lanes with headings are more than a terminal of `height` lines has room for."""
-    full = len(view.steps) + sum(1 + max(len(lane.steps), 1) for lane in view.lanes)
+    busy, waiting = _by_work(view.lanes)
+    full = len(view.steps) + sum(1 + len(lane.steps) for lane in busy) + bool(waiting)
     return full > _room(height)
 
 
 def render_rows(view: View, frame: Frame, style: LineStyle) -> list[str]:
     """The picture's rows, oldest first; the last one counts what the height leaves out."""
+    busy, waiting = _by_work(view.lanes)
     room = _room(frame.height)
+    # Of one line the oldest step gets it.
+    last = 1 if waiting and (room > 1 or not (busy or view.steps)) else 0
     if frame.compact or needs_compact(view, frame.height):
-        one_row = [_short_of(lane) for lane in view.lanes]
-        steps = (*view.steps, *one_row)
-        shown = steps if len(steps) <= room else steps[: max(room - 1, 1)]
+        steps = (*view.steps, *(lane.steps[0] for lane in busy))
+        left = room - last
+        shown = steps if len(steps) <= left else steps[: max(left - 1, 1)]
         painter = _Painter(shown, frame, style)
         rows = [painter.step(step) for step in shown]
         if len(shown) < len(steps):
-            noun = "images" if len(steps) - len(shown) > 1 and view.lanes else ""
+            noun = "images" if len(steps) - len(shown) > 1 and busy else ""
             rows.append(painter.more(len(steps) - len(shown), noun))
-        return rows
-    painter = _Painter((*view.steps, *_all_steps(view.lanes)), frame, style)
-    rows = [painter.step(step) for step in view.steps]
-    for lane in view.lanes:
-        rows.append(painter.heading(lane.name))
-        named = (step._replace(lane="") for step in lane.steps)
-        rows += [painter.step(step) for step in named] or [painter.waiting(lane)]
-    return rows
+    else:
+        painter = _Painter((*view.steps, *_all_steps(busy)), frame, style)
+        rows = [painter.step(step) for step in view.steps]
+        for lane in busy:
+            rows.append(painter.heading(lane.name))
+            rows += [painter.step(step._replace(lane="")) for step in lane.steps]
+    return [*rows, painter.waiting(waiting)] if last else rows
 
 
 def _room(height: int) -> int:
@@ -83,9 +87,13 @@ def _all_steps(lanes: Iterable[LaneView]) -> Iterable[Running]:
     return (step._replace(lane="") for lane in lanes for step in lane.steps)
 
 
-def _short_of(lane: LaneView) -> Running:
-    """One row for a lane: its oldest running step, or the lane itself while none runs."""
-    return lane.steps[0] if lane.steps else Running(lane.name, lane.since)
+def _by_work(lanes: Iterable[LaneView]) -> tuple[list[LaneView], list[LaneView]]:
+    """The lanes that have a step running, and those that wait."""
+    busy: list[LaneView] = []
+    waiting: list[LaneView] = []
+    for lane in lanes:
+        (busy if lane.steps else waiting).append(lane)
+    return busy, waiting
 
 
 class _Painter:
@@ -122,9 +130,14 @@ class _Painter:
         """The name of an image."""
         return str(Row(self._style, self._limit).add(on_one_line(name), "bold"))
 
-    def waiting(self, lane: LaneView) -> str:
-        """A lane between two steps."""
-        return str(self._head(lane.since).add("waiting", "dim"))
+    def waiting(self, lanes: Sequence[LaneView]) -> str:
+        """The lanes between two steps: as many names as there is room for, and a count."""
+        row = Row(self._style, self._limit).skip(INDENT).add("waiting: ", "dim")
+        names = [on_one_line(lane.name) for lane in lanes]
+        shown = len(names)
+        while shown > 1 and width_of(_listed(names, shown)) > row.left:
+            shown -= 1
+        return str(row.add(_listed(names, shown), "dim"))
 
     def more(self, count: int, noun: str) -> str:
         """What the height leaves out."""
@@ -138,6 +151,11 @@ class _Painter:
         return row.skip(TIME_WIDTH - len(time)).add(time, "dim").skip(2)
 
 
+def _listed(names: Sequence[str], shown: int) -> str:
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest else "")
+
+
 def _columns(steps: tuple[Running, ...], room: int) -> _Columns:
     short = room < _SHORT_ROOM
     name = max((width_of(on_one_line(step.full_name)) for step in steps), default=0)
@@ -148,6 +166,8 @@ def _columns(steps: tuple[Running, ...], room: int) -> _Columns:
         bar = min(max(room // _BAR_SHARE, _MIN_BAR), _MAX_BAR)
     # Two spaces stand before the bar and before the count.
     rest = room - (count + 2 if count else 0)
+    # A long name takes from the bar before letters are lost.
+    bar = max(min(bar, rest - 2 - name), min(bar, _MIN_BAR))
     if bar and rest - bar - 2 < min(name, _MIN_NAME):
         bar = 0
     rest -= bar + 2 if bar else 0

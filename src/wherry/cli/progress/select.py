@@ -39,6 +39,9 @@ class Renderer(Protocol):
     ) -> None:
         """Write what is still held back and leave the terminal as it was."""
 
+    def leave(self) -> None:
+        """Leave the terminal to another program, for the rest of the build."""
+
 
 def make_sink(mode: Mode, stream: TextIO, env: Mapping[str, str], verb: str = "build") -> Renderer:
     """The renderer for `mode` on `stream`, which is never closed.

@@ -14,6 +14,7 @@ from wherry.api.request import PushResult
 from wherry.cli.progress.units import format_seconds, format_size
 
 _BOLD, _DIM, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+_GREEN, _RED = "\x1b[32m", "\x1b[31m"
 
 
 class Part(NamedTuple):
@@ -29,10 +30,11 @@ class Summary(NamedTuple):
 
     `size` and `binary_size` are bytes counted in the same way, so that their difference is what
     the image holds beside the binary, whose name is empty where none is known; with `compressed`
-    set, `size` is what a registry would hold. `fresh` is False where nothing had changed and what
-    was built before answered. `outputs` are the places written to, in words for people
-    (`movies.tar`), `loaded` the names that an engine knows. `parts` are what makes up `size`, in
-    the order of the image's layers; without them the binary and the rest are told.
+    set, `size` is what a registry would hold. `digest` is empty where another line tells it anyway.
+    `fresh` is False where nothing had changed and what was built before answered. `outputs` are the
+    places written to, in words for people (`movies.tar`), `loaded` the names that an engine knows.
+    `parts` are what makes up `size`, in the order of the image's layers; without them the binary
+    and the rest are told.
     """
 
     name: str
@@ -59,6 +61,8 @@ def render_summary(summary: Summary, color: bool, width: int = 0) -> str:
     draws = bool(width and summary.fresh and len(parts) > 1)
     verb = "built in" if summary.fresh else "unchanged,"
     size = format_size(summary.size) if draws else _weight(summary)
+    if draws and summary.compressed:
+        size += " compressed"
     lines = [
         f"{_paint(summary.name, _BOLD, color)}  {size}; {verb} {format_seconds(summary.seconds)}"
     ]
@@ -66,7 +70,8 @@ def render_summary(summary: Summary, color: bool, width: int = 0) -> str:
         from wherry.cli.progress.bars import render_parts  # noqa: PLC0415 - rich's widths
 
         lines += render_parts(parts, width, color)
-    lines.append(_paint(summary.digest, _DIM, color))
+    if summary.digest:
+        lines.append(_paint(summary.digest, _DIM, color))
     return "\n".join([*lines, *_places(summary)])
 
 
@@ -75,20 +80,38 @@ def render_summaries(
 ) -> str:
     """A line for each image of several, those that `failed` by name, and how many of how many.
 
-    With a `width` a bar shows each size beside the largest, and what takes it.
+    With a `width` a bar shows each size beside the largest, and what takes it, unless no image had
+    changed.
     """
-    from wherry.cli.progress.bars import render_images  # noqa: PLC0415 - several images only
+    is_fresh = bool(failed) or any(item.fresh for item in summaries)
+    if width and is_fresh:
+        from wherry.cli.progress.bars import render_images  # noqa: PLC0415 - rich's widths
 
-    lines = render_images(
-        [(item.name, item.size, item.parts or _two_parts(item)) for item in summaries],
-        failed, width, color,
-    )  # fmt: skip
+        lines = render_images(
+            [(item.name, item.size, item.parts or _two_parts(item)) for item in summaries],
+            failed, width, color,
+        )  # fmt: skip
+    else:
+        lines = _listed(summaries, failed, color)
     for item in summaries:
         lines += _places(item)
     total = len(summaries) + len(failed)
     count = f"{len(summaries)} of {total} images" if failed else f"{total} images"
-    verb = "built in" if any(item.fresh for item in summaries) or failed else "unchanged,"
+    verb = "built in" if is_fresh else "unchanged,"
     return "\n".join([*lines, f"{count} {verb} {format_seconds(seconds)}"])
+
+
+def _listed(summaries: Sequence[Summary], failed: Sequence[str], color: bool) -> list[str]:
+    """The lines without bars, which need no tables of widths."""
+    from wherry.cli.progress.output import printable  # noqa: PLC0415 - several images only
+
+    rows = [(item.name, format_size(item.size), "✓", _GREEN) for item in summaries]
+    rows += [(name, "failed", "✗", _RED) for name in failed]
+    column = max((len(printable(row[0])) for row in rows), default=0)
+    return [
+        f"{_paint(mark, style, color)} {printable(name).ljust(column)}  {told.rjust(8)}"
+        for name, told, mark, style in rows
+    ]
 
 
 def _places(summary: Summary) -> list[str]:

@@ -39,10 +39,10 @@ def format_progress(progress: StepProgress, short: bool = False) -> str:
     if progress.unit == "bytes":
         current = format_size(progress.current)
         return f"{current} of {format_size(progress.total)}" if progress.total else current
-    current = str(progress.current)
     if progress.total:
-        current += f" of {progress.total}"
-    return f"{current} {progress.unit}"
+        return f"{progress.current} of {progress.total} {progress.unit}"
+    unit = progress.unit.removesuffix("s") if progress.current == 1 else progress.unit
+    return f"{progress.current} {unit}"
 
 
 def widest_progress(progress: StepProgress, short: bool = False) -> int:

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 
 class Solved(NamedTuple):
-    """An image whose blobs are all in the store, and what its layers were built from.
+    """An image whose layers are all in the store, and what they were built from.
 
-    `was_there`: the store held this very image before.
+    Its manifest and config are there once it was kept (`LocalEngine.keep`): whoever asked for it
+    may find that it is none. `was_there`: the store held this very image before.
     """
 
     image: Image
@@ -75,6 +76,7 @@ class LocalEngine:
     ) -> tuple[Solved | WherryError, ...]:
         """Run the graph; its images in order, or why a program of one could not be built.
 
+        Images are for `keep` once they were found good.
         Raises any other failure, the first one, or `Cancelled`. `made` holds results of vertices
         that a graph of the same build has had made already.
         """
@@ -82,8 +84,8 @@ class LocalEngine:
         solver = Solver[Result](cache, self.sink, self.cancel, self.jobs, self.programs)
         bases = _bases_of_programs(graph)
         tasks = [
-            self._task(vertex, is_base=number in bases)
-            for number, vertex in enumerate(graph.vertices)
+            replace(self._task(vertex, is_base=number in bases), lane=lane)
+            for (number, vertex), lane in zip(enumerate(graph.vertices), graph.lanes(), strict=True)
         ]
         results: dict[int, Result] = dict(made or {})
         vertices = dict.fromkeys(
@@ -108,10 +110,14 @@ class LocalEngine:
             return error
         image = compose(output, layers)
         was_there = self.storage.blobs.has(image.digest, len(image.manifest_bytes))
+        return Solved(image, layers, was_there)
+
+    def keep(self, solved: Solved) -> None:
+        """Put the image's config and manifest into the store, which makes it one."""
+        image = solved.image
         self._store(image.config_bytes, image.manifest.config.digest)
         self._store(image.manifest_bytes, image.digest)
         self.trace("image-stored")
-        return Solved(image, layers, was_there)
 
     def solve_one(self, graph: BuildGraph, made: Mapping[int, Result] | None = None) -> Solved:
         """As `solve` for a graph with one image; raises all failures."""
@@ -126,7 +132,7 @@ class LocalEngine:
 
         operations = [self._operation(vertex) for vertex in graph.vertices]
         cache = CacheRecords(self.storage, self.settings)
-        return dry_solve(graph, operations, cache, self.cancel)
+        return dry_solve(graph, operations, cache, self.cancel, reuse=self.settings.reuse)
 
     def _settled(self, made: Mapping[int, Built]) -> dict[int, Built]:
         """All results, by vertex, as layers in the store; written side by side."""

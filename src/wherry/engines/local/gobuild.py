@@ -14,15 +14,21 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.engines.local.chosen_files import FilesOperation
 from wherry.engines.local.results import Binary, Built, Result
-from wherry.engines.local.storage import LayerSettings, Storage, WorkDirectory, store_next_layer
+from wherry.engines.local.storage import (
+    KnownPieces,
+    LayerSettings,
+    Storage,
+    WorkDirectory,
+    store_next_layer,
+)
 from wherry.engines.local.survey import Question, Survey
 from wherry.errors import BuildError, WherryError
 from wherry.fstree.capabilities import XATTR, xattr
-from wherry.fstree.tree import File, Unread, make_tree
+from wherry.fstree.tree import Directory, File, Unread, make_tree
 from wherry.golang.binary import BinaryFacts, read_binary
 from wherry.golang.build import BuildCall, build_binary
 from wherry.golang.closure import (
@@ -40,8 +46,11 @@ from wherry.oci.canonical import canonical_json
 from wherry.oci.digest import Digest, sha256
 from wherry.oci.image import Layer
 from wherry.process.cancel import CancelToken
-from wherry.process.clock import file_clock_ns, is_local
+from wherry.process.clock import file_clock_ns, is_local, next_file_clock_ns
 from wherry.solver.model import Operation, Step
+
+if TYPE_CHECKING:
+    from wherry.fstree.pieces import SiblingPieces
 
 _ATTEMPTS = 2
 
@@ -89,7 +98,8 @@ class GoBuildOperation:
     """Builds main packages; `world.tool` is the go command.
 
     Several are one `go build`, which compiles what they share once. Where it fails each is built by
-    itself: what can be built is, and each of the others has its own error.
+    itself: what can be built is, and each of the others has its own error. A program that cannot be
+    built is part of the result, as another image may need none of those that fail.
     """
 
     op: GoBuildOp
@@ -110,12 +120,14 @@ class GoBuildOperation:
         """Build until the sources held still, at most twice."""
         key = sha256(canonical_json([self.op.KIND, encode(self.op)])).hex
         with self.storage.work(key, step.cancel.check) as work:
+            began = file_clock_ns()
             for _ in range(_ATTEMPTS):
-                attempt = self._attempt(work, step)
+                attempt = self._attempt(work, step, began)
                 changed, restless = attempt.moved
                 if not changed and not restless:
                     return self._packaged(attempt, work, step)
                 step.output(f"{changed or restless} changed while the build ran: building again")
+                began = next_file_clock_ns()
             if not changed:
                 # Names that mean nothing to Go come and go there: good enough to use, too unsure
                 # to be remembered.
@@ -126,9 +138,10 @@ class GoBuildOperation:
             hint="stop what writes there and build again",
         )
 
-    def _attempt(self, work: WorkDirectory, step: Step) -> _Attempt:
+    def _attempt(self, work: WorkDirectory, step: Step, began: int) -> _Attempt:
+        """One run; what changed not before `began`, by the clock of files, may be in it or not."""
         directory = self.op.directory
-        local, place, began = is_local(directory), _identity(directory), file_clock_ns()
+        local, place = is_local(directory), _identity(directory)
         survey = Survey(self._question(), step)
         if not local:
             survey.wait()
@@ -166,42 +179,10 @@ class GoBuildOperation:
     def _compile(
         self, work: WorkDirectory, survey: Survey, step: Step
     ) -> tuple[tuple[str, WherryError], ...]:
-        """Build all programs; the names of those that could not be built, with the reasons.
-
-        Raises where that is all of them.
-        """
+        """Build all programs; the names of those that could not be built, with the reasons."""
         packages, names = self.op.packages, self.op.names
         # With its file as output a program alone may have a name that a directory has not.
         output = os.path.join(work.path, names[0]) if len(names) == 1 else work.path + os.sep
-        try:
-            self._build(packages, output, work, survey, step)
-        except BuildError as error:
-            explained = survey.explained(error)
-            if len(packages) == 1:
-                raise explained from error
-        except BaseException:
-            survey.stop()
-            raise
-        else:
-            return ()
-        failures: list[tuple[str, WherryError]] = []
-        for package, name in zip(packages, names, strict=True):
-            try:
-                self._build((package,), os.path.join(work.path, name), work, survey, step)
-            except BuildError as error:
-                failures.append((name, survey.explained(error)))
-        if len(failures) == len(names) and len({str(error) for _, error in failures}) == 1:
-            raise explained
-        return tuple(failures)
-
-    def _build(
-        self,
-        packages: tuple[str, ...],
-        output: str,
-        work: WorkDirectory,
-        survey: Survey,
-        step: Step,
-    ) -> None:
         compiled = 0
 
         def on_package(import_path: str) -> None:
@@ -210,6 +191,37 @@ class GoBuildOperation:
             survey.begin()
             step.progress(compiled, survey.total, "packages", import_path)
 
+        try:
+            self._build(packages, output, work, on_package, step)
+        except WherryError as error:
+            explained = survey.explained(error)
+            if len(packages) == 1:
+                return ((names[0], explained),)
+        except BaseException:
+            survey.stop()
+            raise
+        else:
+            return ()
+        failures: list[tuple[str, WherryError]] = []
+        for number, (package, name) in enumerate(zip(packages, names, strict=True)):
+            step.progress(number, len(names), "programs", name)
+            try:
+                output = os.path.join(work.path, name)
+                self._build((package,), output, work, lambda _: survey.begin(), step)
+            except WherryError as error:
+                failures.append((name, survey.explained(error)))
+        if len(failures) == len(names) and len({str(error) for _, error in failures}) == 1:
+            return tuple((name, explained) for name in names)
+        return tuple(failures)
+
+    def _build(
+        self,
+        packages: tuple[str, ...],
+        output: str,
+        work: WorkDirectory,
+        on_package: Callable[[str], None],
+        step: Step,
+    ) -> None:
         tool = self.world.tool
         call = BuildCall(self.op.directory, packages, output, self.op.flags, tool.env, (work.fd,))
         build_binary(tool.go, call, step.cancel, on_package, step.output)
@@ -220,21 +232,30 @@ class GoBuildOperation:
         layers: list[Layer] = []
         binaries: list[Binary] = []
         capabilities = self.op.capabilities or ((),) * len(self.op.names)
-        for name, granted in zip(self.op.names, capabilities, strict=True):
+        count = len(self.op.names)
+        siblings = _siblings() if count > 1 else None
+        for number, (name, granted) in enumerate(zip(self.op.names, capabilities, strict=True)):
             if name in failures:
                 continue
+            if count > 1:
+                step.progress(number, count, "layers", name)
             try:
-                binary, layer = self._layer(os.path.join(work.path, name), name, granted, step)
+                output = os.path.join(work.path, name)
+                pieces = KnownPieces(f"{output}.pieces", siblings)
+                binary, layer = self._layer(output, granted, pieces, step)
             except BuildError as error:
                 failures[name] = error
-                if len(self.op.names) == 1:
-                    raise
                 continue
             binaries.append(binary)
             layers.append(layer)
         self.trace("layer-stored")
         sizes = sum(binary.size for binary in binaries)
-        step.remark(_megabytes(sizes))
+        if failures:
+            step.fall_short()
+        # What failed of one program alone is told at the end.
+        if count > 1 or not failures:
+            built = f"{len(binaries)} of {count} built, " if failures else ""
+            step.remark(f"{built}{_megabytes(sizes)}")
         closure = attempt.survey.closure
         known = closure is not None and not closure.unclear and not any(attempt.moved)
         return Built(
@@ -248,15 +269,19 @@ class GoBuildOperation:
         )
 
     def _layer(
-        self, output: str, name: str, capabilities: tuple[str, ...], step: Step
+        self, output: str, capabilities: tuple[str, ...], known: KnownPieces, step: Step
     ) -> tuple[Binary, Layer]:
+        name = os.path.basename(output)
         facts = read_binary(output)
         self._check_base(facts, name)
         path = f"{self.op.image_directory}/{name}"
         xattrs = ((XATTR, xattr(capabilities)),) if capabilities else ()
-        tree = make_tree([File(path, Unread(output, facts.size), 0o755, xattrs=xattrs)])
+        parents = [Directory(one.path, one.mode, one.uid, one.gid, one.xattrs)
+                   for one in self.op.parents]  # fmt: skip
+        program = File(path, Unread(output, facts.size), 0o755, xattrs=xattrs)
+        tree = make_tree([*parents, program])
         stored = store_next_layer(
-            self.storage, tree, self.op.mtime, self.settings, step.cancel, f"{output}.pieces"
+            self.storage, tree, self.op.mtime, self.settings, step.cancel, known
         )
         _note_finished(output)
         binary = Binary(name, f"/{path}", facts)
@@ -275,6 +300,12 @@ class GoBuildOperation:
                 'ldflags = ["-linkmode external", "-extldflags=-static"]'
             ),
         )
+
+
+def _siblings() -> SiblingPieces:
+    from wherry.fstree.pieces import SiblingPieces  # noqa: PLC0415 - not where nothing changed
+
+    return SiblingPieces()
 
 
 def _identity(directory: str) -> tuple[int, int] | None:

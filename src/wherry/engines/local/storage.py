@@ -31,7 +31,7 @@ from wherry.process.cancel import CancelToken
 
 if TYPE_CHECKING:
     from wherry.fstree.layer import Writing
-    from wherry.fstree.pieces import EarlierPieces, Piece
+    from wherry.fstree.pieces import EarlierPieces, Piece, SiblingPieces
     from wherry.fstree.tree import Tree
 
 
@@ -187,6 +187,17 @@ class LayerSettings(NamedTuple):
     reuse: bool = True
 
 
+class KnownPieces(NamedTuple):
+    """Where a layer's compressed blocks may be known from.
+
+    `file` is an index that one layer alone uses: it remembers the pieces of the layer that was
+    written last. `siblings` has those of layers that the same build wrote just before.
+    """
+
+    file: str
+    siblings: SiblingPieces | None = None
+
+
 class Times(NamedTuple):
     """The time of entries that have none of their own, and the latest that any may have."""
 
@@ -218,21 +229,20 @@ def store_next_layer(
     mtime: int,
     settings: LayerSettings,
     cancel: CancelToken,
-    index: str,
+    known: KnownPieces,
 ) -> Built:
     """Write the layer of a tree that replaces one much like it; its files are read only once.
 
-    `index` is a file that this call alone uses: it remembers the pieces of the layer that was
-    written last, so that this one is compressed only where it differs.
+    It is compressed only where it differs from what is known.
     """
     from wherry.fstree.layer import Writing  # noqa: PLC0415 - not where nothing changed
     from wherry.fstree.pieces import encode_index  # noqa: PLC0415 - as above
 
-    with _earlier(storage, settings, index) as earlier:
+    with _earlier(storage, settings, known) as earlier:
         writing = Writing(settings.compression, settings.workers, earlier)
         layer, pieces = _write(storage, tree, mtime, writing, cancel)
     name = str(layer.descriptor.digest)
-    _remember(index, encode_index(pieces, _codec(settings), name))
+    _remember(known.file, encode_index(pieces, _codec(settings), name))
     return Built((layer,), tree.size)
 
 
@@ -259,17 +269,18 @@ def _write(
     return Layer(descriptor, written.diff_id), written.pieces
 
 
-def _earlier(storage: Storage, settings: LayerSettings, index: str) -> EarlierPieces:
+def _earlier(storage: Storage, settings: LayerSettings, known: KnownPieces) -> EarlierPieces:
     from wherry.fstree.pieces import EarlierPieces, decode_index  # noqa: PLC0415 - as above
 
     if not settings.reuse:
-        return EarlierPieces((), "")
+        return EarlierPieces((), "", known.siblings)
     try:
-        with open(index, "rb") as file:
+        with open(known.file, "rb") as file:
             pieces, blob = decode_index(file.read(), _codec(settings))
     except OSError:
         pieces, blob = (), ""
-    return EarlierPieces(pieces, storage.blobs.path(parse_digest(blob)) if pieces else "")
+    path = storage.blobs.path(parse_digest(blob)) if pieces else ""
+    return EarlierPieces(pieces, path, known.siblings)
 
 
 def _remember(index: str, data: bytes) -> None:

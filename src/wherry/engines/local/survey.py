@@ -75,11 +75,11 @@ class Survey:
         self.begin()
         self._thread.join()
 
-    def explained(self, error: BuildError) -> BuildError:
+    def explained(self, error: WherryError) -> WherryError:
         """The build's error, with the packages whose cgo files were left out, if any."""
         self.begin()
         self._thread.join()
-        if not self._left_out:
+        if not self._left_out or not isinstance(error, BuildError):
             return error
         names = ", ".join(self._left_out)
         hint = f"without cgo these packages lose their C part: {names}"

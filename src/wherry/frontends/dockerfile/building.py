@@ -22,6 +22,8 @@ COMMENT: Final = "wherry.dockerfile"
 # What BuildKit puts after the lines of RUN, COPY and ADD, with our name.
 _MARK: Final = " # wherry"
 _USER_OF_URL: Final = re.compile(r"(?<=://)[^/\s]*@")
+# The same in a step's name; before the `@` of a layout's digest stands its name.
+_USER_SHOWN: Final = re.compile(r"(?<!oci-layout://)" + _USER_OF_URL.pattern)
 _QUERY_OF_URL: Final = re.compile(r"(https?://[^\s?#]+)\?[^\s#]+")
 _MASK: Final = "****"
 
@@ -150,5 +152,5 @@ class Building:
                 )
                 text = found.text
         if "://" in text:
-            text = _QUERY_OF_URL.sub(rf"\1?{_MASK}", _USER_OF_URL.sub(f"{_MASK}@", text))
+            text = _QUERY_OF_URL.sub(rf"\1?{_MASK}", _USER_SHOWN.sub(f"{_MASK}@", text))
         return text

@@ -7,16 +7,19 @@ Layers are ordered by rate of change, slowest first.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from wherry.errors import InternalError
 from wherry.graph.build import BuildGraph, ImageOutput, LayerOutput, Vertex
-from wherry.graph.ops import ComposedBase, FilesOp, GoBuildOp, ImageOp, Op, RegistryBase
+from wherry.graph.ops import ComposedBase, FilesOp, GoBuildOp, ImageOp, Op, Parent, RegistryBase
 from wherry.oci.image import Pairs, RunConfig, pairs
 from wherry.oci.platform import Platform
 
 BINARY_DIRECTORY = "app"
+# Programs that are named one by one.
+_FEW = 3
 # OCI image specification, annotations.md: "Human-readable title of the image".
 _TITLE = "org.opencontainers.image.title"
 # As above: the image that the lowest layers are shared with, and the name it was found under.
@@ -34,11 +37,19 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """The directory of programs in an image, and those of its `parents` that are not as any."""
+
+    path: str = BINARY_DIRECTORY
+    parents: tuple[Parent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Compiling:
     """How programs are compiled: programs of which all of this is equal share one `go build`.
 
     `directory` is where Go runs, `flags` and `environment` are for `go build`, `mtime` is the time
-    of the programs in their layers.
+    of the programs in their layers, `place` where they lie there.
     """
 
     directory: str
@@ -48,6 +59,7 @@ class Compiling:
     go_version: str
     dynamic_allowed: bool = False
     mtime: int = 0
+    place: Place = field(default_factory=Place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +69,8 @@ class GoImage:
     The first of `programs` is what the image runs. `base_run` is what the base gives the image's
     run configuration, `run` what the user's settings say; `created` is RFC 3339. `title` is what
     people call the image, the first program's name where it is empty. `files` lie between the base
-    and the programs, described by `files_note`.
+    and the programs, described by `files_note`. `lane` is what progress calls the image where the
+    build makes several.
     """
 
     programs: tuple[Program, ...]
@@ -71,6 +84,7 @@ class GoImage:
     title: str = ""
     files: FilesOp | None = None
     files_note: str = ""
+    lane: str = ""
 
     @property
     def name(self) -> str:
@@ -89,36 +103,62 @@ def lower(images: Sequence[GoImage]) -> BuildGraph:
     outputs: list[ImageOutput] = []
     builds = _shared_builds(images)
     numbers: dict[Op, int] = {}
+    # What tells steps of one name apart.
+    more: list[str] = []
 
-    def vertex(op: Op, name: str) -> int:
+    def vertex(op: Op, name: str, apart: str) -> int:
         if op not in numbers:
             numbers[op] = len(vertices)
             vertices.append(Vertex(op, (), name))
+            more.append(apart)
         return numbers[op]
 
     for image in images:
         layers: list[LayerOutput] = []
+        platform = f" for {image.platform}"
         if image.base is not ComposedBase.SCRATCH:
             op = ImageOp(image.base, image.data_versions, image.platform)
             versions = ", ".join(" ".join(pair) for pair in image.data_versions)
             name = _base_name(image.base)
-            layers.append(LayerOutput(vertex(op, f"base {name}"), f"wherry base {name}", versions))
+            number = vertex(op, f"base {name}", platform)
+            layers.append(LayerOutput(number, f"wherry base {name}", versions))
         if image.files is not None:
-            number = vertex(image.files, f"files of {image.title or image.name}")
+            number = vertex(image.files, f"files of {image.title or image.name}", platform)
             layers.append(LayerOutput(number, "wherry files", image.files_note))
         for program in image.programs:
             build = _build_of(program, image.compiling, builds)
-            number = vertex(build, f"build {build.progress_name} for {image.platform}")
+            name = f"build {build.progress_name}{platform}"
+            number = vertex(build, name, f" ({', '.join(build.packages[:_FEW])})")
             created_by = f"wherry go build {program.import_path}"
             layers.append(LayerOutput(number, created_by, image.compiling.go_version, program.name))
         outputs.append(
             ImageOutput(
-                image.platform, tuple(layers), run_config(image), _annotations(image), image.created
+                image.platform,
+                tuple(layers),
+                run_config(image),
+                _annotations(image),
+                image.created,
+                lane=image.lane,
             )
         )
-    graph = BuildGraph(tuple(vertices), tuple(outputs))
+    graph = _told_apart(BuildGraph(tuple(vertices), tuple(outputs)), more)
     graph.validate()
     return graph
+
+
+def _told_apart(graph: BuildGraph, more: Sequence[str]) -> BuildGraph:
+    """The graph, its steps with `more` to their names where one lane has several of a name."""
+    named = [
+        # The lane says whose they are.
+        (lane, "files" if lane and isinstance(vertex.op, FilesOp) else vertex.name)
+        for lane, vertex in zip(graph.lanes(), graph.vertices, strict=True)
+    ]
+    counts = Counter(named)
+    vertices = tuple(
+        vertex._replace(name=both[1] + (apart if counts[both] > 1 else ""))
+        for vertex, both, apart in zip(graph.vertices, named, more, strict=True)
+    )
+    return graph._replace(vertices=vertices)
 
 
 _Builds = dict[Compiling, list[GoBuildOp]]
@@ -178,7 +218,7 @@ def _base_name(base: ComposedBase | RegistryBase) -> str:
 
 def _go_op(compiling: Compiling, programs: tuple[Program, ...]) -> GoBuildOp:
     names = tuple(program.name for program in programs)
-    shown = names[0] if len(names) == 1 else f"{len(names)} programs"
+    shown = ", ".join(names) if len(names) <= _FEW else f"{len(names)} programs"
     return GoBuildOp(
         directory=compiling.directory,
         packages=tuple(program.import_path for program in programs),
@@ -187,10 +227,11 @@ def _go_op(compiling: Compiling, programs: tuple[Program, ...]) -> GoBuildOp:
         flags=compiling.flags,
         environment=compiling.environment,
         dynamic_allowed=compiling.dynamic_allowed,
-        image_directory=BINARY_DIRECTORY,
+        image_directory=compiling.place.path,
         capabilities=tuple(program.capabilities for program in programs),
         progress_name=shown,
         mtime=compiling.mtime,
+        parents=compiling.place.parents,
     )
 
 

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values of several fields, as `type=oci,dest=a.tar`: what may stand in the field being typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+_BOOLEANS: Final = ("true", "false")
+_COMPRESSION: Final = ("compression", "compression-level", "force-compression")
+# What `exporters.spec` takes, by the output's type.
+OUTPUT_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "oci": ("dest", "name", "tar", "oci-mediatypes", *_COMPRESSION),
+    "docker": ("dest", "name", "tar", "context", "oci-mediatypes", *_COMPRESSION),
+    "tar": ("dest", "platform-split"),
+    "local": ("dest", "platform-split"),
+    "registry": ("name", "oci-mediatypes", *_COMPRESSION),
+    "image": ("name", "push", "oci-mediatypes", *_COMPRESSION),
+}
+_OUTPUT_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
+    "type": tuple(OUTPUT_KEYS),
+    "compression": ("gzip", "zstd", "uncompressed"),
+    **dict.fromkeys(
+        ("tar", "push", "oci-mediatypes", "force-compression", "platform-split"), _BOOLEANS
+    ),
+}
+
+
+class Values(NamedTuple):
+    """Words for the part `typed` of a value that begins with `head`; the shell's `places`."""
+
+    words: tuple[str, ...] = ()
+    head: str = ""
+    typed: str = ""
+    places: str = ""
+    is_open: bool = False
+
+
+def output_values(typed: str) -> Values:
+    """The fields of `--output`: keys that its type takes and that are not there yet."""
+
+    def keys(given: Mapping[str, str]) -> Sequence[str]:
+        of_type = OUTPUT_KEYS.get(given.get("type", ""))
+        return of_type or tuple(dict.fromkeys(key for own in OUTPUT_KEYS.values() for key in own))
+
+    def first(_given: Mapping[str, str]) -> Sequence[str]:
+        return [f"type={kind}" for kind in OUTPUT_KEYS]
+
+    return _fields(typed, keys if "," in typed else first, _OUTPUT_VALUES, "dest")
+
+
+def secret_values(typed: str, variables: Sequence[str]) -> Values:
+    """The fields of `--secret`: its source is a file or one of the `variables`."""
+
+    def keys(given: Mapping[str, str]) -> Sequence[str]:
+        return () if given.keys() & {"src", "env"} else ("id", "src", "env", "type")
+
+    values = {"type": ("file", "env"), "env": tuple(variables)}
+    return _fields(typed, keys, values, "src")
+
+
+def listed_values(typed: str, words: Sequence[str]) -> Values:
+    """One of `words`, or several parted by commas, each once."""
+    head, comma, last = typed.rpartition(",")
+    given = head.split(",")
+    return Values(tuple(word for word in words if word not in given), head + comma, last)
+
+
+def _fields(
+    typed: str,
+    keys: Callable[[Mapping[str, str]], Sequence[str]],
+    values: Mapping[str, Sequence[str]],
+    path_key: str,
+) -> Values:
+    head, comma, last = typed.rpartition(",")
+    key, equals, value = last.partition("=")
+    if equals:
+        places = "files" if key == path_key else ""
+        return Values(
+            tuple(values.get(key, ())), f"{head}{comma}{key}=", value, places, is_open=not places
+        )
+    given = dict(field.partition("=")[::2] for field in head.split(",") if field)
+    left = (word if "=" in word else f"{word}=" for word in keys(given) if word not in given)
+    return Values(tuple(left), head + comma, last, is_open=True)
