@@ -306,6 +306,15 @@ def rows_of(steps: tuple[Running, ...], frame: Frame) -> list[str]:
     return render_rows(View(steps), frame, PLAIN)
 
 
+def test_two_lines_hold_no_more_than_steps_and_their_count() -> None:
+    step = Running("build", 0.0)
+    lanes = (LaneView("a", 0.0, (step,)), LaneView("b", 0.0, (step,)), LaneView("c", 0.0, ()))
+    two = render_rows(View((step,), lanes), Frame(40, 4, 1.0, 0), PLAIN)
+    assert [row.split()[-1] for row in two] == ["build", "images"]
+    waits = render_rows(View((step,), lanes[2:]), Frame(40, 4, 1.0, 0), PLAIN)
+    assert [row.split()[-1] for row in waits] == ["build", "c"]
+
+
 @given(VIEW, st.integers(10, 200), st.integers(3, 20), st.integers(0, 50), st.booleans())
 def test_rows_never_fill_the_width_nor_the_height(
     view: View, width: int, height: int, tick: int, compact: bool

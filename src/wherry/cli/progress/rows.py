@@ -58,8 +58,9 @@ def render_rows(view: View, frame: Frame, style: LineStyle) -> list[str]:
     """The picture's rows, oldest first; the last one counts what the height leaves out."""
     busy, waiting = _by_work(view.lanes)
     room = _room(frame.height)
-    # Of one line the oldest step gets it.
-    last = 1 if waiting and (room > 1 or not (busy or view.steps)) else 0
+    count = len(view.steps) + len(busy)
+    # Of two lines at most, steps and the count of those left out come before what waits.
+    last = 1 if waiting and (not count or count < room or room > 2) else 0
     if frame.compact or needs_compact(view, frame.height):
         steps = (*view.steps, *(lane.steps[0] for lane in busy))
         left = room - last
