@@ -549,5 +549,18 @@ def test_no_link_that_is_taken_leads_out_of_the_tree(links: dict[str, list[str]]
 
 
 def _stays(top: Path, link: Path) -> bool:
-    real = os.path.realpath(link)
-    return real == str(top) or real.startswith(f"{top}/")
+    """Whether the link ends below `top`, or nowhere, as it leads to itself."""
+    place, todo, links = Path("/"), list(link.parts[1:]), 0
+    while todo:
+        part = todo.pop(0)
+        if part == "..":
+            place = place.parent
+        elif (place / part).is_symlink():
+            todo = [*(place / part).readlink().parts, *todo]
+            links += 1
+            if links > 40:
+                return True
+        else:
+            # What is not there is a name like others: it may be there in the image.
+            place /= part
+    return place.is_relative_to(top)
