@@ -132,7 +132,9 @@ def twenty(work: Path) -> Project:
         file.write_text(_COMMAND.replace("USED", used).replace("NAME", name))
     before, _, after = _SHARED.partition("VALUE")
     title = f"{len(_USED)} commands of one module"
-    return Project(TWENTY, title, directory, "./cmd/...", shared, before, after)
+    project = Project(TWENTY, title, directory, "./cmd/...", shared, before, after)
+    project.edit()
+    return project
 
 
 def _copy(source: Path, target: Path) -> Path:
