@@ -33,8 +33,13 @@ class WherryError(Exception):
         self.where = where
         self.step: int | None = None
 
+    @property
+    def headline(self) -> str:
+        """What failed, with its place in front where that is known."""
+        return f"{self.where}: {self.what}" if self.where else self.what
+
     def __str__(self) -> str:
-        parts = [f"{self.where}: {self.what}" if self.where else self.what]
+        parts = [self.headline]
         if self.why:
             parts.append(self.why)
         if self.hint:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wherry.api.ground import Ground
-from wherry.api.lazy import fetch_missing, refuse_missing
+from wherry.api.lazy import fetcher
 from wherry.api.program_place import names_directory
 from wherry.api.registries import Registries
 from wherry.bases.compose import base_tree
@@ -72,17 +72,11 @@ class BaseReader:
         if self._roots is None:
             self._roots = Roots(
                 self._store,
-                self._fetch,
+                fetcher(self._store, self._registries, is_plan=self._is_plan),
                 Limits(),
                 self._registries.around.cancel,
             )
         return self._roots
-
-    def _fetch(self, layers: tuple[Layer, ...]) -> None:
-        if self._is_plan:
-            refuse_missing(self._store, layers)
-        else:
-            fetch_missing(self._store, layers, self._registries)
 
     def _read(self, base: ComposedBase | RegistryBase) -> BaseFiles:
         if isinstance(base, RegistryBase):

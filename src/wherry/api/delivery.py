@@ -30,16 +30,14 @@ if TYPE_CHECKING:
 class Delivered(NamedTuple):
     """Where an image went: `references` are its names as told to the user, `outputs` paths.
 
-    `fetched` says whether layers of the base had to be fetched for it; `loaded` are names as an
-    engine knows them, `engine_id` its ID there; `converted` outputs whose layers were compressed
-    anew, with what the image is there. `root` is what `references` stand for, None where that is
-    the image as it was built.
+    `loaded` are names as an engine knows them, `engine_id` its ID there; `converted` outputs whose
+    layers were compressed anew, with what the image is there. `root` is what `references` stand
+    for, None where that is the image as it was built.
     """
 
     references: tuple[Reference, ...]
     outputs: tuple[str, ...] = ()
     pushed: tuple[PushResult, ...] = ()
-    fetched: bool = False
     loaded: tuple[str, ...] = ()
     converted: tuple[tuple[str, Descriptor], ...] = ()
     engine_id: Digest | None = None

@@ -18,7 +18,7 @@ from wherry.api.contexts import ContextReader, Inputs
 from wherry.api.epoch import source_date_epoch
 from wherry.api.fetching import Fetching
 from wherry.api.image_parts import step_parts
-from wherry.api.lazy import fetch_missing, refuse_missing
+from wherry.api.lazy import fetcher
 from wherry.api.naming import cores, repository_name
 from wherry.api.recorded import Output, codec
 from wherry.api.registries import Registries
@@ -258,11 +258,7 @@ class _Building:
         self._closing.callback(running.close)
         shared = self._shared = FileSteps(
             store,
-            lambda layers: (
-                refuse_missing(store, layers)
-                if is_plan
-                else fetch_missing(store, layers, self._registries)
-            ),
+            fetcher(store, self._registries, is_plan=is_plan),
             FileRules(settings, Times(self._epoch or 0, self._epoch), self._limits),
             around.cancel,
             running.reader,

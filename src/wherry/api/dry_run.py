@@ -14,7 +14,7 @@ from typing import NamedTuple
 from wherry.api.building import check_request, find_verdict
 from wherry.api.recorded import directory_of
 from wherry.api.registries import Registries, RegistryAround
-from wherry.api.request import BuildRequest, ImageFailure, ImagesFailed
+from wherry.api.request import BuildRequest, ImageFailure
 from wherry.engines.local.dry import Fate, Planned
 from wherry.events import Level, Message, Sink
 from wherry.graph.build import BuildGraph
@@ -94,10 +94,7 @@ def _outputs(request: BuildRequest) -> tuple[str, ...]:
 
 
 def _go(request: BuildRequest, store: Store, registries: Registries) -> BuildPlan:
-    from wherry.api.making import refuse_nameless_push  # noqa: PLC0415 - heavy
-    from wherry.api.making_images import ImageMaker  # noqa: PLC0415 - heavy
-    from wherry.api.planning import make_plan  # noqa: PLC0415 - heavy
-    from wherry.api.prepare import Toolchains, known_mains  # noqa: PLC0415 - as above
+    from wherry.api.making import Preparation  # noqa: PLC0415 - heavy
 
     around = registries.around
     verdict = find_verdict(request, store, around)
@@ -112,13 +109,8 @@ def _go(request: BuildRequest, store: Store, registries: Registries) -> BuildPla
             for output in verdict.record.outputs
         )
         return BuildPlan(images, (), "nothing changed since the last build")
-    toolchains = Toolchains(request, around.sink, around.cancel)
-    known = known_mains(verdict, request.env)
-    plan = make_plan(request, toolchains, known, around.cancel)
-    refuse_nameless_push(request, plan, registries)
-    for note in plan.notes:
-        around.sink(Message(Level.INFO, note))
-    maker = ImageMaker(request, store, registries, toolchains, plan)
+    prepared = Preparation(request, verdict, store, registries)
+    plan, maker = prepared.plan, prepared.maker
     steps: list[PlannedStep] = []
     for graph, planned in maker.dry():
         steps += _steps(graph, planned, verdict.reason)
@@ -127,15 +119,10 @@ def _go(request: BuildRequest, store: Store, registries: Registries) -> BuildPla
         if wish.asked.cgo and wish.asked.libc_base:
             text = f"{wish.name}: if it needs a C library, it moves to {wish.asked.libc_base}"
             around.sink(Message(Level.INFO, text))
-    failures = (*plan.failures, *maker.failures)
+    failures = prepared.failures
     failed = {failure.name for failure in failures}
     if failures and all(wish.name in failed for wish in plan.wishes):
-        if known:
-            # As in a build: a main package known from a record may be none any more.
-            make_plan(request, toolchains, {}, around.cancel)
-        if len(failures) == 1:
-            raise failures[0].error
-        raise ImagesFailed(failures)
+        prepared.raise_failures()
     images = tuple(
         PlannedImage(
             wish.name,

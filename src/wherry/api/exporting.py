@@ -110,8 +110,7 @@ class _Export:
         """The image as an output wants it, under all names, with its layers here."""
         image = self._converted(self._named(spec), self._choice(spec))
         manifests = tuple(item.manifest for item in image.images)
-        name = image.title
-        self._note_fetched(complete(self._store, manifests, self._registries, name) > 0)
+        complete(self._store, manifests, self._registries, image.title)
         return image
 
     def loadable(self, spec: OutputSpec) -> Loadable:
@@ -124,7 +123,7 @@ class _Export:
             )
             layers = (layer for item in image.images for layer in item.layers)
             here = tuple(layer for layer in layers if layer.diff_id in needed)
-            self._note_fetched(fetch_missing(self._store, here, self._registries) > 0)
+            fetch_missing(self._store, here, self._registries)
             return image
 
         return Loadable(self._named(spec), ready)
@@ -156,9 +155,6 @@ class _Export:
 
     def _converted(self, image: ExportedImage, choice: Choose) -> ExportedImage:
         return converted(image, choice, self._store, self._registries)
-
-    def _note_fetched(self, fetched: bool) -> None:
-        self.delivered = self.delivered._replace(fetched=self.delivered.fetched or fetched)
 
     def _note_converted(self, dest: str, root: Descriptor) -> None:
         converted_to = (*self.delivered.converted, (dest, root))

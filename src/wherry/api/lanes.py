@@ -32,8 +32,7 @@ class Lanes:
             size = output.size if output.unpacked is None else output.unpacked
             self._sink(LaneEnded(output.name, Outcome.DONE, seconds, size, digest=output.manifest))
         for failure in failures:
-            error = failure.error
-            what = f"{error.where}: {error.what}" if error.where else error.what
+            what = failure.error.headline
             self._sink(LaneEnded(failure.name, Outcome.FAILED, seconds, detail=what))
 
     @contextmanager

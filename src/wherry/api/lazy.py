@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import BinaryIO
 
 from wherry.api.registries import Registries
@@ -59,8 +60,19 @@ def fetch_missing(store: Store, layers: Iterable[Layer], registries: Registries)
     return _fetch(store, tuple(missing), registries, name) if missing else 0
 
 
-def refuse_missing(store: Store, layers: Iterable[Layer]) -> None:
-    """For plans, in place of `fetch_missing`: raises `Unfetched` for a layer that is not here."""
+def fetcher(
+    store: Store, registries: Registries, *, is_plan: bool = False
+) -> Callable[[tuple[Layer, ...]], object]:
+    """What roots ask for layers: `fetch_missing`; for a plan, which downloads none, a refusal.
+
+    That raises `Unfetched` for a layer that is not here.
+    """
+    if is_plan:
+        return partial(_refuse_missing, store)
+    return lambda layers: fetch_missing(store, layers, registries)
+
+
+def _refuse_missing(store: Store, layers: Iterable[Layer]) -> None:
     from wherry.engines.local.dry import Unfetched  # noqa: PLC0415 - for plans alone
 
     for layer in layers:

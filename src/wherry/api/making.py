@@ -8,7 +8,8 @@ and writes the build record. Everything heavy is imported here, off the no-chang
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, NoReturn
 
 from wherry.api.delivery import nameless_push
 from wherry.api.image_outputs import Made, made_output
@@ -89,29 +90,51 @@ def make_record(
     return recorded
 
 
-def _try(request: BuildRequest, verdict: Verdict, store: Store, registries: Registries) -> _Tried:
-    around = registries.around
-    toolchains = Toolchains(request, around.sink, around.cancel)
-    known = known_mains(verdict, request.env)
-    plan = make_plan(request, toolchains, known, around.cancel)
-    refuse_nameless_push(request, plan, registries)
-    for note in plan.notes:
-        around.sink(Message(Level.INFO, note))
-    maker = ImageMaker(request, store, registries, toolchains, plan)
-    made, failures = maker.make()
-    failures = (*plan.failures, *failures)
-    if not made:
-        if known:
+class Preparation:
+    """The images of a build as they were planned, and what makes them; the user is told of notes.
+
+    Raises what planning raises, and `UsageError` where there is nothing to push to.
+    """
+
+    def __init__(
+        self, request: BuildRequest, verdict: Verdict, store: Store, registries: Registries
+    ) -> None:
+        around = registries.around
+        toolchains = Toolchains(request, around.sink, around.cancel)
+        self._known = known_mains(verdict, request.env)
+        self._planned = partial(make_plan, request, toolchains, cancel=around.cancel)
+        self.plan = self._planned(known=self._known)
+        _refuse_nameless_push(request, self.plan, registries)
+        for note in self.plan.notes:
+            around.sink(Message(Level.INFO, note))
+        self.maker = ImageMaker(request, store, registries, toolchains, self.plan)
+
+    @property
+    def failures(self) -> tuple[ImageFailure, ...]:
+        """Images that could not be planned, and those that could not be made so far."""
+        return (*self.plan.failures, *self.maker.failures)
+
+    def raise_failures(self) -> NoReturn:
+        """Raise why there is no image at all: `ImagesFailed` where several were to be."""
+        if self._known:
             # A main package known from a record may be none any more: then say that.
-            make_plan(request, toolchains, {}, around.cancel)
-        if len(failures) == 1:
-            raise failures[0].error
-        raise ImagesFailed(failures)
-    recorded = Recorded(_record(plan, made, failures), failures)
-    return _Tried(recorded, plan.files, maker.read_before)
+            self._planned(known={})
+        if len(self.failures) == 1:
+            raise self.failures[0].error
+        raise ImagesFailed(self.failures)
 
 
-def refuse_nameless_push(request: BuildRequest, plan: Plan, registries: Registries) -> None:
+def _try(request: BuildRequest, verdict: Verdict, store: Store, registries: Registries) -> _Tried:
+    prepared = Preparation(request, verdict, store, registries)
+    made = prepared.maker.make()
+    failures = prepared.failures
+    if not made:
+        prepared.raise_failures()
+    recorded = Recorded(_record(prepared.plan, made, failures), failures)
+    return _Tried(recorded, prepared.plan.files, prepared.maker.read_before)
+
+
+def _refuse_nameless_push(request: BuildRequest, plan: Plan, registries: Registries) -> None:
     """Say before the build, not after it, that there is nothing to push to."""
     if not request.push or request.tags or registries.settings.default:
         return

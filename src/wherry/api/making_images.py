@@ -106,19 +106,18 @@ class ImageMaker:
             paths |= dict.fromkeys((*others, *_go_files(world)))
         return tuple(paths)
 
-    def make(self) -> tuple[tuple[Made, ...], tuple[ImageFailure, ...]]:
-        """The images, in the plan's order, and those that failed."""
+    def make(self) -> tuple[Made, ...]:
+        """The images that could be made, in the plan's order; the others are in `failures`."""
         parts = self._parts()
         settings = {part: self._settings(part.wish.asked) for part in parts}
         solved: dict[_Part, Solved] = {}
         for one in dict.fromkeys(settings.values()):
             solved |= self._solved([part for part in parts if settings[part] == one], one)
-        made = tuple(
+        return tuple(
             self._made(wish, parts, solved)
             for wish in self._plan.wishes
             if wish not in self._failures
         )
-        return made, self.failures
 
     def dry(self) -> tuple[tuple[BuildGraph, tuple[Planned, ...]], ...]:
         """The graphs of all images, and what would become of their vertices.

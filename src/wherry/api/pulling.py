@@ -7,18 +7,17 @@ import time
 from typing import NamedTuple
 
 from wherry.api.content import stored_image
+from wherry.api.growing import open_to_grow
 from wherry.api.lazy import complete, missing_layers
 from wherry.api.registries import Registries, RegistryAround
-from wherry.api.removing import namespace_remover
 from wherry.api.resolved import remember
-from wherry.api.store_limit import StoreLimit
 from wherry.api.transfer import transfer
 from wherry.errors import MachineError, UsageError
 from wherry.oci.image import Descriptor
 from wherry.oci.platform import Platform, host_platform, parse_platform
 from wherry.oci.reference import Reference
 from wherry.registry.pull import Pulled, pull_manifests
-from wherry.store.store import Store, open_store
+from wherry.store.store import Store
 
 
 class PullResult(NamedTuple):
@@ -51,7 +50,7 @@ def pull_image(
     is not there, `MachineError` where the disk is full.
     """
     began = time.monotonic()
-    with Registries(around) as registries, _opened(around) as store:
+    with Registries(around) as registries, open_to_grow(around) as store:
         named = registries.reference(reference)
         wanted = parse_platform(platform) if platform else host_platform()
         pulled = _manifests(store, registries, named, None if all_platforms else wanted)
@@ -74,7 +73,7 @@ def complete_images(names: tuple[str, ...], around: RegistryAround) -> tuple[Pul
     does not know, `NetworkError` that names a source which is gone.
     """
     results = []
-    with Registries(around) as registries, _opened(around) as store:
+    with Registries(around) as registries, open_to_grow(around) as store:
         for name, root in _chosen(store, names, registries):
             began = time.monotonic()
             image = stored_image(store, root)
@@ -86,15 +85,6 @@ def complete_images(names: tuple[str, ...], around: RegistryAround) -> tuple[Pul
             results.append(PullResult(reference, digest, digest, size, downloaded, seconds))
         store.enforce_limit()
     return tuple(results)
-
-
-def _opened(around: RegistryAround) -> Store:
-    """The store, which may have to make room at the end."""
-    remover = namespace_remover(around.store, around.env, around.sink)
-    limit = StoreLimit(around.cwd, around.env)
-    # A bad file is told before the work, not after it.
-    limit()
-    return open_store(around.store, limit, sink=around.sink, remover=remover)
 
 
 def _manifests(

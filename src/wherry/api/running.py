@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import BinaryIO
 
+from wherry.api.growing import open_to_grow
 from wherry.api.lazy import complete, missing_layers
 from wherry.api.registries import Registries, RegistryAround
-from wherry.api.removing import namespace_remover
-from wherry.api.store_limit import StoreLimit
 from wherry.errors import UsageError
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor, Image, load_image, parse_index, parse_manifest
@@ -55,13 +54,7 @@ def is_lazy(reference: str, store: str) -> bool:
 
 def fetch_missing(reference: str, around: RegistryAround) -> None:
     """Fetch the image's lazy layers; raises `NetworkError` that names a source which is gone."""
-    limit = StoreLimit(around.cwd, around.env)
-    limit()
-    remover = namespace_remover(around.store, around.env, around.sink)
-    with (
-        open_store(around.store, limit, sink=around.sink, remover=remover) as opened,
-        Registries(around) as registries,
-    ):
+    with open_to_grow(around) as opened, Registries(around) as registries:
         complete(opened, (_load(opened, reference).manifest,), registries, reference)
         opened.enforce_limit()
 

@@ -40,7 +40,7 @@ def render_error(error: BaseException, color: bool) -> str:
 
 
 def _three_parts(error: WherryError, color: bool) -> str:
-    what = _clean(f"{error.where}: {error.what}" if error.where else error.what)
+    what = _clean(error.headline)
     lines = [f"{_label('error:', _RED, color)} {_label(what, _BOLD, color)}"]
     if error.why:
         lines.append(_clean(error.why.rstrip("\n")))
