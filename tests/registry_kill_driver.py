@@ -10,7 +10,7 @@ import sys
 from functools import partial
 
 from kill_driver import Killer, do, leave
-from wherry.api import pulling, pushing
+from wherry.api import growing, pulling, pushing
 from wherry.api.registries import RegistryAround
 from wherry.events import discard
 from wherry.process.cancel import CancelToken
@@ -21,7 +21,7 @@ def main() -> int:
     store, point, occurrence, number, verb, name, *targets = sys.argv[1:]
 
     def move(killer: Killer, token: CancelToken) -> str:
-        for module in (pulling, pushing):
+        for module in (growing, pushing):
             module.open_store = partial(open_store, hook=killer)
         around = RegistryAround(store, os.environ, os.getcwd(), (), discard, token)
         if verb == "pull":
