@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from wherry.errors import SeveralErrors, WherryError
+from wherry.settings.cache import CacheSettings
 from wherry.settings.declaration import declared, key_of
 from wherry.settings.model import BuildSettings, ImageSettings
 from wherry.settings.reading import parse_settings, parse_user_settings
@@ -52,7 +53,8 @@ def keys() -> Iterator[Key]:
         # The error about a missing package would come besides.
         needed = "" if item.name == "packages" else 'packages = ["."]\n'
         yield Key("image.api", item, f"[image.api]\n{needed}")
-    for owner, table in ((RegistrySettings, "registry"), (StoreSettings, "store")):
+    others = ((RegistrySettings, "registry"), (StoreSettings, "store"), (CacheSettings, "cache"))
+    for owner, table in others:
         for item in declared(owner):
             yield Key(table, item, f"[{table}]\n", users=item.metadata["users"])
 

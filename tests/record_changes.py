@@ -200,6 +200,11 @@ OTHER_TABLES = {
         "concurrency": Setting(None, "2", UNCLEAR),
     },
     "store": {"size": Setting(None, '"3GB"', UNCLEAR)},
+    "cache": {
+        "from": Setting(None, '["../go-cache"]', UNCLEAR),
+        "to": Setting(None, '["../go-cache"]', UNCLEAR),
+        "key": Setting(None, '"cache.pub"', UNCLEAR),
+    },
 }
 
 
@@ -238,6 +243,8 @@ EXEMPT = {
     "allow": "for Dockerfiles", "add_hosts": "for Dockerfiles", "shm_size": "for Dockerfiles",
     "ulimits": "for Dockerfiles", "on_error": "for Dockerfiles", "shell": "for Dockerfiles",
     "stdin": "for Dockerfiles", "stdout": "it takes what was built", "trace": "for tests",
+    "cache_from": "what comes from there is what Go would make", "cache_to": "it takes what Go made",
+    "cache_key": "it says which caches are taken", "delivered": "it hears of what was built",
 }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ from wherry.events import discard
 from wherry.golang.facts import query_go
 from wherry.golang.toolchain import GoCommand
 from wherry.process.cancel import CancelToken
+from wherry.settings.cache import CacheSettings
 from wherry.settings.declaration import declared, key_of
 from wherry.settings.model import BuildSettings, ImageSettings
 from wherry.settings.registry import RegistrySettings
@@ -133,7 +134,9 @@ def test_every_key_and_every_field_is_changed(tmp_path: Path) -> None:
     assert keys == common_settings("1.26.1").keys()
     own = {key_of(item.name) for item in declared(ImageSettings)}
     assert own == (keys - {"go"}) | IMAGE_SETTINGS.keys()
-    for table, owner in (("registry", RegistrySettings), ("store", StoreSettings)):
+    others = {"registry": RegistrySettings, "store": StoreSettings, "cache": CacheSettings}
+    assert others.keys() == OTHER_TABLES.keys()
+    for table, owner in others.items():
         known = {key_of(item.name) for item in declared(owner) if not item.metadata["users"]}
         assert known == OTHER_TABLES[table].keys(), fields(owner)
     changed = {field for change in request_changes(tmp_path) for field in change.asked}

@@ -21,6 +21,7 @@ from wherry.cli import completion, completion_fields, completion_values
 from wherry.cli.completion import answer
 from wherry.cli.verbs import VERBS, verb_named
 from wherry.exporters import spec
+from wherry.gocache import spec as cache_spec
 
 TOML = """
 [build]
@@ -74,7 +75,7 @@ def offered(*words: str) -> list[str]:
         (["bu"], ["build"]),
         (["-"], ["--version", "--help"]),
         (["nope", ""], []),
-        (["cache", ""], ["du", "ls", "prune"]),
+        (["cache", ""], ["inspect", "du", "ls", "prune"]),
         (["cache", "nope", ""], []),
         (["cache", "prune", "--k"], ["--keep-storage"]),
         (["build", "--targ"], ["--target"]),
@@ -107,6 +108,13 @@ def offered(*words: str) -> list[str]:
         (["logout", "docker.io", ""], []),
         (["build", "--output=type=oci,compression=z"], ["--output=type=oci,compression=zstd"]),
         (["build", "--nope=x"], []),
+        (["build", "--cache-from", "ty"], ["type=wherry,"]),
+        (["build", "--cache-from", "type=wherry,s"], ["type=wherry,src="]),
+        (["build", "--cache-to=type=wherry,dest=x,mo"],
+         ["--cache-to=type=wherry,dest=x,modules=", "--cache-to=type=wherry,dest=x,mode="]),
+        (["build", "--cache-to", "type=wherry,ref=a,de"], []),
+        (["build", "--cache-to", "type=wherry,private="],
+         ["type=wherry,private=true", "type=wherry,private=false"]),
         (["build", "--label", "--"], []),
         (["pull", "--progress", "t"], ["tty"]),
         (["completion", ""], ["bash", "zsh", "fish"]),
@@ -136,6 +144,11 @@ def test_words_that_may_follow(project: Path, words: list[str], wanted: list[str
         (["run", "-w", "/"], "", False),
         (["run", "image", "-"], "files", False),
         (["build", "--push", "--"], "", False),
+        (["build", "--cache-from", "./go"], "directories", False),
+        (["build", "--cache-to", "type=wherry,dest=./"], "directories", False),
+        (["build", "--cache-to", "registry"], "", True),
+        (["build", "--cache-key", ""], "files", False),
+        (["cache", "inspect", ""], "directories", False),
     ],
 )
 def test_what_is_left_to_the_shell(
@@ -174,6 +187,14 @@ def test_outputs_have_the_keys_that_the_build_takes() -> None:
         kind: {key for key in keys if key != "type"} for kind, keys in spec._ATTRIBUTES.items()
     }
     assert {kind: set(keys) for kind, keys in completion_fields.OUTPUT_KEYS.items()} == taken
+
+
+def test_caches_have_the_keys_that_the_build_takes() -> None:
+    keys = completion_fields.CACHE_KEYS
+    assert {"type", *keys["--cache-from"]} == set(cache_spec._IMPORT_KEYS)
+    assert {"type", *keys["--cache-to"]} == set(cache_spec._EXPORT_KEYS)
+    words = completion_fields._CACHE_VALUES
+    assert (words["modules"], words["mode"]) == (cache_spec._MODULES, cache_spec._MODES)
 
 
 def test_every_flag_with_a_value_offers_something_or_cannot(

@@ -77,6 +77,10 @@ PLAIN = [
      BuildFlags(secrets=("id=a,src=b", "id=c"), ssh=("default", "x=k1,k2"), network="none",
                 allow=("network.host",), add_hosts=("db:10.0.0.7", "v6=[::1]"), shm_size="1g",
                 ulimits=("nofile=1:2",), on_error="shell")),
+    (["--cache-from", "r.test/c:main", "--cache-from=./c", "--cache-to", "type=wherry,dest=/c",
+      "--cache-key=cache.pub"],
+     BuildFlags(cache_from=("r.test/c:main", "./c"), cache_to=("type=wherry,dest=/c",),
+                cache_key="cache.pub")),
 ]  # fmt: skip
 
 

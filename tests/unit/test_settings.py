@@ -388,7 +388,8 @@ def test_reference_pages_are_what_the_declarations_say(name: str, render: Callab
 
 def test_example_of_the_reference_sets_every_key():
     settings = parse(render_example())
-    for owner in (settings.build, settings.images[0], settings.registry, settings.store):
+    tables = (settings.registry, settings.store, settings.cache)
+    for owner in (settings.build, settings.images[0], *tables):
         for item in declared(type(owner)):
             if not item.metadata["users"]:
                 assert getattr(owner, item.name) not in (None, ()), item.name

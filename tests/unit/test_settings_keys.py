@@ -37,6 +37,8 @@ WRONG_ITEMS = {
     "capabilities": ('"net_bind"', '"Net_Raw"', '"cap_"', '"CAP_chown"', '""', "1"),
     "insecure": ('"http://a.b"', '"a b"', '"a:0"', '""', "1"),
     "ca": ('""', '"a\\u0000"', "1"),
+    "from": ('""', '"a\\u0000"', '"a\\nb"', "1"),
+    "to": ('""', '"a\\u0000"', '"a\\rb"', "[]"),
 }  # fmt: skip
 # For anything else: wrong values.
 WRONG = {
@@ -57,6 +59,7 @@ WRONG = {
     "mirrors": ('{ docker = ["a.b"] }', '{ "a.b" = "c.d" }', '{ "a.b" = ["ftp://c"] }', '["a"]'),
     "client-certificates": ('{ "a.b" = "c" }', '{ "a.b" = {} }', '{ "a b" = { cert = "x" } }'),
     "concurrency": ("0", "65", '"4"', "true"),
+    "key": ('"~/cache.pub"', '"a\\u0000"', '""', '["cache.pub"]'),
     "size": ('"20"', '"1MB"', '"-1GB"', '"20 G B"', '"20PB"', '""', "20"),
 }
 TYPES = ("true", "7", "-1", "1.5", '""', '"a b"', "[]", "[[]]", "[{}]", "{}", '{ a = {} }',

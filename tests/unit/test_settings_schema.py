@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from json_schema import accepts, says_more
 from wherry.errors import SeveralErrors, UsageError, WherryError
+from wherry.settings.cache import CacheSettings
 from wherry.settings.declaration import Kind, declared
 from wherry.settings.json_schema import packaged_schema, render_schema, schema
 from wherry.settings.model import BuildSettings, ImageSettings
@@ -28,7 +29,7 @@ SCHEMA = json.loads(packaged_schema())
 
 
 def kinds() -> Iterator[Kind]:
-    for owner in (BuildSettings, ImageSettings, RegistrySettings, StoreSettings):
+    for owner in (BuildSettings, ImageSettings, RegistrySettings, StoreSettings, CacheSettings):
         for item in declared(owner):
             yield item.metadata["kind"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.api.delivery import Delivered, deliver
 from wherry.api.recorded import BuildRecord, Output, directory_of
@@ -33,6 +34,9 @@ from wherry.events import Level, Message, Sink
 from wherry.oci.reference import parse_reference
 from wherry.process.cancel import CancelToken
 from wherry.store.store import Store, open_store
+
+if TYPE_CHECKING:
+    from wherry.api.caching import TravellingCaches
 
 
 def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> BuildResult:
@@ -75,13 +79,15 @@ def build_images(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Buil
     ):
         failures: tuple[ImageFailure, ...] = ()
         plural = False
+        caches: TravellingCaches | None = None
         try:
             if frontend == "dockerfile":
                 output, reason = _dockerfile(request, store, registries, limit)
                 outputs: tuple[Output, ...] = (output,)
             else:
-                record, failures, reason = _record(request, store, registries, limit)
-                outputs, plural = record.outputs, record.plural
+                answer = _record(request, store, registries, limit)
+                failures, reason, caches = answer.failures, answer.reason, answer.caches
+                outputs, plural = answer.record.outputs, answer.record.plural
             for line in dict.fromkeys(line for output in outputs for line in output.warnings):
                 sink(Message(Level.WARNING, line))
             request.trace("before-delivery")
@@ -93,12 +99,18 @@ def build_images(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Buil
             raise
         if reason or store.grew:
             store.enforce_limit()
-    seconds = time.monotonic() - began
-    images = tuple(
-        _result(output, reason, seconds, one)
-        for output, one in zip(outputs, delivered, strict=True)
-    )
-    return BuildOutcome(images, failures, plural, seconds)
+        seconds = time.monotonic() - began
+        images = tuple(
+            _result(output, reason, seconds, one)
+            for output, one in zip(outputs, delivered, strict=True)
+        )
+        outcome = BuildOutcome(images, failures, plural, seconds)
+        if request.delivered is not None:
+            request.delivered(outcome)
+        if caches is not None:
+            is_pushed = all(one.pushed for one in delivered)
+            caches.export(answer.record, is_pushed=is_pushed)
+    return outcome
 
 
 def _dockerfile(
@@ -151,6 +163,9 @@ def check_request(request: BuildRequest) -> str:
     frontend = _frontend(request)
     if frontend == "dockerfile":
         _refuse_flags(request, _GO_ONLY, "Go modules", "Dockerfile")
+        _refuse_flags(
+            request, _CACHES, "Go modules", "Dockerfile", "caches of Dockerfiles do not travel yet"
+        )
         if request.more_sources:
             raise UsageError(f"several SOURCEs: {request.source}, {request.more_sources[0]}",
                              why="a Dockerfile has one build context",
@@ -246,6 +261,7 @@ def _is_elsewhere(request: BuildRequest) -> bool:
 
 
 _GO_ONLY = ("base", "stamp")
+_CACHES = ("cache_from", "cache_to", "cache_key")
 _STEP_OPTIONS = (
     "secrets", "ssh", "network", "allow", "add_hosts", "shm_size", "ulimits", "on_error",
 )  # fmt: skip
@@ -259,13 +275,15 @@ _DOCKERFILE_ONLY = (
 )
 
 
-def _refuse_flags(request: BuildRequest, fields: tuple[str, ...], whose: str, here: str) -> None:
+def _refuse_flags(
+    request: BuildRequest, fields: tuple[str, ...], whose: str, here: str, why: str = ""
+) -> None:
     """Say which flags mean nothing to this front end, rather than pass them over."""
     for name in fields:
         if getattr(request, name):
             flag = name.replace("_", "-").removesuffix("s")
             other = "gomodule" if here == "Dockerfile" else "dockerfile"
-            raise UsageError(f"--{flag} is for {whose}, and this builds a {here}",
+            raise UsageError(f"--{flag} is for {whose}, and this builds a {here}", why=why,
                              hint=f"leave it out, or say --frontend {other}")  # fmt: skip
 
 
@@ -281,21 +299,57 @@ def find_verdict(request: BuildRequest, store: Store, around: RegistryAround) ->
     return verdict
 
 
+class _Answer(NamedTuple):
+    """A build's record and what failed; why it was made, empty where it was found; its caches."""
+
+    record: BuildRecord
+    failures: tuple[ImageFailure, ...]
+    reason: str
+    caches: TravellingCaches | None = None
+
+
 def _record(
     request: BuildRequest, store: Store, registries: Registries, limit: StoreLimit
-) -> tuple[BuildRecord, tuple[ImageFailure, ...], str]:
-    """The record that holds with an empty reason, or a new one, what failed, why it was made."""
+) -> _Answer:
+    """The record that holds, or a new one."""
     verdict = find_verdict(request, store, registries.around)
+    if verdict.record is not None and not request.cache_to:
+        return _Answer(verdict.record, (), "")
+    caches = _caches(request, store, registries)
     if verdict.record is not None:
-        return verdict.record, (), ""
+        if caches is None or not caches.lacks(verdict.record):
+            return _Answer(verdict.record, (), "")
+        # Only a build tells which entries it uses.
+        verdict = verdict._replace(record=None, reason="a Go cache lacks what this build uses")
+    elif caches is not None and not request.no_cache:
+        found = caches.answer()
+        if found is not None:
+            return _Answer(found, (), "", caches)
     if verdict.records:
         registries.around.sink(Message(Level.INFO, f"go runs: {verdict.reason}"))
     from wherry.api.making import make_record  # noqa: PLC0415 - the engine is heavy
 
     _check_engines(request, registries)
     limit()
-    recorded = make_record(request, verdict, store, registries)
-    return recorded.record, recorded.failures, verdict.reason
+    record, failures = make_record(request, verdict, store, registries, caches)
+    return _Answer(record, failures, verdict.reason, caches)
+
+
+def _caches(request: BuildRequest, store: Store, registries: Registries) -> TravellingCaches | None:
+    """The travelling caches that are asked for, None where there are none."""
+    from wherry.api.asked_caches import asked_caches  # noqa: PLC0415 - not where a record holds
+    from wherry.api.project_settings import settings_of  # noqa: PLC0415 - as above
+
+    settings, _, _ = settings_of(directory_of(request)[0], request.env)
+    asked = asked_caches(request, settings)
+    if not asked.sources and not asked.targets:
+        return None
+    from wherry.api.cache_traffic import CacheTraffic  # noqa: PLC0415 - few builds have any
+    from wherry.api.caching import TravellingCaches  # noqa: PLC0415 - as above
+
+    traffic = CacheTraffic(asked.sources, asked.targets, asked.key, registries)
+    traffic.load()
+    return TravellingCaches(traffic, request, store)
 
 
 def _asked_again(verdict: Verdict, outputs: tuple[Output, ...], registries: Registries) -> Verdict:

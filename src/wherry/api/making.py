@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from wherry.api.delivery import nameless_push
 from wherry.api.image_outputs import Made, made_output
@@ -30,6 +30,8 @@ from wherry.api.recorded import (
 from wherry.api.registries import Registries
 from wherry.api.request import BuildRequest, ImageFailure, ImagesFailed
 from wherry.api.unchanged import Verdict, moved_on
+from wherry.engines.local.listening import PrunedModules
+from wherry.errors import WherryError
 from wherry.events import Level, Message
 from wherry.golang.closure import touched_since
 from wherry.golang.package_trees import latest_change, package_tree, tree_signature
@@ -37,6 +39,9 @@ from wherry.golang.record import Inputs, merged
 from wherry.oci.digest import parse_digest
 from wherry.process.clock import RACY_NS, file_clock_ns, next_file_clock_ns
 from wherry.store.store import Store
+
+if TYPE_CHECKING:
+    from wherry.api.caching import TravellingCaches
 
 __all__ = ["Recorded", "make_record"]
 
@@ -57,7 +62,11 @@ class _Tried(NamedTuple):
 
 
 def make_record(
-    request: BuildRequest, verdict: Verdict, store: Store, registries: Registries
+    request: BuildRequest,
+    verdict: Verdict,
+    store: Store,
+    registries: Registries,
+    caches: TravellingCaches | None = None,
 ) -> Recorded:
     """Build, and give the record of it; it is stored where all inputs are clear.
 
@@ -72,7 +81,7 @@ def make_record(
         stack.enter_context(lanes.failing())
         for is_again in (False, True):
             began = next_file_clock_ns() if is_again else file_clock_ns()
-            tried = _try(request, verdict, store, registries)
+            tried = _tried(request, verdict, store, registries, caches)
             changed = touched_since(tried.read_before, began) or tried.settings_files.removed()
             changed = changed or moved_on(tried.recorded.record, request, around.cancel)
             if not changed:
@@ -97,17 +106,23 @@ class Preparation:
     """
 
     def __init__(
-        self, request: BuildRequest, verdict: Verdict, store: Store, registries: Registries
+        self,
+        request: BuildRequest,
+        verdict: Verdict,
+        store: Store,
+        registries: Registries,
+        caches: TravellingCaches | None = None,
     ) -> None:
         around = registries.around
-        toolchains = Toolchains(request, around.sink, around.cancel)
+        on_facts = None if caches is None else caches.asked
+        toolchains = Toolchains(request, around.sink, around.cancel, on_facts)
         self._known = known_mains(verdict, request.env)
         self._planned = partial(make_plan, request, toolchains, cancel=around.cancel)
         self.plan = self._planned(known=self._known)
         _refuse_nameless_push(request, self.plan, registries)
         for note in self.plan.notes:
             around.sink(Message(Level.INFO, note))
-        self.maker = ImageMaker(request, store, registries, toolchains, self.plan)
+        self.maker = ImageMaker(request, store, registries, toolchains, self.plan, caches)
 
     @property
     def failures(self) -> tuple[ImageFailure, ...]:
@@ -124,8 +139,39 @@ class Preparation:
         raise ImagesFailed(self.failures)
 
 
-def _try(request: BuildRequest, verdict: Verdict, store: Store, registries: Registries) -> _Tried:
-    prepared = Preparation(request, verdict, store, registries)
+def _tried(
+    request: BuildRequest,
+    verdict: Verdict,
+    store: Store,
+    registries: Registries,
+    caches: TravellingCaches | None,
+) -> _Tried:
+    """One try; where pruned modules may be why something failed, another one without them."""
+    try:
+        tried = _try(request, verdict, store, registries, caches)
+    except WherryError as error:
+        if caches is None or not (caches.is_doubtful or isinstance(error, PrunedModules)):
+            raise
+        why = error.why.partition("\n")[0] or error.headline
+    else:
+        if caches is None or not (caches.is_doubtful and tried.recorded.failures):
+            return tried
+        why = tried.recorded.failures[0].error.headline
+    caches.without_modules(why)
+    # These have read the settings.
+    return _try(request, verdict, store, registries, caches)
+
+
+def _try(
+    request: BuildRequest,
+    verdict: Verdict,
+    store: Store,
+    registries: Registries,
+    caches: TravellingCaches | None,
+) -> _Tried:
+    prepared = Preparation(request, verdict, store, registries, caches)
+    if caches is not None:
+        caches.user = prepared.plan.user
     made = prepared.maker.make()
     failures = prepared.failures
     if not made:

@@ -35,6 +35,7 @@ from wherry.bases.data import data_files
 from wherry.engines.local.dry import Planned
 from wherry.engines.local.engine import LocalEngine, Solved
 from wherry.engines.local.gobuild import GoExecutors
+from wherry.engines.local.listening import GoListener
 from wherry.engines.local.results import Result
 from wherry.engines.local.storage import LayerSettings
 from wherry.errors import BuildError, WherryError
@@ -82,7 +83,9 @@ class ImageMaker:
         registries: Registries,
         toolchains: Toolchains,
         plan: Plan,
+        listener: GoListener | None = None,
     ) -> None:
+        self._listener = listener
         self._request = request
         self._store = store
         self._registries = registries
@@ -355,7 +358,7 @@ class ImageMaker:
         return LocalEngine(
             storage=self._store,
             settings=settings,
-            executors=GoExecutors(world_of, self._store, settings, request.trace),
+            executors=GoExecutors(world_of, self._store, settings, request.trace, self._listener),
             jobs=request.jobs or cores(),
             programs=0,
             sink=around.sink,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from wherry.api.asked import Asked
@@ -22,6 +22,9 @@ from wherry.oci.image import Pairs
 from wherry.oci.platform import Platform
 from wherry.process.cancel import CancelToken
 
+OnFacts = Callable[[GoTool, GoFacts, Sequence[str]], tuple[GoTool, GoFacts]]
+"""Takes the go command, its facts and the package patterns; gives command and facts in force."""
+
 
 class GoInForce(NamedTuple):
     """The toolchain in force for one image and platform."""
@@ -33,12 +36,22 @@ class GoInForce(NamedTuple):
 
 
 class Toolchains:
-    """The toolchains in force for the images of one build; each is asked once."""
+    """The toolchains in force for the images of one build; each is asked once.
 
-    def __init__(self, request: BuildRequest, sink: Sink, cancel: CancelToken) -> None:
+    `on_facts` hears what each says of itself, and says how to go on asking it.
+    """
+
+    def __init__(
+        self,
+        request: BuildRequest,
+        sink: Sink,
+        cancel: CancelToken,
+        on_facts: OnFacts | None = None,
+    ) -> None:
         self._request = request
         self._sink = sink
         self._cancel = cancel
+        self._on_facts = on_facts
         self._facts: dict[tuple[object, ...], tuple[GoTool, GoFacts, Pairs]] = {}
 
     def of(self, asked: Asked, platform: Platform, directory: str) -> GoInForce:
@@ -70,6 +83,9 @@ class Toolchains:
             facts = query_go(command, directory, tool.env, cancel, on_line)
         _refuse_libraries(facts.goflags)
         request.trace("go-asked")
+        if self._on_facts is not None:
+            patterns = (request.source, *request.more_sources, *asked.packages)
+            tool, facts = self._on_facts(tool, facts, patterns)
         return tool, facts, on_top
 
 

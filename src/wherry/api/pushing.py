@@ -52,7 +52,7 @@ def push_stored(
             raise UsageError(f"a tag has no digest: {str(reference)!r}",
                              hint="leave out @sha256:...")  # fmt: skip
     image = stored_image(store, root)
-    blobs = tuple(_StoredBlob(item, store, registries) for item in _sendable(image))
+    blobs = tuple(StoredBlob(item, store, registries) for item in _sendable(image))
     content = Content(image.root, image.children, blobs)
     targets = _targets(references, registries)
     around = registries.around
@@ -103,8 +103,8 @@ def _remark(pushed: Sequence[Pushed], moving: Transfer) -> str:
     return f"{moving.moved / 1e6:.1f} MB sent" + (f", {mounted} mounted" if mounted else "")
 
 
-class _StoredBlob(BlobSource):
-    """A blob of the store, or of the repositories that its lazy layer came from."""
+class StoredBlob(BlobSource):
+    """A blob of the store, or of the repositories that its lazy layer came from, to be sent."""
 
     def __init__(self, descriptor: Descriptor, store: Store, registries: Registries) -> None:
         self._descriptor = descriptor
@@ -113,13 +113,16 @@ class _StoredBlob(BlobSource):
 
     @property
     def descriptor(self) -> Descriptor:
+        """Digest and size."""
         return self._descriptor
 
     @property
     def repositories(self) -> tuple[str, ...]:
+        """Where it can be had, `registry/name`."""
         return self._store.sources.of(self._descriptor.digest)
 
     def open(self, offset: int) -> BinaryIO:
+        """The bytes from `offset` on; raises `MachineError` where nobody has them."""
         digest = self._descriptor.digest
         if self._store.blobs.has(digest, self._descriptor.size):
             file = self._store.blobs.open(digest)

@@ -62,6 +62,13 @@ class BuildRequest(NamedTuple):
     (`NAME=ADDRESS`), `shm_size` (`128m`) and `ulimits` (`NAME=SOFT[:HARD]`) are as docker has
     them. `on_error` `shell` opens a shell in the root of a step that failed: `shell` is called
     with what runs it on three streams; where it is None, the root is kept as an image.
+
+    For Go modules: `cache_from` are cache places to begin from, in the order in which they are
+    asked, `cache_to` those to write to, each in the form of its flag, read by
+    `wherry.gocache.spec.parse_cache_spec`; `cache_key` is the PEM file whose Ed25519 key signs
+    what is written and checks what is read (empty: neither). `delivered` is called with the
+    outcome once everything is delivered, before caches are written: what fails or takes long then
+    is no longer the build's.
     """
 
     source: str
@@ -104,6 +111,10 @@ class BuildRequest(NamedTuple):
     stdin: BinaryIO | None = None
     stdout: BinaryIO | None = None
     trace: Callable[[str], None] = no_trace
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
+    cache_key: str = ""
+    delivered: Callable[[BuildOutcome], None] | None = None
 
 
 class BinaryResult(NamedTuple):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wherry.api.asked import ask, chosen_images, targets
+from wherry.api.asked_caches import asked_caches
 from wherry.api.building import check_request
 from wherry.api.planning import meant, path_of, whole_module
 from wherry.api.project_settings import settings_of
@@ -21,7 +22,7 @@ from wherry.golang.mains import MainPackage, Place, binary_name, locate
 from wherry.golang.modfile import module_path
 from wherry.oci.platform import host_platform
 from wherry.settings.model import ImageSettings, Settings
-from wherry.settings.sources import Line, Told, explain, render
+from wherry.settings.sources import Line, Told, explain, explain_cache, render
 from wherry.settings.store import size_text
 from wherry.store.store import default_limit
 
@@ -37,7 +38,7 @@ def shown_settings(request: BuildRequest) -> str:
     if check_request(request) == "dockerfile":
         return _DOCKERFILE + render([store])
     # What is common to several images is told once.
-    return render(dict.fromkeys((*_image_lines(request), store)))
+    return render(dict.fromkeys((*_image_lines(request), store, *_cache_lines(request))))
 
 
 def _image_lines(request: BuildRequest) -> Iterator[Line]:
@@ -93,6 +94,21 @@ def _store_size(request: BuildRequest, directory: str) -> Line:
     size, source = StoreLimit(directory, request.env).found
     size = default_limit(request.store) if size is None else size
     return Line("store", "size", size_text(size), source)
+
+
+def _cache_lines(request: BuildRequest) -> tuple[Line, ...]:
+    """The Go caches, which are those of a build, not of an image."""
+    settings, _, _ = settings_of(locate(request.cwd, request.source).directory, request.env)
+    asked_caches(request, settings)
+    flags: dict[str, Any] = {}
+    # An empty one leaves out what the file says.
+    if request.cache_from:
+        flags["from"] = tuple(filter(None, request.cache_from))
+    if request.cache_to:
+        flags["to"] = tuple(filter(None, request.cache_to))
+    if request.cache_key:
+        flags["key"] = request.cache_key
+    return explain_cache(settings, flags)
 
 
 def _flags(request: BuildRequest) -> dict[str, Any]:

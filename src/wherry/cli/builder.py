@@ -37,8 +37,10 @@ def run_build(flags: BuildFlags) -> int:
 
         return print_plan(request, mode, as_json=flags.as_json)
     outcome: BuildOutcome | None = None
+    results = _Results(mode, as_json=flags.as_json)
     try:
         with listening(mode) as (sink, token):
+            request = request._replace(delivered=lambda done: results.print_above(done, sink))
             if flags.on_error and sys.stdin is not None and sys.stdin.isatty():
                 request = request._replace(shell=lambda run: _open_shell(run, sink))  # noqa: S604 - no command
             outcome = build_images(request, sink, token)
@@ -46,8 +48,35 @@ def run_build(flags: BuildFlags) -> int:
     finally:
         # What there is comes first: errors are the last words.
         if outcome is not None:
-            _print(outcome, mode, as_json=flags.as_json)
+            results.print(outcome)
     return 0
+
+
+class _Results:
+    """What a build gave, printed once: when it is delivered, or at the end."""
+
+    def __init__(self, mode: Mode, *, as_json: bool) -> None:
+        self._mode = mode
+        self._as_json = as_json
+        self._printed = False
+        self._refused: OSError | None = None
+
+    def print(self, outcome: BuildOutcome) -> None:
+        """Print it, where that was not done; raises what stdout had against it."""
+        if not self._printed:
+            self._printed = True
+            _print(outcome, self._mode, as_json=self._as_json)
+        if self._refused is not None:
+            raise self._refused
+
+    def print_above(self, outcome: BuildOutcome, sink: Renderer) -> None:
+        """Print it above what `sink` has still to tell; raises nothing: work goes on."""
+        sink.leave()
+        try:
+            self.print(outcome)
+        except OSError as error:
+            self._refused = error
+        sink.come_back()
 
 
 def _print(outcome: BuildOutcome, mode: Mode, *, as_json: bool) -> None:
@@ -138,6 +167,9 @@ def _request(flags: BuildFlags) -> BuildRequest:
         shm_size=flags.shm_size,
         ulimits=flags.ulimits,
         on_error=flags.on_error,
+        cache_from=flags.cache_from,
+        cache_to=flags.cache_to,
+        cache_key=flags.cache_key,
         # None where it was closed.
         stdin=sys.stdin.buffer if sys.stdin else None,
         stdout=sys.stdout.buffer,

@@ -24,6 +24,18 @@ _OUTPUT_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
         ("tar", "push", "oci-mediatypes", "force-compression", "platform-split"), _BOOLEANS
     ),
 }
+# What `gocache.spec` takes, by the flag.
+CACHE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "--cache-from": ("ref", "src", "ignore-error"),
+    "--cache-to": (
+        "ref", "dest", "ignore-error", "private", "modules", "layers", "mode", "max-size",
+    ),
+}  # fmt: skip
+_CACHE_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
+    "modules": ("auto", "pruned", "whole", "off"),
+    "mode": ("min", "max"),
+    **dict.fromkeys(("ignore-error", "private", "layers"), _BOOLEANS),
+}
 
 
 class Values(NamedTuple):
@@ -59,6 +71,21 @@ def secret_values(typed: str, variables: Sequence[str]) -> Values:
     return _fields(typed, keys, values, "src")
 
 
+def cache_values(typed: str, flag: str) -> Values:
+    """A directory, or the fields of a Go cache's place."""
+    if typed[:1] in ("", "/", "."):
+        return Values(places="directories")
+    if "," not in typed:
+        return Values(("type=wherry,",), "", typed, is_open=True)
+
+    def keys(given: Mapping[str, str]) -> Sequence[str]:
+        named = given.keys() & {"ref", "src", "dest"}
+        return [key for key in CACHE_KEYS[flag] if not named or key not in ("ref", "src", "dest")]
+
+    directory = "src" if flag == "--cache-from" else "dest"
+    return _fields(typed, keys, _CACHE_VALUES, directory, "directories")
+
+
 def listed_values(typed: str, words: Sequence[str]) -> Values:
     """One of `words`, or several parted by commas, each once."""
     head, comma, last = typed.rpartition(",")
@@ -71,11 +98,12 @@ def _fields(
     keys: Callable[[Mapping[str, str]], Sequence[str]],
     values: Mapping[str, Sequence[str]],
     path_key: str,
+    kind: str = "files",
 ) -> Values:
     head, comma, last = typed.rpartition(",")
     key, equals, value = last.partition("=")
     if equals:
-        places = "files" if key == path_key else ""
+        places = kind if key == path_key else ""
         return Values(
             tuple(values.get(key, ())), f"{head}{comma}{key}=", value, places, is_open=not places
         )

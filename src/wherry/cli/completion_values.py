@@ -16,6 +16,7 @@ from wherry.api.places import default_store
 from wherry.api.request import DOCKERFILES
 from wherry.cli.completion_fields import (
     Values,
+    cache_values,
     listed_values,
     output_values,
     secret_values,
@@ -36,6 +37,7 @@ _PLACES: Final = {
     "build": "directories", "lock": "directories", "init": "directories", "run": "images",
     "tag": "images", "rmi": "images", "push": "images", "pull": "images", "inspect": "images",
     "login": "registries", "logout": "registries", "completion": "bash zsh fish",
+    "cache inspect": "directories",
 }  # fmt: skip
 _IMAGE_TABLE: Final = re.compile(
     r"^\s*\[\s*image\s*\.\s*([\w-]+|\"[^\"]+\"|'[^']+')\s*[].]", re.MULTILINE
@@ -55,10 +57,8 @@ def known_values(
     match flag:
         case "--platform":
             return listed_values(typed, _PLATFORMS)
-        case "--output":
-            return output_values(typed)
-        case "--secret":
-            return secret_values(typed, variables())
+        case _ if flag in _FIELDS:
+            return _FIELDS[flag](typed)
         case "--base" | "--tag":
             store = given.get("--store", ("",))[-1]
             return Values((*_FIXED.get(flag, ()), *images(store)), "", typed)
@@ -100,6 +100,15 @@ _NAMED: Final[Mapping[str, Callable[[str, str, str], Values]]] = {
 _PLACE_IN: Final[Mapping[str, Callable[[str], str]]] = {
     "--build-context": _context_place, "--volume": _volume_place, "-v": _volume_place,
 }  # fmt: skip
+
+
+# What is written as `key=value,key=value`.
+_FIELDS: Final[Mapping[str, Callable[[str], Values]]] = {
+    "--output": output_values,
+    "--secret": lambda typed: secret_values(typed, variables()),
+    "--cache-from": lambda typed: cache_values(typed, "--cache-from"),
+    "--cache-to": lambda typed: cache_values(typed, "--cache-to"),
+}
 
 
 def _assigned(typed: str, names: Sequence[str]) -> Values:
@@ -165,7 +174,7 @@ def places(path: str, number: int) -> str:
     """
     if path == "run" and number:
         return "files"
-    if path in ("completion", "login", "logout", "inspect") and number:
+    if path in ("completion", "login", "logout", "inspect", "cache inspect") and number:
         return ""
     return _PLACES.get(path, "")
 

@@ -113,6 +113,15 @@ _CACHE = (
     Flag("no-cache", "no_cache", "nothing", "Use no build record and no cache record."),
     Flag("no-cache-filter", "no_cache_filter", "texts",
          "Run the steps of this stage anew; repeatable.", metavar="STAGE"),
+    Flag("cache-from", "cache_from", "texts",
+         "Begin with the Go caches in PLACE: an image reference, or a directory that begins with "
+         "/, ./ or ../; repeatable, asked in this order.", metavar="PLACE"),
+    Flag("cache-to", "cache_to", "texts",
+         "Keep there what this build needed of the Go caches, once its result is delivered; "
+         "repeatable.", metavar="PLACE"),
+    Flag("cache-key", "cache_key", "text",
+         "Take only Go caches that this Ed25519 key has signed, and sign those that are kept.",
+         metavar="FILE"),
     Flag("store", "store", "text",
          "The local store.  [env: WHERRY_STORE; default: wherry/v1 in the user's cache directory]",
          metavar="DIR"),
@@ -193,6 +202,9 @@ class BuildFlags(NamedTuple):
     as_json: bool = False
     quiet: bool = False
     store: str = ""
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
+    cache_key: str = ""
 
     @property
     def source(self) -> str:

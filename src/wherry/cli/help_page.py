@@ -52,10 +52,16 @@ EXAMPLES: Final = {
       wherry cache du                       how much room, by kind
       wherry cache prune                    what nobody needs
       wherry cache prune --keep-storage 5GB
+      wherry cache inspect ./go-cache       a Go cache that travels
     """,
     "cache du": """
       wherry cache du          by kind, in all
       wherry cache du --json   in bytes
+    """,
+    "cache inspect": """
+      wherry cache inspect registry.example.com/shop/cache:main
+      wherry cache inspect ./go-cache --cache-key cache.pub   and who signed it
+      wherry cache inspect ./go-cache --json                  for programs
     """,
     "cache ls": """
       wherry cache ls              what goes first stands first

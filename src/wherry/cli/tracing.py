@@ -115,6 +115,10 @@ class Traced:
         """Leave the terminal to another program; the build goes on."""
         self._inner.leave()
 
+    def come_back(self) -> None:
+        """Take the terminal again."""
+        self._inner.come_back()
+
     def _build(self, error: BaseException | None) -> TracedBuild:
         now = time.time_ns()
         with self._lock:

@@ -24,7 +24,7 @@ VERBS = {
     "inspect": "show a manifest as its registry has it",
     "init": "write wherry.toml from ko's settings",
     "lock": "pin bases and Go version in wherry.lock",
-    "cache": "show and prune the local store",
+    "cache": "show and prune the local store, show Go caches elsewhere",
     "doctor": "say what this machine can do and what it lacks",
     "completion": "write the completion script of a shell",
 }

@@ -92,6 +92,10 @@ class Repository:
         """Both, such as `localhost:5000/team/app`."""
         return self._sources.itself.full_name
 
+    def without_mirrors(self) -> Repository:
+        """The same repository without its mirrors, which may lag behind it."""
+        return Repository(self._sources.without_mirrors(), self._cancel, self._linking)
+
     def for_pushing(self) -> Repository:
         """The same repository without its mirrors, which may lag behind it.
 

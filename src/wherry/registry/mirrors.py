@@ -89,6 +89,10 @@ class Sources:
         """The mirrors that are worth asking, one after another."""
         return (mirror for mirror in self._mirrors if not self._log.is_out(mirror))
 
+    def without_mirrors(self) -> Sources:
+        """The registry alone, asked for no more rights."""
+        return Sources((), self.itself, self._log)
+
     def for_pushing(self) -> Sources:
         """The registry alone, asked for the right to push."""
         return Sources((), replace(self.itself, writes=True), self._log)

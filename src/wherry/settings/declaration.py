@@ -78,5 +78,5 @@ def declared(owner: type[Any]) -> tuple[Field[Any], ...]:
 
 
 def key_of(field_name: str) -> str:
-    """The key in the file: `build_tags` is written `build-tags`."""
-    return field_name.replace("_", "-")
+    """The key in the file: `build_tags` is written `build-tags`, and `from_` `from`."""
+    return field_name.rstrip("_").replace("_", "-")

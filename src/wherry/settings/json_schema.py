@@ -13,6 +13,7 @@ from dataclasses import Field
 from importlib.resources import files
 from typing import Any
 
+from wherry.settings.cache import CacheSettings
 from wherry.settings.declaration import declared, key_of
 from wherry.settings.model import BuildSettings, ImageSettings
 from wherry.settings.reading import IMAGE_NAME
@@ -48,6 +49,7 @@ def schema() -> dict[str, Any]:
             "image": named,
             "registry": _table(registry, "Where images come from and go to."),
             "store": _table(declared(StoreSettings), "The local store."),
+            "cache": _table(declared(CacheSettings), "Go caches that travel between machines."),
         },
         "$comment": _TOGETHER,
     }

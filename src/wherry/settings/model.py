@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from wherry.settings import file_entries, go_values, image_values, kinds, templated
+from wherry.settings.cache import CacheSettings
 from wherry.settings.declaration import Kind, setting
 from wherry.settings.file_entries import FileEntry
 from wherry.settings.registry import RegistrySettings
@@ -226,6 +227,7 @@ class Settings:
     path: str | None = None
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
     lines: Mapping[KeyPath, int] = field(
         default_factory=lambda: MappingProxyType({}), compare=False, repr=False
     )

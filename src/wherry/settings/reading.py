@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from wherry.errors import UsageError, near
+from wherry.settings.cache import CacheSettings
 from wherry.settings.contradictions import contradictions
 from wherry.settings.declaration import FilePlace, declared, key_of
 from wherry.settings.document import Document
@@ -20,7 +21,7 @@ from wherry.settings.registry import RegistrySettings
 from wherry.settings.store import StoreSettings
 from wherry.settings.user import UserSettings
 
-_PROJECT_TABLES = ("build", "image", "registry", "store")
+_PROJECT_TABLES = ("build", "image", "registry", "store", "cache")
 _USER_TABLES = ("registry", "store")
 IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Keys that people look for in the other table.
@@ -38,6 +39,7 @@ def parse_settings(text: str, path: str) -> Settings:
         path=path,
         registry=_table(document, "registry", RegistrySettings),
         store=_table(document, "store", StoreSettings),
+        cache=_table(document, "cache", CacheSettings),
         lines=document.lines,
     )
     document.refuse_unknown((), document.tables, _PROJECT_TABLES)

@@ -8,6 +8,7 @@ from dataclasses import Field, fields
 from typing import Any
 
 from wherry.oci.digest import sha256
+from wherry.settings.cache import CacheSettings
 from wherry.settings.declaration import declared, key_of
 from wherry.settings.lock import LockedBase, LockFile, render_lock
 from wherry.settings.model import BuildSettings, ImageDefaults, ImageSettings
@@ -85,6 +86,14 @@ _STORE = """\
 
 The local store. The user's own [config.toml](config-toml.md) knows the same table, and wins.
 """
+_CACHE = """\
+## `[cache]`
+
+[Go caches that travel](../go-caches.md) between machines. Directories and the key are relative to
+this file's directory. A flag replaces what the file says, and `--cache-from=` or `--cache-to=`
+without a value leaves it out. Whoever may write to a cache can put code into what is built with
+it: build the projects of people you do not trust without theirs.
+"""
 _USER_STORE = """\
 ## `[store]`
 
@@ -135,6 +144,7 @@ def render_reference() -> str:
         *(_IMAGE, _table(_own_first(ImageSettings))),
         *(_REGISTRY, _table(_of_projects())),
         *(_STORE, _table(declared(StoreSettings))),
+        *(_CACHE, _table(declared(CacheSettings))),
         _DETAILS.rstrip("\n") + "\n",
     ]
     return "\n".join([_HEAD, *tables, _every_key(render_example())])
@@ -167,6 +177,9 @@ def render_example() -> str:
         "",
         "[store]",
         *_lines(declared(StoreSettings)),
+        "",
+        "[cache]",
+        *_lines(declared(CacheSettings)),
     ]
     return "\n".join(lines) + "\n"
 

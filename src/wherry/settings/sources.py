@@ -12,6 +12,7 @@ from dataclasses import Field, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wherry.settings.cache import CacheSettings
 from wherry.settings.declaration import declared, key_of
 from wherry.settings.lines import line_of, name_of
 from wherry.settings.model import (
@@ -44,10 +45,9 @@ class Told(NamedTuple):
 class Line(NamedTuple):
     """One value that holds.
 
-    `table` is `build` or `image.NAME` and `key` the key in it, both as TOML writes them; the key of
-    an entry is `env.NAME`. `value` is None where nothing holds. `source` is `default`,
-    `wherry.toml:LINE`, `.ko.yaml`, a flag, or
-    `environment NAME`.
+    `table` is `build`, `image.NAME`, `store` or `cache` and `key` the key in it, both as TOML
+    writes them; the key of an entry is `env.NAME`. `value` is None where nothing holds. `source`
+    is `default`, `wherry.toml:LINE`, `.ko.yaml`, a flag, or `environment NAME`.
     """
 
     table: str
@@ -81,6 +81,21 @@ def explain(
     lines = [*sides.lines("build", "go")]
     for item in _in_order():
         lines += sides.lines(own, item.name)
+    return tuple(lines)
+
+
+def explain_cache(settings: Settings, flags: Mapping[str, Any]) -> tuple[Line, ...]:
+    """What holds in `[cache]`; `flags` are by the key of the file, and beat it."""
+    lines = []
+    for item in declared(CacheSettings):
+        key = key_of(item.name)
+        value, source = getattr(settings.cache, item.name), DEFAULT
+        if key in flags:
+            value, source = flags[key], item.metadata["flag"]
+        elif value is not None:
+            file = os.path.basename(settings.path or FILE_NAME)
+            source = f"{file}:{line_of(settings.lines, ('cache', key))}"
+        lines.append(Line("cache", key, value, source))
     return tuple(lines)
 
 

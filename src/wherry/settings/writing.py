@@ -3,7 +3,7 @@
 
 Written is what settings say and the reader's defaults do not: reading the text again gives the
 same settings. Comments are not kept, as settings have none. Of `[registry]` only texts are written,
-and `[store]` is not, since no other tool's settings hold more.
+and `[store]` and `[cache]` are not, since no other tool's settings hold more.
 """
 
 from __future__ import annotations

@@ -75,6 +75,9 @@ class JsonLines:
     def leave(self) -> None:
         """Nothing is drawn."""
 
+    def come_back(self) -> None:
+        """Nothing was left."""
+
     def _write(self, name: str, fields: dict[str, object]) -> None:
         with self._lock:
             elapsed = round(self._clock() - self._began, 3)

@@ -78,6 +78,12 @@ class LiveView:
             lines = self._board.flush()
         self._out.write(*lines)
 
+    def come_back(self) -> None:
+        """Begin anew: the next event starts the painter, below what was written meanwhile."""
+        with self._lock:
+            self._stop.clear()
+            self._thread = self._painter = None
+
     def _paint(self) -> None:
         try:
             while not self._stop.wait(TICK_SECONDS):

@@ -91,6 +91,9 @@ class PlainLines:
         if timer is not None:
             timer.cancel()
 
+    def come_back(self) -> None:
+        """Nothing was left."""
+
     def _lines(self, event: Event) -> tuple[str, ...]:
         match event:
             case StepStarted():

@@ -29,3 +29,6 @@ class Quiet:
 
     def leave(self) -> None:
         """Nothing is drawn."""
+
+    def come_back(self) -> None:
+        """Nothing was left."""

@@ -40,7 +40,10 @@ class Renderer(Protocol):
         """Write what is still held back and leave the terminal as it was."""
 
     def leave(self) -> None:
-        """Leave the terminal to another program, for the rest of the build."""
+        """Leave the terminal to others, for the rest of the build or until `come_back`."""
+
+    def come_back(self) -> None:
+        """Take the terminal again: what comes now is told as before `leave`."""
 
 
 def make_sink(mode: Mode, stream: TextIO, env: Mapping[str, str], verb: str = "build") -> Renderer:

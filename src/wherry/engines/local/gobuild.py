@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.engines.local.chosen_files import FilesOperation
+from wherry.engines.local.listening import GoListener, PrunedModules
 from wherry.engines.local.results import Binary, Built, Result
 from wherry.engines.local.storage import (
     KnownPieces,
@@ -29,6 +30,7 @@ from wherry.engines.local.survey import Question, Survey
 from wherry.errors import BuildError, WherryError
 from wherry.fstree.capabilities import XATTR, xattr
 from wherry.fstree.tree import Directory, File, Unread, make_tree
+from wherry.golang.action_graph import FLAG
 from wherry.golang.binary import BinaryFacts, read_binary
 from wherry.golang.build import BuildCall, build_binary
 from wherry.golang.closure import (
@@ -72,6 +74,7 @@ class GoExecutors:
     storage: Storage
     settings: LayerSettings
     trace: Callable[[str], None]
+    listener: GoListener | None = None
 
     def operation(self, vertex: Vertex) -> Operation[Result] | None:
         """The executor of a GoBuildOp or FilesOp."""
@@ -80,7 +83,8 @@ class GoExecutors:
             return FilesOperation(op, self.storage, self.settings)
         if not isinstance(op, GoBuildOp):
             return None
-        return GoBuildOperation(op, self.world(op), self.storage, self.settings, self.trace)
+        world = self.world(op)
+        return GoBuildOperation(op, world, self.storage, self.settings, self.trace, self.listener)
 
     def settled(self, built: Built, _cancel: CancelToken) -> Built:
         """The result itself: these ops give layers."""
@@ -107,6 +111,7 @@ class GoBuildOperation:
     storage: Storage
     settings: LayerSettings
     trace: Callable[[str], None]
+    listener: GoListener | None = None
 
     def definition(self, _inputs: tuple[Digest, ...]) -> CacheKey | None:
         """None: what a Go build reads is known by its closure only."""
@@ -143,8 +148,11 @@ class GoBuildOperation:
         directory = self.op.directory
         local, place = is_local(directory), _identity(directory)
         survey = Survey(self._question(), step)
-        if not local:
+        pruned = self.listener is not None and self.listener.is_pruned
+        if not local or pruned:
             survey.wait()
+        if pruned and survey.closure is None:
+            raise PrunedModules("the pruned modules do not hold all that this build needs")
         for name in self.op.names:
             _drop_unfinished(os.path.join(work.path, name))
         failures = self._compile(work, survey, step)
@@ -166,7 +174,9 @@ class GoBuildOperation:
         return _Attempt(failures, survey, moved)
 
     def _question(self) -> Question:
-        return Question(self.op, self.world, self.storage, self.settings.reuse, self.trace)
+        return Question(
+            self.op, self.world, self.storage, self.settings.reuse, self.trace, self.listener
+        )
 
     def _second_look(self, closure: Closure, step: Step) -> str:
         """What differs when gathered again: contents tell of an edit before signatures do."""
@@ -222,9 +232,16 @@ class GoBuildOperation:
         on_package: Callable[[str], None],
         step: Step,
     ) -> None:
-        tool = self.world.tool
-        call = BuildCall(self.op.directory, packages, output, self.op.flags, tool.env, (work.fd,))
+        tool, listener, flags = self.world.tool, self.listener, self.op.flags
+        graph = os.path.join(work.path, "actions.json")
+        if listener is not None:
+            listener.wait(step.cancel)
+            flags = (*flags, f"{FLAG}{graph}")
+        call = BuildCall(self.op.directory, packages, output, flags, tool.env, (work.fd,))
         build_binary(tool.go, call, step.cancel, on_package, step.output)
+        if listener is not None:
+            with suppress(OSError), open(graph, "rb") as file:
+                listener.built(file.read(), self.op.flags)
 
     def _packaged(self, attempt: _Attempt, work: WorkDirectory, step: Step) -> Built:
         """The programs, each with its layer."""

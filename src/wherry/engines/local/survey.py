@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+from wherry.engines.local.listening import GoListener
 from wherry.engines.local.storage import Storage
 from wherry.errors import BuildError, WherryError
 from wherry.golang.cgo import cgo_left_out
@@ -38,6 +39,7 @@ class Question(NamedTuple):
     storage: Storage
     reuse: bool
     trace: Callable[[str], None]
+    listener: GoListener | None = None
 
 
 class Survey:
@@ -110,6 +112,8 @@ class Survey:
             tool.go, op.directory, op.packages, op.flags, tool.env, self._cancel
         )
         self.total = len(packages)
+        if question.listener is not None:
+            question.listener.listed(packages)
         self._note_cgo(packages)
         if all(not package.errors for package in packages):
             self.closure = gather(packages, world, secrets.token_hex(8))

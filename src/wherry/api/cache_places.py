@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cache places as the user names them, connected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.api.registries import Registries
+from wherry.gocache.places import CachePlace
+from wherry.gocache.spec import CacheSpec, parse_cache_spec
+
+if TYPE_CHECKING:
+    from wherry.gocache.signing import CacheKey
+
+__all__ = ["cache_key", "open_place", "parse_cache_spec"]
+
+
+def open_place(spec: CacheSpec, registries: Registries) -> CachePlace:
+    """The place of a spec; nothing is asked yet. Raises `UsageError` for a bad name."""
+    cancel = registries.around.cancel
+    if spec.is_directory:
+        from wherry.gocache.directory_place import DirectoryPlace  # noqa: PLC0415 - no HTTP there
+
+        return DirectoryPlace(spec.place, spec.path, cancel)
+    from wherry.gocache.registry_place import (  # noqa: PLC0415 - HTTP is imported here
+        RegistryPlace,
+        Repositories,
+    )
+
+    reference = registries.reference(spec.place)
+    repository = registries.of(reference)
+    wanted = str(reference.digest) if reference.digest is not None else reference.tag
+    repositories = Repositories(repository.without_mirrors(), repository)
+    return RegistryPlace(spec.place, repositories, wanted, cancel)
+
+
+def cache_key(path: str) -> CacheKey | None:
+    """The key of `--cache-key`; None where none is named. Raises `UsageError`."""
+    if not path:
+        return None
+    from wherry.gocache.signing import load_cache_key  # noqa: PLC0415 - a compiled library
+
+    return load_cache_key(path)

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Traffic with cache places: connected once, asked once, told of in one line at the end.
+
+Nothing here fails a build or command, unless a place says `ignore-error=false`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from wherry.api.cache_places import cache_key, open_place
+from wherry.api.naming import cores
+from wherry.api.registries import Registries
+from wherry.api.transfer import transfer
+from wherry.errors import MachineError, WherryError
+from wherry.events import Level, Message
+from wherry.gocache.build_cache import BuildCache
+from wherry.gocache.exporting import Exported, Exporter, Offer
+from wherry.gocache.importing import Holding, Restored
+from wherry.gocache.pack_set import PackSet
+from wherry.gocache.spec import CacheSpec
+from wherry.gocache.table import Row
+from wherry.process.cancel import Cancelled
+
+# What compiling takes where nobody measured it: bytes of archives for a millisecond of a core.
+_BYTES_PER_MS = 5000
+
+
+class Place(NamedTuple):
+    """A cache place with what it holds; `current` is None where that is nothing of use."""
+
+    spec: CacheSpec
+    holding: Holding
+    current: PackSet | None
+
+
+class CacheTraffic:
+    """The places of one build or command. Thread-safe but for `load` and `export`.
+
+    `key_path` names the file of `--cache-key`, empty for none. Raises `UsageError` for a bad one.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[CacheSpec],
+        targets: Sequence[CacheSpec],
+        key_path: str,
+        registries: Registries,
+    ) -> None:
+        self.sources = tuple(sources)
+        self.targets = tuple(targets)
+        self.registries = registries
+        self.restored: list[Restored] = []
+        self._around = registries.around
+        self._key = cache_key(key_path)
+        self._places: dict[str, Place] = {}
+        self._lock = threading.Lock()
+        self._seconds = 0.0
+        self._uploaded = 0
+        if self._key is not None and self._key.warning:
+            self.warn(self._key.warning)
+
+    def load(self) -> None:
+        """Ask all places to begin from what they hold."""
+        with self._timed():
+            for spec in self.sources:
+                self._load_one(spec)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The places to begin from that hold something, in their order."""
+        known = (self._places.get(spec.place) for spec in self.sources)
+        return tuple(place for place in known if place is not None and place.current is not None)
+
+    def restore_builds(self, path: str) -> None:
+        """Put the build entries of all places into the GOCACHE at `path`. Raises `Cancelled`."""
+        cache = BuildCache(path)
+        for place in self.places:
+            with self._timed(), self.passing_over(place.spec):
+                self._restore(place, cache)
+
+    def _restore(self, place: Place, cache: BuildCache) -> None:
+        if place.current is None or not any(pack.kind == "build" for pack in place.current.packs):
+            return
+        before = place.holding.downloaded
+        with transfer(self._around.sink, f"Go cache from {place.spec.place}") as moving:
+            told = 0
+
+            def tell(done: int, _total: int) -> None:
+                nonlocal told
+                moving(done - told)
+                told = done
+
+            restored = place.holding.restore(place.current, cache, tell)
+            came = place.holding.downloaded - before
+            moving.remark = (
+                f"{megabytes(restored.content)} in {len(restored.rows)} entries, "
+                f"{megabytes(came)} downloaded"
+            )
+        with self._lock:
+            self.restored.append(restored)
+
+    def export(self, spec: CacheSpec, offer: Offer, scratch: str) -> Exported | None:
+        """Give one place what there is; None where it could not be written."""
+        with self._timed(), self.passing_over(spec, "written"):
+            holding = self.holding(spec)
+            if self._key is not None and not self._key.can_sign:
+                # Raises why.
+                self._key.sign(b"")
+            before = holding.downloaded
+            with transfer(self._around.sink, f"Go cache to {spec.place}") as moving:
+                exporter = Exporter(holding, offer, scratch, self._around.cancel, self._key)
+                done = exporter.run()
+                moving.remark = f"{megabytes(done.uploaded)} uploaded, {megabytes(done.size)} there"
+                self._uploaded += done.uploaded
+                if holding.downloaded > before:
+                    moving.remark += f", {megabytes(holding.downloaded - before)} downloaded"
+            return done
+        return None
+
+    def tell(self, used: Callable[[str], bool]) -> None:
+        """Say in one line what travelling was worth; `used` tells of an entry's id."""
+        if not self._places:
+            return
+        came = {row.key: row for restored in self.restored for row in restored.rows}
+        cost = sum(_cost(row) for key, row in came.items() if used(key))
+        downloaded = sum(place.holding.downloaded for place in self._places.values())
+        text = (
+            f"Go caches: {megabytes(downloaded)} downloaded, {megabytes(self._uploaded)} uploaded"
+        )
+        text += f", {self._seconds:.1f} s spent"
+        # Go compiles on all cores.
+        won = cost / 1000 / cores()
+        if won >= 1:
+            text += f", about {won:.0f} s won"
+        self._around.sink(Message(Level.INFO, text))
+
+    def holding(self, spec: CacheSpec) -> Holding:
+        """The holding of a place: one for reading and writing."""
+        with self._lock:
+            known = self._places.get(spec.place)
+            if known is None:
+                place = open_place(spec, self.registries)
+                known = Place(spec, Holding(place, self._key, self._around.cancel), None)
+                self._places[spec.place] = known
+            return known.holding
+
+    @contextmanager
+    def passing_over(self, spec: CacheSpec, what: str = "used") -> Iterator[None]:
+        """Tell of failures inside the block in one line each, where the place allows that."""
+        try:
+            yield
+        except Cancelled:
+            raise
+        except WherryError as error:
+            self._pass_over(spec, error, what)
+        except OSError as error:
+            why = f"{error.filename or ''} {error.strerror or error}".strip()
+            failure = MachineError("this machine does not take what belongs to it", why=why)
+            self._pass_over(spec, failure, what)
+
+    def warn(self, text: str) -> None:
+        """Tell the user."""
+        self._around.sink(Message(Level.WARNING, text))
+
+    def _pass_over(self, spec: CacheSpec, error: WherryError, what: str) -> None:
+        if not spec.ignore_error:
+            raise error
+        why = f": {error.why.splitlines()[0]}" if error.why else ""
+        self.warn(f"the Go cache {spec.place} is not {what}: {error.what}{why}")
+
+    def _load_one(self, spec: CacheSpec) -> None:
+        with self.passing_over(spec):
+            current = self.holding(spec).load()
+            self._places[spec.place] = self._places[spec.place]._replace(current=current)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._seconds += time.monotonic() - began
+
+
+def megabytes(size: int) -> str:
+    """A size for people."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def _cost(row: Row) -> int:
+    return row.cost or row.size // _BYTES_PER_MS

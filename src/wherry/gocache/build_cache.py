@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GOCACHE from outside: which entries it has, and putting entries into it.
+
+An entry is an *action* file `ID-a` that names an *output* file `ID-d` by the sha256 of its bytes
+(`cmd/go/internal/cache`, the same in Go 1.21 to 1.27). Go believes an output whose size is right,
+so an output is compared with its digest before it gets there; and an action is written only after
+its output. Both hold beside any number of running go commands, which do the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import BinaryIO, NamedTuple
+
+from wherry.errors import MachineError, shortened
+from wherry.gocache.pack import Place
+from wherry.gocache.table import BadPack, Content, Row
+
+_ACTION = re.compile(rb"v1 ([0-9a-f]{64}) ([0-9a-f]{64}) ( *\d{1,20}) ( *\d{1,20})\n")
+_ACTION_SIZE = 175
+_ID = re.compile(r"[0-9a-f]{64}")
+# What Go keeps for one package beside its archive: what compiling and linking it printed.
+_SUBKEYS = (b"stdout", b"link-stdout")
+_INDEX = b"go index v"
+_SMALL = 1 << 20
+_TEST_LOG = b"# test log\n"
+_TEST_END = re.compile(rb"(?:\A|\n)(?:ok  \t|FAIL\t|\?   \t)[^\n]*\n\Z")
+
+
+class Action(NamedTuple):
+    """What an action file says: its id, its output's digest and size, when it was made (ns)."""
+
+    id: str
+    output: str
+    size: int
+    time: int
+
+
+def parse_action(name: str, data: bytes) -> Action | None:
+    """The action in a file `name` (`ID-a`), None where Go would not take it for one either."""
+    match = _ACTION.fullmatch(data) if len(data) == _ACTION_SIZE else None
+    if match is None or match[1].decode() != name[:64]:
+        return None
+    return Action(match[1].decode(), match[2].decode(), int(match[3]), int(match[4]))
+
+
+def encode_action(action: Action) -> bytes:
+    """The content of an action file."""
+    return f"v1 {action.id} {action.output} {action.size:20d} {action.time:20d}\n".encode("ascii")
+
+
+class BuildCache:
+    """One GOCACHE; `path` is absolute. What is there is Go's own and may change at any time."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def rows(self, prefixes: Collection[str]) -> Iterator[tuple[str, Row]]:
+        """The entries whose ids begin with `prefixes` (30 hex digits), and what belongs to them.
+
+        Gives (prefix, row) pairs; entries whose output is not there, or is no file, are left out.
+        """
+        wanted = frozenset(prefixes)
+        for short in sorted({prefix[:2] for prefix in wanted}):
+            for name in self._names(short):
+                if name[:30] in wanted and name.endswith("-a"):
+                    for identity in (name[:-2], *_subkeys(name[:-2])):
+                        row = self.row(identity)
+                        if row is not None:
+                            yield name[:30], row
+
+    def row(self, identity: str) -> Row | None:
+        """The entry of an action's id, None where it is not there whole."""
+        try:
+            with open(self._action_path(identity), "rb", buffering=0) as file:
+                action = parse_action(f"{identity}-a", file.read(_ACTION_SIZE + 1))
+            if action is None:
+                return None
+            status = os.lstat(self._output_path(action.output))
+        except OSError:
+            return None
+        if status.st_size != action.size or (status.st_mode & 0o170000) != 0o100000:
+            return None
+        return Row(action.id, action.output, action.size, action.time)
+
+    def holds(self, row: Row) -> bool:
+        """Whether the very entry is here."""
+        found = self.row(row.key)
+        return found is not None and found.content == row.content
+
+    def open_output(self, row: Row) -> BinaryIO:
+        """The bytes of an entry's output; raises `OSError` where they are gone."""
+        return open(self._output_path(row.content), "rb", buffering=0)
+
+    def is_bound(self, row: Row) -> bool:
+        """Whether an entry means nothing elsewhere: Go's index of directories."""
+        return self._begins(row, _INDEX)
+
+    def is_test(self, row: Row) -> bool:
+        """Whether an entry is what a test printed or looked at."""
+        if row.size > _SMALL:
+            return False
+        try:
+            with self.open_output(row) as file:
+                data = file.read()
+        except OSError:
+            return False
+        return data.startswith(_TEST_LOG) or _TEST_END.search(data) is not None
+
+    def holds_any(self, row: Row, needles: Sequence[bytes]) -> bool:
+        """Whether an entry's output has one of these texts in it, or cannot be read."""
+        try:
+            with self.open_output(row) as file:
+                data = file.read()
+        except OSError:
+            return True
+        return any(needle in data for needle in needles)
+
+    def lacks(self, rows: Iterable[Row]) -> tuple[tuple[Row, ...], frozenset[str]]:
+        """The entries that are not there, and those of their outputs that are not there.
+
+        An entry that is there stays, even with another output: a plain `go build` would use it.
+        """
+        missing = tuple(row for row in rows if self.row(_checked(row.key)) is None)
+        outputs = {row.content: row.size for row in missing}
+        return missing, frozenset(
+            content for content, size in outputs.items() if not self._has_output(content, size)
+        )
+
+    def prepare(self) -> None:
+        """Make the directories of a cache that is new; raises `MachineError`."""
+        try:
+            for number in range(256):
+                os.makedirs(f"{self.path}/{number:02x}", exist_ok=True)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def placing(self, came: Callable[[int], None]) -> Place:
+        """`place`, telling `came` the size of each output."""
+
+        def place(content: Content, chunks: Iterator[bytes]) -> None:
+            self.place(content, chunks)
+            came(content.size)
+
+        return place
+
+    def place(self, content: Content, chunks: Iterator[bytes]) -> None:
+        """Write an output; called by several threads, beside running go commands.
+
+        Raises `MachineError` where the disk does not take it, `BadPack` by way of `chunks`.
+        """
+        first = next(chunks, b"")
+        second = next(chunks, None)
+        path = self._output_path(content.digest)
+        try:
+            if second is None:
+                # Found right already: what is not there can be written in place, as Go does it.
+                with contextlib.suppress(FileExistsError):
+                    self._write(path, first)
+                    return
+            self._replace(path, content, (first, *([] if second is None else [second])), chunks)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def enter(self, rows: Iterable[Row]) -> int:
+        """Write the actions of `rows` whose outputs are there; gives how many those are.
+
+        Raises `MachineError` where the disk does not take them.
+        """
+        count = 0
+        for row in rows:
+            path = self._action_path(_checked(row.key))
+            if not self._has_output(row.content, row.size):
+                continue
+            data = encode_action(Action(row.key, row.content, row.size, row.extra))
+            try:
+                try:
+                    self._write(path, data)
+                except FileExistsError:
+                    self._swap(path, data)
+            except OSError as error:
+                raise _unwritable(path, error) from error
+            count += 1
+        return count
+
+    def _write(self, path: str, data: bytes) -> None:
+        """Write a new file; what cannot be written whole goes again."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                _write_all(fd, data)
+            finally:
+                os.close(fd)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
+
+    def _swap(self, path: str, data: bytes) -> None:
+        """Replace a file that has another content; Go may be writing it, too."""
+        staged = _staged(path)
+        self._write(staged, data)
+        os.replace(staged, path)
+
+    def _replace(
+        self, path: str, content: Content, begin: tuple[bytes, ...], rest: Iterator[bytes]
+    ) -> None:
+        if self._has_output(content.digest, content.size):
+            return
+        staged = _staged(path)
+        fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                for piece in begin:
+                    _write_all(fd, piece)
+                for piece in rest:
+                    _write_all(fd, piece)
+            finally:
+                os.close(fd)
+            os.replace(staged, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(staged)
+            raise
+
+    def _has_output(self, content: str, size: int) -> bool:
+        try:
+            status = os.lstat(self._output_path(content))
+        except OSError:
+            return False
+        return status.st_size == size and (status.st_mode & 0o170000) == 0o100000
+
+    def _begins(self, row: Row, start: bytes) -> bool:
+        try:
+            with self.open_output(row) as file:
+                return file.read(len(start)) == start
+        except OSError:
+            return False
+
+    def _names(self, short: str) -> list[str]:
+        try:
+            return sorted(os.listdir(f"{self.path}/{short}"))
+        except OSError:
+            return []
+
+    def _action_path(self, identity: str) -> str:
+        return f"{self.path}/{identity[:2]}/{identity}-a"
+
+    def _output_path(self, output: str) -> str:
+        return f"{self.path}/{output[:2]}/{output}-d"
+
+
+def _checked(key: str) -> str:
+    """The key; raises `BadPack` for one that could lead anywhere else."""
+    if not _ID.fullmatch(key):
+        raise BadPack("a pack names an entry that is none of Go's", why=repr(key)[:80])
+    return key
+
+
+def _subkeys(identity: str) -> Iterator[str]:
+    """The ids of what Go keeps beside a package's archive (`cache.Subkey`)."""
+    for description in _SUBKEYS:
+        yield hashlib.sha256(b"subkey:" + bytes.fromhex(identity) + description).hexdigest()
+
+
+def _staged(path: str) -> str:
+    # With this ending Go's own trimming removes what a killed process leaves.
+    return f"{path[:-2]}.{os.getpid()}-{os.urandom(4).hex()}{path[-2:]}"
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _unwritable(path: str, error: OSError) -> MachineError:
+    return MachineError("the Go build cache cannot be written",
+                        why=shortened(f"{path}: {error.strerror or error}"),
+                        hint="check GOCACHE, and the space on its disk")  # fmt: skip

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a build takes from one cache place: its pack set, tables, records, and build entries."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO, NamedTuple, Protocol
+
+from wherry.gocache.build_cache import BuildCache
+from wherry.gocache.pack import unpack
+from wherry.gocache.pack_set import Pack, PackSet, read_index
+from wherry.gocache.places import CachePlace, Found
+from wherry.gocache.table import BadPack, Row, Table, read_table
+from wherry.oci.digest import Digest
+from wherry.oci.image import Descriptor
+from wherry.process.cancel import CancelToken
+
+_SMALL_LIMIT = 32 << 20
+_AT_ONCE = 4
+
+
+class Key(Protocol):
+    """A key that indexes may be signed with."""
+
+    def check(self, index: bytes, signature: str) -> str:
+        """Why the signature is none of this key; empty where it is one."""
+
+
+class Restored(NamedTuple):
+    """What came into a build cache: `rows` were not there before, of `content` bytes in all."""
+
+    rows: tuple[Row, ...] = ()
+    content: int = 0
+
+
+class Holding:
+    """What a cache place holds. Thread-safe; each blob is read once and counted in `downloaded`.
+
+    `key` is what the index has to be signed with, None where that does not matter.
+    """
+
+    def __init__(self, place: CachePlace, key: Key | None, cancel: CancelToken) -> None:
+        self.place = place
+        self.downloaded = 0
+        self.current: PackSet | None = None
+        """What was found when last looked."""
+        self._key = key
+        self._cancel = cancel
+        self._tables: dict[Digest, Table] = {}
+        self._lock = threading.Lock()
+
+    def load(self) -> PackSet | None:
+        """The pack set as it is now, None where there is none.
+
+        Raises `BadPack` for one that is broken, of another release or not signed as it has to be,
+        and what the place raises.
+        """
+        found = self.place.current()
+        return None if found is None else self.trusted(found)
+
+    def trusted(self, found: Found) -> PackSet:
+        """The pack set of an index; raises `BadPack` as `load` does."""
+        self._count(len(found.index))
+        if self._key is not None:
+            why = self._key.check(found.index, found.signature)
+            if why:
+                raise BadPack(f"the Go cache {self.place.name} is not trusted", why=why,
+                              hint="export it once more with --cache-key")  # fmt: skip
+        self.current = read_index(found.index)
+        return self.current
+
+    def tables(self, packs: Iterable[Pack]) -> dict[Digest, Table]:
+        """The tables of packs, by the packs' digests, fetched side by side; raises `BadPack`."""
+        wanted = tuple(packs)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tables") as pool:
+            found = list(pool.map(self._table, wanted))
+        return {pack.digest: table for pack, table in zip(wanted, found, strict=True)}
+
+    def small(self, blob: Descriptor) -> bytes:
+        """The bytes of a blob that is read whole; raises `BadPack` for one that is too large."""
+        if blob.size > _SMALL_LIMIT:
+            raise BadPack("a blob of a Go cache is too large", why=f"{blob.size} bytes")
+        with self.place.open(blob) as stream:
+            data = stream.read()
+        self._count(len(data))
+        return data
+
+    def open_pack(self, pack: Pack) -> BinaryIO:
+        """The bytes of a pack, counted as downloaded; closed by the caller."""
+        self._count(pack.blob.size)
+        return self.place.open(pack.blob)
+
+    def restore(
+        self,
+        current: PackSet,
+        cache: BuildCache,
+        told: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> Restored:
+        """Put the build entries of all packs into `cache`, those that it does not have.
+
+        `told` hears how many bytes of content are there, and of how many. Raises `BadPack` for a
+        pack that is broken (what came before stays, and is right), `MachineError` where the disk
+        does not take it, what the place raises, `Cancelled`.
+        """
+        packs = [pack for pack in current.packs if pack.kind == "build"]
+        tables = self.tables(packs)
+        cache.prepare()
+        missing, outputs = cache.lacks(_rows(tables))
+        sizes = {row.content: row.size for row in missing}
+        total, done = sum(sizes[content] for content in outputs), 0
+
+        def came(size: int) -> None:
+            nonlocal done
+            with self._lock:
+                done += size
+            told(done, total)
+
+        try:
+            for pack in packs:
+                self._unpack(pack, tables[pack.digest], outputs, cache, came)
+        finally:
+            # Also where a pack was broken: what is there whole may be used.
+            cache.enter(missing)
+        return Restored(missing, done)
+
+    def _unpack(
+        self,
+        pack: Pack,
+        table: Table,
+        outputs: frozenset[str],
+        cache: BuildCache,
+        came: Callable[[int], None],
+    ) -> None:
+        contents = {content.digest for frame in table.frames for content in frame.contents}
+        if not contents & outputs:
+            return
+        with self.open_pack(pack) as stream:
+            unpack(table, stream, outputs, cache.placing(came), self._cancel)
+
+    def _table(self, pack: Pack) -> Table:
+        with self._lock:
+            known = self._tables.get(pack.digest)
+        if known is not None:
+            return known
+        table = read_table(self.small(pack.table))
+        if table.kind != pack.kind or sum(frame.size for frame in table.frames) != pack.blob.size:
+            raise BadPack("a pack and its table do not belong together")
+        with self._lock:
+            self._tables[pack.digest] = table
+        return table
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            self.downloaded += size
+
+
+def _rows(tables: Mapping[Digest, Table]) -> tuple[Row, ...]:
+    """The rows of several tables, each key once, as the first has it."""
+    found: dict[str, Row] = {}
+    for table in tables.values():
+        for row in table.rows:
+            found.setdefault(row.key, row)
+    return tuple(found.values())

@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pack set: what one cache place holds, and how it changes.
+
+A set has a base pack and deltas; each export adds at most one pack with what no other holds. Every
+*user* of the set (one module, its packages, one platform) says which rows its last build used: a
+row that nobody uses is dead weight. When dead weight or the number of packs passes a share, the
+next export writes the living rows of some packs into its own and drops those. All of this is
+computed here, from values to values: exporters that meet compute again from what they find.
+
+JSON form of the index, version 1:
+  {"v": 1,
+   "packs": [{"kind", "pack": [digest, size], "table": [digest, size], "content": bytes,
+              "rows": count, "made": time}, ...]
+   "users": {name: {"time": time, "rows": {pack digest: base64 of a bitmap, or "*"}}}
+   "records": {key: {"blob": [digest, size], "time": time, "layers": [[digest, size, type], ...],
+                     "results": [digest, ...]}}}
+Times are seconds since 1970. Dictionaries with keys not named here are read and dropped.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from wherry.errors import UsageError
+from wherry.gocache.table import KINDS, BadPack, Row, Table
+from wherry.oci.digest import Digest, parse_digest
+from wherry.oci.image import Descriptor
+
+PACK_TYPE: Final = "application/vnd.wherry.gocache.pack.v1+zstd"
+TABLE_TYPE: Final = "application/vnd.wherry.gocache.table.v1+zstd"
+RECORD_TYPE: Final = "application/vnd.wherry.gocache.record.v1+zstd"
+_VERSION = 1
+_MOST_PACKS = 256
+_MOST_ROWS = 1_000_000
+_MOST_USERS = 1000
+_MOST_RECORDS = 256
+_ALL = "*"
+
+
+class Pack(NamedTuple):
+    """One pack of a set: `content` bytes in `rows` rows; `made` is when."""
+
+    kind: str
+    blob: Descriptor
+    table: Descriptor
+    content: int
+    rows: int
+    made: int
+
+    @property
+    def digest(self) -> Digest:
+        """The pack's name."""
+        return self.blob.digest
+
+
+class Rows(NamedTuple):
+    """Some rows of a table, by number: bit n stands for row n."""
+
+    bits: int = 0
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of the rows, ascending."""
+        return tuple(number for number, bit in enumerate(bin(self.bits)[:1:-1]) if bit == "1")
+
+
+class User(NamedTuple):
+    """Who uses a set: the rows of each pack that its last build used, and when that was."""
+
+    time: int
+    rows: Mapping[Digest, Rows]
+
+
+class RecordBlob(NamedTuple):
+    """Travelling records of one request, and layers of its image that are kept here.
+
+    `results` are the manifests of the images of the newest one.
+    """
+
+    blob: Descriptor
+    time: int
+    layers: tuple[Descriptor, ...] = ()
+    results: tuple[Digest, ...] = ()
+
+
+class PackSet(NamedTuple):
+    """All that a cache place holds."""
+
+    packs: tuple[Pack, ...] = ()
+    users: Mapping[str, User] = {}
+    records: Mapping[str, RecordBlob] = {}
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Every blob that the set is made of, each once."""
+        found: dict[Digest, Descriptor] = {}
+        for pack in self.packs:
+            found |= {pack.blob.digest: pack.blob, pack.table.digest: pack.table}
+        for record in self.records.values():
+            found |= {blob.digest: blob for blob in (record.blob, *record.layers)}
+        return tuple(found.values())
+
+    @property
+    def size(self) -> int:
+        """The bytes of all blobs."""
+        return sum(blob.size for blob in self.blobs)
+
+
+class Change(NamedTuple):
+    """What an export does to a set.
+
+    `added` are packs with their tables, `replaced` the packs whose living rows are in one of them.
+    `user` used the rows with these keys; `dropped` are users that are forgotten.
+    """
+
+    user: str
+    time: int
+    keys: Mapping[str, Collection[str]]
+    added: tuple[tuple[Pack, Table], ...] = ()
+    replaced: frozenset[Digest] = frozenset()
+    dropped: frozenset[str] = frozenset()
+    records: Mapping[str, RecordBlob] = {}
+
+
+def bits_of(numbers: Iterable[int]) -> Rows:
+    """The rows with these numbers."""
+    wanted = set(numbers)
+    data = bytearray(max(wanted, default=-1) // 8 + 1)
+    for number in wanted:
+        data[number >> 3] |= 1 << (number & 7)
+    return Rows(int.from_bytes(data, "little"))
+
+
+def living(current: PackSet, pack: Pack) -> Rows:
+    """The rows of a pack that some user's last build used."""
+    bits = 0
+    for user in current.users.values():
+        bits |= user.rows.get(pack.digest, Rows()).bits
+    return Rows(bits)
+
+
+def applied(current: PackSet, change: Change, tables: Mapping[Digest, Table]) -> PackSet:
+    """The set after a change; `tables` are those of packs by digest, as many as are known.
+
+    Made for the set as it is now, whatever it was when the change was thought out: a pack is
+    dropped only if all that others use of it is in an added one.
+    """
+    added = {pack.digest: table for pack, table in change.added}
+    tables = {**tables, **added}
+    users = {name: user for name, user in current.users.items()
+             if name != change.user and name not in change.dropped}  # fmt: skip
+    present = {pack.digest for pack in current.packs}
+    packs = [*current.packs, *(pack for pack, _ in change.added if pack.digest not in present)]
+    places = _places(((pack, table) for pack, table in change.added))
+    gone: set[Digest] = set()
+    for pack in current.packs:
+        if pack.digest not in change.replaced or pack.digest in added:
+            continue
+        table = tables.get(pack.digest)
+        moved = _moved(users, pack, table, places) if table is not None else None
+        if moved is not None:
+            users = moved
+            gone.add(pack.digest)
+    packs = [pack for pack in packs if pack.digest not in gone]
+    users[change.user] = User(change.time, _used(packs, tables, change.keys))
+    records = {**current.records, **change.records}
+    newest = sorted(records, key=lambda key: records[key].time, reverse=True)[:_MOST_RECORDS]
+    kept = PackSet(tuple(packs), users, {key: records[key] for key in sorted(newest)})
+    # What nobody uses as a whole needs no rewriting to go.
+    used = tuple(pack for pack in kept.packs if living(kept, pack).bits)
+    return kept._replace(packs=used)
+
+
+def _places(added: Iterable[tuple[Pack, Table]]) -> dict[tuple[str, str], tuple[Digest, int]]:
+    """Where each row (kind and key) of the added packs lies."""
+    return {
+        (pack.kind, row.key): (pack.digest, number)
+        for pack, table in added
+        for number, row in enumerate(table.rows)
+    }
+
+
+def _moved(
+    users: Mapping[str, User],
+    pack: Pack,
+    table: Table,
+    places: Mapping[tuple[str, str], tuple[Digest, int]],
+) -> dict[str, User] | None:
+    """The users with what they use of `pack` found elsewhere; None where that is not there."""
+    found: dict[str, User] = {}
+    for name, user in users.items():
+        rows = dict(user.rows)
+        there: dict[Digest, list[int]] = {}
+        for row in rows_in(table, rows.pop(pack.digest, Rows())):
+            place = places.get((pack.kind, row.key))
+            if place is None:
+                return None
+            there.setdefault(place[0], []).append(place[1])
+        for digest, numbers in there.items():
+            rows[digest] = Rows(rows.get(digest, Rows()).bits | bits_of(numbers).bits)
+        found[name] = user._replace(rows=rows)
+    return found
+
+
+def _used(
+    packs: Iterable[Pack], tables: Mapping[Digest, Table], keys: Mapping[str, Collection[str]]
+) -> dict[Digest, Rows]:
+    """The rows with these keys, each in the first pack that has it."""
+    left = {kind: set(wanted) for kind, wanted in keys.items()}
+    found: dict[Digest, Rows] = {}
+    for pack in packs:
+        table = tables.get(pack.digest)
+        wanted = left.get(pack.kind)
+        if table is None or not wanted:
+            continue
+        numbers = [number for number, row in enumerate(table.rows) if row.key in wanted]
+        wanted.difference_update(table.rows[number].key for number in numbers)
+        if numbers:
+            found[pack.digest] = bits_of(numbers)
+    return found
+
+
+def rows_in(table: Table, rows: Rows) -> tuple[Row, ...]:
+    """Some rows of a table; numbers that it has not are passed over."""
+    return tuple(table.rows[number] for number in rows.numbers if number < len(table.rows))
+
+
+def encode_index(current: PackSet) -> bytes:
+    """The index as JSON; equal sets give equal bytes."""
+    value = {
+        "v": _VERSION,
+        "packs": [
+            {
+                "kind": pack.kind,
+                "pack": _encoded(pack.blob),
+                "table": _encoded(pack.table),
+                "content": pack.content,
+                "rows": pack.rows,
+                "made": pack.made,
+            }
+            for pack in current.packs
+        ],
+        "users": {
+            name: {
+                "time": user.time,
+                "rows": {
+                    str(pack.digest): _bitmap(user.rows[pack.digest], pack.rows)
+                    for pack in current.packs
+                    if pack.digest in user.rows
+                },
+            }
+            for name, user in current.users.items()
+        },
+        "records": {
+            key: {
+                "blob": _encoded(record.blob),
+                "time": record.time,
+                "layers": [[*_encoded(layer), layer.media_type] for layer in record.layers],
+                "results": [str(result) for result in record.results],
+            }
+            for key, record in current.records.items()
+        },
+    }
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def read_index(data: bytes) -> PackSet:
+    """A set from its index; raises `BadPack` for one that is malformed or of a newer version."""
+    try:
+        return _index(json.loads(data))
+    except BadPack:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError,
+            UsageError) as error:  # fmt: skip
+        raise BadPack("the index of a Go cache is malformed", why=str(error)[:200]) from error
+
+
+def _index(value: Any) -> PackSet:  # noqa: ANN401 - a stranger's JSON, checked here
+    if value["v"] != _VERSION:
+        why = f"its version is {value['v']!r}; this wherry knows {_VERSION}"
+        raise BadPack("the Go cache was written by another release of wherry", why=why)
+    for name, most in (("packs", _MOST_PACKS), ("users", _MOST_USERS), ("records", _MOST_RECORDS)):
+        if len(value[name]) > most:
+            raise BadPack(f"the index of a Go cache has more than {most} {name}")
+    packs = tuple(map(_pack, value["packs"]))
+    counts = {pack.digest: pack.rows for pack in packs}
+    return PackSet(
+        packs,
+        {str(name): _user(user, counts) for name, user in value["users"].items()},
+        {str(key): _record(record) for key, record in value["records"].items()},
+    )
+
+
+def _pack(value: Any) -> Pack:  # noqa: ANN401 - as above
+    if value["kind"] not in KINDS:
+        raise BadPack("the index of a Go cache names a pack of an unknown kind")
+    return Pack(
+        value["kind"],
+        _descriptor(PACK_TYPE, *value["pack"]),
+        _descriptor(TABLE_TYPE, *value["table"]),
+        _count(value["content"]),
+        _count(value["rows"], _MOST_ROWS),
+        _count(value["made"]),
+    )
+
+
+def _user(value: Any, counts: Mapping[Digest, int]) -> User:  # noqa: ANN401 - as above
+    rows = {parse_digest(digest): bitmap for digest, bitmap in value["rows"].items()}
+    return User(
+        _count(value["time"]),
+        {
+            digest: _rows(bitmap, counts[digest])
+            for digest, bitmap in rows.items()
+            if digest in counts
+        },
+    )
+
+
+def _record(value: Any) -> RecordBlob:  # noqa: ANN401 - as above
+    layers = tuple(
+        _descriptor(str(media_type), digest, size) for digest, size, media_type in value["layers"]
+    )
+    results = tuple(map(parse_digest, value["results"]))
+    return RecordBlob(
+        _descriptor(RECORD_TYPE, *value["blob"]), _count(value["time"]), layers, results
+    )
+
+
+def _descriptor(media_type: str, digest: Any, size: Any) -> Descriptor:  # noqa: ANN401 - as above
+    found = parse_digest(digest)
+    if found.algorithm != "sha256":
+        raise BadPack("the index of a Go cache names a blob by another digest than sha256")
+    return Descriptor(media_type, found, _count(size))
+
+
+def _encoded(blob: Descriptor) -> list[str | int]:
+    return [str(blob.digest), blob.size]
+
+
+def _bitmap(rows: Rows, count: int) -> str:
+    if rows.bits == (1 << count) - 1:
+        return _ALL
+    return base64.b64encode(rows.bits.to_bytes((count + 7) // 8, "little")).decode("ascii")
+
+
+def _rows(text: Any, count: int) -> Rows:  # noqa: ANN401 - as above
+    if text == _ALL:
+        return Rows((1 << count) - 1)
+    try:
+        data = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise BadPack("the index of a Go cache is malformed", why=str(error)) from error
+    if len(data) != (count + 7) // 8:
+        raise BadPack("the index of a Go cache is malformed", why="a bitmap of another size")
+    return Rows(int.from_bytes(data, "little") & ((1 << count) - 1))
+
+
+def _count(value: Any, most: int = 1 << 50) -> int:  # noqa: ANN401 - as above
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise BadPack("the index of a Go cache is malformed", why=f"not a number: {value!r}"[:80])
+    return value

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`[cache]`: directories are seen from the file, references are as they were, flags beat it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from wherry.api.asked_caches import AskedCaches, asked_caches, check_cache_flags
+from wherry.api.building import check_request
+from wherry.api.request import BuildRequest
+from wherry.api.settings_shown import shown_settings
+from wherry.errors import UsageError
+from wherry.settings.cache import CacheSettings
+from wherry.settings.model import Settings
+from wherry.settings.reading import parse_settings, parse_user_settings
+from wherry.settings.sources import Line, explain_cache
+
+TEXT = """\
+[cache]
+from = [
+  "registry.example.com/shop/cache:main",
+  "./go-cache",
+]
+to = ["type=wherry,dest=../out,ignore-error=false"]
+key = "keys/cache.pub"
+"""
+
+
+def settings(text: str, path: str = "/p/m/wherry.toml") -> Settings:
+    return parse_settings(text, path)
+
+
+def request(**values: object) -> BuildRequest:
+    return BuildRequest(".", "/cwd", {}, "/store")._replace(**values)
+
+
+def test_a_file_that_says_nothing_asks_for_nothing() -> None:
+    assert settings("").cache == CacheSettings()
+    assert asked_caches(request(), settings("")) == AskedCaches()
+
+
+def test_directories_and_the_key_are_seen_from_the_file() -> None:
+    asked = asked_caches(request(), settings(TEXT))
+    assert [spec.path or spec.place for spec in asked.sources] == [
+        "registry.example.com/shop/cache:main", "/p/m/go-cache",
+    ]  # fmt: skip
+    (target,) = asked.targets
+    assert (target.path, target.ignore_error) == ("/p/out", False)
+    assert asked.key == settings(TEXT).cache.key == "/p/m/keys/cache.pub"
+
+
+def test_flags_beat_the_file_each_for_itself() -> None:
+    asked = asked_caches(request(cache_to=("./b", "reg.test/a"), cache_key="k"), settings(TEXT))
+    assert len(asked.sources) == 2
+    assert [spec.path or spec.place for spec in asked.targets] == ["/cwd/b", "reg.test/a"]
+    assert asked.key == "/cwd/k"
+    assert asked_caches(request(), settings(TEXT)).key == "/p/m/keys/cache.pub"
+
+
+def test_an_empty_flag_leaves_out_what_the_file_says() -> None:
+    asked = asked_caches(request(cache_from=("",), cache_to=(" ",)), settings(TEXT))
+    assert (asked.sources, asked.targets) == ((), ())
+
+
+def test_a_place_named_twice_is_asked_once() -> None:
+    twice = asked_caches(request(cache_from=("a", "b", "a")), settings(""))
+    assert [spec.place for spec in twice.sources] == ["a", "b"]
+
+
+def test_what_is_no_place_is_told_at_its_line() -> None:
+    wrong = settings('[cache]\nfrom = [\n "a",\n "type=gha,scope=x",\n]')
+    with pytest.raises(UsageError) as caught:
+        asked_caches(request(), wrong)
+    assert caught.value.where == "wherry.toml:4"
+    assert caught.value.what.startswith("cache.from: ")
+    with pytest.raises(UsageError) as caught:
+        asked_caches(request(), settings('[cache]\nto = ["src=a"]'))
+    assert caught.value.where == "wherry.toml:2"
+    with pytest.raises(UsageError, match=r"^--cache-to: "):
+        check_cache_flags(request(cache_to=("type=s3,bucket=b",)))
+
+
+def test_the_users_own_file_has_no_such_table() -> None:
+    with pytest.raises(UsageError, match="it belongs into a project's"):
+        parse_user_settings('[cache]\nfrom = ["a"]', "/home/me/config.toml", "/home/me")
+
+
+def test_each_value_is_told_with_its_place() -> None:
+    lines = explain_cache(settings(TEXT), {"key": "mine.key"})
+    assert lines == (
+        Line("cache", "from", ("registry.example.com/shop/cache:main", "./go-cache"),
+             "wherry.toml:2"),
+        Line("cache", "to", ("type=wherry,dest=../out,ignore-error=false",), "wherry.toml:6"),
+        Line("cache", "key", "mine.key", "--cache-key"),
+    )  # fmt: skip
+    assert {line.source for line in explain_cache(settings(""), {})} == {"default"}
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> BuildRequest:
+    (tmp_path / "go.mod").write_text("module example.com/m\n\ngo 1.21\n")
+    (tmp_path / "main.go").write_text("package main\n\nfunc main() {}\n")
+    return BuildRequest(".", str(tmp_path), {}, str(tmp_path / "store"))
+
+
+def test_print_settings_shows_them(module: BuildRequest) -> None:
+    Path(module.cwd, "wherry.toml").write_text('[cache]\nfrom = ["./a"]\nto = ["r.test/c:x"]\n')
+    text = shown_settings(module._replace(cache_to=("",), cache_key="k.pem"))
+    shown = tomllib.loads(text)["cache"]
+    assert shown == {"from": ["./a"], "to": [], "key": "k.pem"}
+    table = text.partition("[cache]\n")[2]
+    assert [line.rpartition("# ")[2] for line in table.splitlines()] == [
+        "wherry.toml:2", "--cache-to", "--cache-key",
+    ]  # fmt: skip
+
+
+def test_print_settings_refuses_what_a_build_refuses(module: BuildRequest) -> None:
+    with pytest.raises(UsageError, match="--cache-from: not a cache"):
+        shown_settings(module._replace(cache_from=("type=registry,ref=a",)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("cache_from", ("./a",)), ("cache_to", ("r.test/a",)), ("cache_key", "k")]
+)
+def test_caches_of_dockerfiles_do_not_travel_yet(
+    module: BuildRequest, field: str, value: object
+) -> None:
+    Path(module.cwd, "Dockerfile").write_text("FROM scratch\n")
+    with pytest.raises(UsageError) as caught:
+        check_request(module._replace(**{field: value}))
+    flag = "--" + field.replace("_", "-")
+    assert caught.value.what == f"{flag} is for Go modules, and this builds a Dockerfile"
+    assert caught.value.why == "caches of Dockerfiles do not travel yet"
+    # What the file says is for Go modules and harms nobody.
+    Path(module.cwd, "wherry.toml").write_text('[cache]\nfrom = ["./a"]\n')
+    assert check_request(module) == "dockerfile"
