@@ -36,7 +36,7 @@ exec chroot "--userspec=$user:$user" "$place" "$@"
 
 def base_root(suite: str) -> Path:
     """The base root of a Debian release; skips where there is none, or where it cannot be used."""
-    cache = Path(os.environ.get("CLEANROOM_CACHE", "/var/tmp/wherry-cleanroom"))  # noqa: S108 - the Makefile's
+    cache = Path(os.environ.get("CLEANROOM_CACHE", "/var/tmp/wherry-cleanroom"))
     base = cache / f"base-{suite}"
     if not base.is_dir():
         pytest.skip(f"no root {base}: make cleanroom makes it, or name its CACHE in "

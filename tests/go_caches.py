@@ -4,6 +4,8 @@
 Written apart from `wherry.gocache`, so that these tests speak about Go and not about wherry.
 """
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -43,16 +45,41 @@ def entry_path(cache: Path, key: str, kind: str) -> Path:
     return cache / key[:2] / f"{key}-{kind}"
 
 
+def read_action(path: Path) -> Action:
+    """One `-a` file; an ill-formed one fails the test that reads it."""
+    match = ACTION.fullmatch(path.read_bytes())
+    assert match, f"{path}: not an action as Go 1.21 to 1.27 write them"
+    ident, output, size, made = (part.decode() for part in match.groups())
+    assert len(size) == len(made) == 20
+    assert path.name == f"{ident}-a"
+    return Action(ident, output, int(size), int(made))
+
+
 def actions(cache: Path) -> dict[str, Action]:
-    """Every action of a cache; an ill-formed file fails the test that reads it."""
+    """Every action of a cache."""
+    found = map(read_action, cache.glob("[0-9a-f][0-9a-f]/*-a"))
+    return {action.id: action for action in found}
+
+
+def prefix_of(action_id: str) -> str:
+    """The hex digits of a `-a` file's name that an ActionID of an action graph stands for."""
+    return base64.urlsafe_b64decode(action_id).hex()
+
+
+def subkey(ident: str, name: str) -> str:
+    """The id of an entry that belongs to another one, such as what the compiler printed."""
+    return hashlib.sha256(b"subkey:" + bytes.fromhex(ident) + name.encode()).hexdigest()
+
+
+def graph_entries(cache: Path, nodes: list[dict[str, object]]) -> dict[str, Action]:
+    """The entries that an action graph names: compiles, and what the tools printed."""
     found = {}
-    for path in cache.glob("[0-9a-f][0-9a-f]/*-a"):
-        match = ACTION.fullmatch(path.read_bytes())
-        assert match, f"{path}: not an action as Go 1.21 to 1.27 write them"
-        ident, output, size, made = (part.decode() for part in match.groups())
-        assert len(size) == len(made) == 20
-        assert path.name == f"{ident}-a"
-        found[ident] = Action(ident, output, int(size), int(made))
+    for prefix in {prefix_of(str(node["ActionID"])) for node in nodes if "ActionID" in node}:
+        for path in (cache / prefix[:2]).glob(f"{prefix}*-a"):
+            compiled = read_action(path)
+            printed = (subkey(compiled.id, name) for name in ("stdout", "link-stdout"))
+            paths = [path for path in (entry_path(cache, i, "a") for i in printed) if path.exists()]
+            found |= {action.id: action for action in (compiled, *map(read_action, paths))}
     return found
 
 

@@ -70,6 +70,13 @@ CACHED = {
     "word/word_test.go": "package word\n",
     "word/data/w.txt": "cached",
     "other/other.go": "package other\n",
+    # Assembly that includes a file from beside its package.
+    "asm/asm.go": "package asm\n\nfunc Five() int\n",
+    "asm/asm_amd64.s": '#include "../include/five.h"\n\n'
+    "TEXT ·Five(SB),4,$0-8\n\tMOVQ $FIVE, ret+0(FP)\n\tRET\n",
+    "asm/asm_arm64.s": '#include "../include/five.h"\n\n'
+    "TEXT ·Five(SB),4,$0-8\n\tMOVD $FIVE, R0\n\tMOVD R0, ret+0(FP)\n\tRET\n",
+    "include/five.h": "#define FIVE 5\n",
 }
 QUIET = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
 

@@ -196,6 +196,17 @@ def file_gone_from_module(machine: Machine) -> None:
     (fetched(machine) / "word" / "word.go").unlink()
 
 
+def module_in_module(machine: Machine) -> None:
+    """Between a package and the root of its module."""
+    (fetched(machine) / "word" / "go.mod").write_text("module example.com/other\n")
+
+
+def lost_root(machine: Machine) -> None:
+    file = fetched(machine) / "go.mod"
+    file.unlink()
+    file.symlink_to("go.mod")
+
+
 OTHERWISE: dict[str, Callable[[Machine], object]] = {
     "main.go": edit("svc/cmd/api/main.go"),
     "a file that tags leave out": edit("svc/cmd/api/special.go"),
@@ -268,6 +279,8 @@ OTHERWISE: dict[str, Callable[[Machine], object]] = {
     "an edited file that a module embeds": edited_embedded_file,
     "a new file in a module": file_in_module,
     "a file is gone from a module": file_gone_from_module,
+    "a module in a module": module_in_module,
+    "a module's go.mod cannot be read": lost_root,
 }
 ALIKE: dict[str, Callable[[Machine], object]] = {
     "a text": edit("svc/README.md"),
@@ -611,6 +624,42 @@ def test_another_umask_changes_nothing(origin: Origin, fresh: Fresh) -> None:
     assert isinstance(machine.asked(origin.data), TravelledRecord), machine.asked(origin.data)
 
 
+def test_a_file_that_assembly_includes_is_compared(
+    second: Callable[..., Machine], fresh: Fresh
+) -> None:
+    text = (
+        'package main\n\nimport "example.com/Cached/asm"\n\nfunc init() { println(asm.Five()) }\n'
+    )
+    machine = second()
+    machine.write("svc/cmd/api/asm.go", text)
+    record = machine.record()
+    data = machine.exported(record)
+    assert isinstance(data, bytes), data
+    other = fresh()
+    other.write("svc/cmd/api/asm.go", text)
+    assert isinstance(other.asked(data), TravelledRecord), other.asked(data)
+    header = fetched(other) / "include" / "five.h"
+    assert isinstance(other.asked(data), TravelledRecord), other.asked(data)
+    header.write_text("#define FIVE 6\n")
+    assert isinstance(other.asked(data), str)
+    header = machine.module_cache / header.relative_to(other.module_cache)
+    header.write_text("#define FIVE 6\n")
+    assert isinstance(machine.exported(record), str)
+
+
+def test_a_file_that_ones_own_assembly_includes_is_not_known(
+    second: Callable[..., Machine],
+) -> None:
+    machine = second()
+    machine.write("svc/include/x.h", "#define X 1\n")
+    machine.write("svc/cmd/api/a.go", "package main\n\nfunc x()\n")
+    include = '#include "../../include/x.h"\n\n'
+    machine.write("svc/cmd/api/a.s", f"{include}TEXT ·x(SB),4,$0\n\tRET\n")
+    found = machine.exported(machine.record())
+    assert isinstance(found, str)
+    assert "includes files from elsewhere" in found
+
+
 def test_what_names_of_bases_have_to_mean(second: Callable[..., Machine], fresh: Fresh) -> None:
     machine = second()
     record = machine.record()
@@ -648,7 +697,7 @@ def test_a_toolchain_that_go_fetched_travels(
         (one.module / "go.mod").write_text(
             (one.module / "go.mod").read_text().replace("go 1.21", f"go {version[2:]}")
         )
-        one.env |= {"GOTOOLCHAIN": "auto", "GOSUMDB": "sum.golang.org"}
+        one.env.update(GOTOOLCHAIN="auto", GOSUMDB="sum.golang.org")
         # The proxy of these tests has no toolchains, and says so by a name of its own.
         one.env["GOPROXY"] = f"off,{one.env['GOPROXY']}"
     target = machine.module_cache / "golang.org" / there[0].name

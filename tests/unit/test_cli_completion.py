@@ -75,7 +75,7 @@ def offered(*words: str) -> list[str]:
         (["bu"], ["build"]),
         (["-"], ["--version", "--help"]),
         (["nope", ""], []),
-        (["cache", ""], ["inspect", "du", "ls", "prune"]),
+        (["cache", ""], ["inspect", "run", "du", "ls", "prune"]),
         (["cache", "nope", ""], []),
         (["cache", "prune", "--k"], ["--keep-storage"]),
         (["build", "--targ"], ["--target"]),

@@ -174,6 +174,20 @@ def test_what_was_put_survives_others_exports(cache) -> None:
     assert not [name for name in os.listdir(cache) if name.startswith(STAGING)]
 
 
+def test_without_hard_links_what_is_needed_is_copied(filled, monkeypatch) -> None:
+    def refuse(*given, **more):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    slow, other = directory_place(filled), directory_place(filled)
+    slow.put(pack("one"))
+    other.put(pack("new"))
+    other.publish(keeping(pack("new")))
+    assert not directory_place(filled).has(pack("one").descriptor)
+    slow.publish(adding(pack("one")))
+    assert contents(slow) == {b"one", b"new"}
+
+
 def test_a_document_that_names_what_is_gone_is_not_written(filled) -> None:
     before = tree(filled)
     gone = {**packs_of(directory_place(filled).current()), str(sha256(b"gone")): 4}
@@ -339,6 +353,36 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(filled) -> None:
     assert not dead.exists()
     living.publish(adding(pack("waits")))
     assert contents(living) == {b"one", b"two", b"waits"}
+
+
+@pytest.mark.parametrize("moment", ["mkdir", "open", "lock"])
+def test_an_exporter_that_is_taken_for_dead_while_it_begins_begins_again(
+    filled, monkeypatch, moment
+) -> None:
+    """Before the lock is held nothing shows that it lives."""
+    real = {"mkdir": os.mkdir, "open": os.open, "lock": staging.try_lock}[moment]
+    root = os.open(filled, os.O_RDONLY)
+    swept = []
+
+    def after(*given, **more):
+        found = real(*given, **more) if moment != "lock" else None
+        if not swept and (moment != "open" or given[0] == "alive"):
+            swept.append(sorted(os.listdir(filled))[1])
+            staging.sweep_stagings(root)
+            assert swept[0] not in os.listdir(filled)
+        return real(*given, **more) if moment == "lock" else found
+
+    with monkeypatch.context() as patched:
+        if moment == "lock":
+            patched.setattr(staging, "try_lock", after)
+        else:
+            patched.setattr(os, moment, after)
+        place = directory_place(filled)
+        place.put(pack("two"))
+    os.close(root)
+    assert swept[0].startswith(STAGING)
+    place.publish(adding(pack("two")))
+    assert contents(place) == {b"one", b"two"}
 
 
 def test_a_source_that_is_not_what_it_is_called(filled) -> None:

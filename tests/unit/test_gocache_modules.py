@@ -338,6 +338,7 @@ OTHER_SUM = f"h1:{'A' * 43}="
         ({LIB.listing: None}, "list of files"),
         ({LIB.download("ziphash"): OTHER_SUM.encode()}, "hash is not"),
         ({LIB.download("ziphash"): None}, "hash is not"),
+        ({key: None for key in good() if "example.com/!lib@" in key} | {LIB.listing: None}, "list"),
     ],
     ids=str,
 )

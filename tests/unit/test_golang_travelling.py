@@ -20,11 +20,13 @@ from wherry.golang.arrival import first_difference
 from wherry.golang.cached_modules import (
     Proof,
     UnprovenError,
+    directory_hash,
     module_root_of,
     package_digest,
     read_sums,
 )
 from wherry.golang.enclosure import DIRECTORY, Enclosure, OutsideError
+from wherry.golang.included_files import includes_others
 from wherry.golang.listing import go_names
 from wherry.golang.settings_file import read_go_settings, read_regular
 from wherry.golang.travelling import TravellingInputs
@@ -179,7 +181,8 @@ def test_only_settings_that_count_are_compared(tmp_path: Path) -> None:
         ("GOFLAGS", "-race", False), ("GOFLAGS", "-race=false", True),
         ("GOFLAGS", "-overlay=o.json", False), ("GOFLAGS", "-modfile=alt.mod", True),
         ("GOFLAGS", "-modfile=/alt.mod", False), ("GOFLAGS", "-pgo=/x", False),
-        ("GOFLAGS", "'-gcflags=-trimpath=/x'", False), ("GOFLAGS", "-tags=/x", True),
+        ("GOFLAGS", "'-gcflags=-trimpath=/x'", False), ("GOFLAGS", "-ldflags=@file", False),
+        ("GOFLAGS", "-tags=/x", True), ("GOFLAGS", "'-ldflags=-X a.b=c@d'", True),
         ("GOFLAGS", "'-ldflags=-X a.b=/x'", True), ("GOWORK", "off", True),
         ("GOWORK", "/x/go.work", False), ("GO111MODULE", "off", False), ("GOTOOLDIR", "/x", False),
         ("KO_CONFIG_PATH", "/x", False), ("KO_CONFIG_PATH", "x", True),
@@ -336,6 +339,47 @@ def test_packages_are_known_by_names_and_contents(tmp_path: Path) -> None:
     assert package_digest(str(tmp_path), "a.go\0x.txt", read_regular) == ""
 
 
+def test_a_module_may_count_as_a_whole(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    proof = Proof(str(tmp_path), read_sums([cache.sum]))
+    assert proof.whole("example.com/!m@v1.0.0", is_checked=False) == cache.hash
+    assert directory_hash(str(cache.root), "example.com/!m@v1.0.0") == cache.hash
+    (cache.root / "p" / "data" / "x").write_text("y")
+    with pytest.raises(UnprovenError):
+        proof.whole("example.com/!m@v1.0.0", is_checked=False)
+    assert proof.whole("example.com/!m@v1.0.0", is_checked=True) == cache.hash
+    (cache.root / "p" / "data" / "x").unlink()
+    os.mkfifo(cache.root / "p" / "data" / "x")
+    assert directory_hash(str(cache.root), "example.com/!m@v1.0.0") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('#include "textflag.h"', False), ('#include "own.h"', False),
+        (' # include\t"own.h" // x', False), ('#include "../x.h"', True),
+        ('#include "x/y.h"', True), ('#include "x.inc"', True), ('#include "there.inc"', True),
+        ("#include <own.h>", True), ('#include "\\x2e./x"', True),
+        ('# /* x */ include "../x.h"', True), ('#include "nested.h"', True),
+        ("TEXT x(SB),4,$0", False), ("", False), ('#include "own.h" #include "../x.h"', True),
+        ('#include "loop.h"', False), ('#include "lost.h"', True),
+    ],
+)  # fmt: skip
+def test_assembly_may_include_files_from_elsewhere(line: str, expected: bool) -> None:
+    files = {
+        "a.s": line, "a.go": '#include "../none"', "own.h": "#define X 1\n",
+        "c.h": "#include <x.h>", "nested.h": '\n#include "../x.h"\n',
+        "loop.h": '#include "loop.h"\n',
+    }  # fmt: skip
+
+    def read(name: str) -> bytes | None:
+        return files[name].encode() if name in files else None
+
+    there = {"there.inc", "x.inc"}
+    assert includes_others((*files, "lost.h"), read, there.__contains__) == expected
+    assert not includes_others(["a.go", "c.h"], read, there.__contains__)
+
+
 @pytest.mark.parametrize(
     "name", ["a/b", "/a@v1", "a@v1/../..", "a/../b@v1", "", "a\0@v1", "../a@v1"]
 )
@@ -410,6 +454,7 @@ def test_a_large_program_is_asked_in_a_moment(tmp_path: Path) -> None:
             f"example.com/m{number % 160}@v1.0.0/p{number}": (names, "0" * 32)
             for number in range(1000)
         },
+        whole={},
     )
     text = json.dumps(inputs)
     assert len(text) < 1 << 20

@@ -5,7 +5,7 @@ given back."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 
@@ -25,9 +25,7 @@ from wherry.gocache.module_tree import (
 )
 from wherry.gocache.module_use import Question, is_vendored, on_tree, refusal, unresolved
 from wherry.gocache.modules import Choice, ModuleCache, choose, private_patterns
-from wherry.gocache.pack import unpack
 from wherry.gocache.spec import CacheSpec
-from wherry.gocache.table import Row
 from wherry.golang.command import GoTool
 from wherry.golang.flags import flag_value, split_goflags
 from wherry.golang.packages import Package
@@ -115,7 +113,7 @@ class ModuleRestore:
             )
             cancel = self._traffic.registries.around.cancel
             choice = self._choices[spec.private] = choose(packages, cache, cancel)
-        return {"modules": Material(choice.rows, choice.open, _at_hand(choice))}
+        return {"modules": Material(choice.rows, choice.open, choice.at_hand)}
 
     def _restore(self, facts: GoFacts, question: Question) -> None:
         for place in self._traffic.places:
@@ -144,12 +142,7 @@ class ModuleRestore:
             transfer(around.sink, f"modules from {place.spec.place}", plan.size) as moving,
             StagedTree(self._root, plan) as staged,
         ):
-            for pack in packs:
-                table = tables[pack.digest]
-                contents = {content.digest for frame in table.frames for content in frame.contents}
-                if contents & plan.contents:
-                    with place.holding.open_pack(pack) as stream:
-                        unpack(table, stream, plan.contents, staged.place, around.cancel)
+            place.holding.unpack(tables, plan.contents, staged.place)
             tree, refused = staged.finish()
             moving.remark = f"{megabytes(plan.size)} in {len(plan.rows)} files"
         self._tell_refused(place, refused)
@@ -165,15 +158,3 @@ def _flags(facts: GoFacts) -> tuple[str, ...]:
     words = tuple(split_goflags(facts.goflags))
     # wherry's own, where GOFLAGS does not say otherwise.
     return words if flag_value(words, "trimpath") is not None else (*words, "-trimpath")
-
-
-def _at_hand(choice: Choice) -> Callable[[Row], bool]:
-    def at_hand(row: Row) -> bool:
-        if row.key in choice.made:
-            return True
-        try:
-            return os.path.getsize(os.path.join(choice.root, row.key)) == row.size
-        except OSError:
-            return False
-
-    return at_hand

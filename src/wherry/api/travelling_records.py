@@ -26,7 +26,7 @@ from wherry.golang.arrival import first_difference
 from wherry.golang.enclosure import Enclosure, OutsideError
 from wherry.golang.record import file_digest
 from wherry.golang.travelling import DoesNotTravelError, Origin, travelling_inputs
-from wherry.golang.travelling_variables import salted
+from wherry.golang.travelling_variables import reads_flags, salted
 from wherry.oci.digest import parse_digest, sha256
 from wherry.oci.image import Image, load_image, parse_index, parse_manifest
 from wherry.oci.reference import parse_reference
@@ -192,6 +192,8 @@ def _refuse_settings(directory: str, record: BuildRecord, env: Mapping[str, str]
         flags = (*(image.ldflags or ()), *(image.gcflags or ()))
         if any(word in flag for flag in flags for word in ("trimpath", "linkmode")):
             raise DoesNotTravelError("flags may put paths of this machine into the program")
+        if any(map(reads_flags, flags)):
+            raise DoesNotTravelError("flags are read from a file")
 
 
 def _resolved(settings: Settings, names: Collection[str]) -> Iterator[ImageSettings]:

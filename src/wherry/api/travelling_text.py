@@ -35,7 +35,7 @@ _TEXTS = {str: str}
 # The fields of `TravellingInputs`, in their order.
 _INPUTS = (
     str, str, str, _TEXTS, [str], str, {str: Maybe(str)}, {str: Maybe(str)}, _TEXTS, [str], _TEXTS,
-    _TEXTS, [str], _TEXTS, _TEXTS, _TEXTS, {str: (str, str)},
+    _TEXTS, [str], _TEXTS, _TEXTS, _TEXTS, {str: (str, str)}, _TEXTS,
 )  # fmt: skip
 # The fields of `Output`, in their order.
 _OUTPUT = (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`wherry cache`: what the local store holds and takes, and how to make it smaller.
 
-Also what Go caches elsewhere hold (`cache_inspect`).
+Also what Go caches elsewhere hold (`cache_inspect`), and commands with them (`cache_run`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import click
 
 from wherry.api.library import Pruned, StoredItem, list_store, prune_store, store_usage
 from wherry.cli.cache_inspect import inspect
+from wherry.cli.cache_run import run
 from wherry.cli.images import format_age
 from wherry.cli.options import default_store, json_option, parse_size, store_option, tell
 from wherry.cli.place import working_directory
@@ -23,10 +24,11 @@ from wherry.cli.progress.units import format_size
 
 @click.group("cache", short_help="show and prune the local store, show Go caches elsewhere")
 def command() -> None:
-    """Show and prune the local store, and show Go caches that travel."""
+    """Show and prune the local store; show Go caches that travel, and run commands with them."""
 
 
 command.add_command(inspect)
+command.add_command(run)
 
 
 @command.command("du", short_help="show how much room the store takes")

@@ -53,6 +53,7 @@ EXAMPLES: Final = {
       wherry cache prune                    what nobody needs
       wherry cache prune --keep-storage 5GB
       wherry cache inspect ./go-cache       a Go cache that travels
+      wherry cache run --cache-from ./go-cache -- go test ./...
     """,
     "cache du": """
       wherry cache du          by kind, in all

@@ -26,10 +26,12 @@ from wherry.errors import UsageError
 
 if TYPE_CHECKING:
     from wherry.api.registries import RegistryAround
+    from wherry.events import Sink
+    from wherry.process.cancel import CancelToken
 
 __all__ = [
     "Common", "around", "ca_option", "default_store", "json_option", "known", "parse_size",
-    "quiet_option", "registry_options", "store_option", "tell",
+    "progress_option", "quiet_option", "registry_options", "store_option", "surroundings", "tell",
 ]  # fmt: skip
 
 _UNITS: Final = {
@@ -46,7 +48,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
 
-_progress_option = click.option(
+progress_option = click.option(
     "--progress", type=click.Choice(PROGRESS_MODES), default="auto",
     help="How to tell what happens, on stderr.",
 )  # fmt: skip
@@ -85,7 +87,7 @@ def registry_options(function: Callable[..., int | None]) -> Callable[..., int |
         common = Common(**{name: values.pop(name) for name in Common._fields})
         return function(*args, common=common, **values)
 
-    flags = (store_option, quiet_option, json_option, _progress_option, ca_option)
+    flags = (store_option, quiet_option, json_option, progress_option, ca_option)
     # As with stacked decorators, the last one is shown first.
     return reduce(lambda inner, flag: flag(inner), flags, collect)
 
@@ -96,13 +98,18 @@ def around(common: Common) -> Iterator[RegistryAround]:
 
     Inside the block Ctrl-C cancels, outside it interrupts as usual.
     """
+    with listening(common.mode, "") as (sink, token):
+        yield surroundings(common, sink, token)
+
+
+def surroundings(common: Common, sink: Sink, token: CancelToken) -> RegistryAround:
+    """The same for a verb that has its listener and token already."""
     # urllib3 and its kind are for verbs that ask registries, not for all that read this module.
     from wherry.api.registries import RegistryAround  # noqa: PLC0415 - see above
 
     cwd = working_directory()
     store = os.path.abspath(common.store) if common.store else default_store(os.environ)
-    with listening(common.mode, "") as (sink, token):
-        yield RegistryAround(store, os.environ, cwd, common.ca, sink, token)
+    return RegistryAround(store, os.environ, cwd, common.ca, sink, token)
 
 
 def known(name: str, store: str) -> str:

@@ -193,10 +193,11 @@ class _Layout:
         self._cancel = cancel
 
     def look(self) -> Seen:
+        before = self.digest()
         try:
             return look(self._root, self.name)
         except Damaged:
-            return Seen(self.digest())
+            return Seen(before)
 
     def digest(self) -> Digest | None:
         try:

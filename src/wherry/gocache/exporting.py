@@ -127,10 +127,16 @@ class Exporter:
         if found is None:
             return PackSet()
         try:
-            return self._holding.trusted(found)
+            current = self._holding.trusted(found)
         except BadPack:
             # Broken, of another release or signed by nobody we trust: begun anew.
             return PackSet()
+        # Tables that cannot be read are found out here.
+        self._tables(current)
+        broken = self._holding.broken
+        return current._replace(
+            packs=tuple(pack for pack in current.packs if pack.digest not in broken)
+        )
 
     def _changed(self, current: PackSet) -> PackSet:
         offer = self._offer
@@ -153,7 +159,7 @@ class Exporter:
             try:
                 found |= self._holding.tables((pack,))
             except NetworkError:
-                # A pack that cannot be read is one that nobody uses any more.
+                # Broken, or not to be had just now: then nobody knows what is in it.
                 continue
         return found
 

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, NamedTuple, Protocol
 
+from wherry.errors import NetworkError
 from wherry.gocache.build_cache import BuildCache
-from wherry.gocache.pack import unpack
+from wherry.gocache.pack import Place, unpack
 from wherry.gocache.pack_set import Pack, PackSet, read_index
-from wherry.gocache.places import CachePlace, Found
+from wherry.gocache.places import CachePlace, Damaged, Found
 from wherry.gocache.table import BadPack, Row, Table, read_table
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor
 from wherry.process.cancel import CancelToken
+from wherry.registry.download import WrongBytes
 
 _SMALL_LIMIT = 32 << 20
 _AT_ONCE = 4
@@ -44,6 +46,8 @@ class Holding:
     def __init__(self, place: CachePlace, key: Key | None, cancel: CancelToken) -> None:
         self.place = place
         self.downloaded = 0
+        self.broken: set[Digest] = set()
+        """Packs that do not hold what they should: an export writes them anew."""
         self.current: PackSet | None = None
         """What was found when last looked."""
         self._key = key
@@ -118,35 +122,53 @@ class Holding:
             told(done, total)
 
         try:
-            for pack in packs:
-                self._unpack(pack, tables[pack.digest], outputs, cache, came)
+            self.unpack(tables, outputs, cache.placing(came))
         finally:
             # Also where a pack was broken: what is there whole may be used.
             cache.enter(missing)
         return Restored(missing, done)
 
-    def _unpack(
-        self,
-        pack: Pack,
-        table: Table,
-        outputs: frozenset[str],
-        cache: BuildCache,
-        came: Callable[[int], None],
-    ) -> None:
-        contents = {content.digest for frame in table.frames for content in frame.contents}
-        if not contents & outputs:
-            return
-        with self.open_pack(pack) as stream:
-            unpack(table, stream, outputs, cache.placing(came), self._cancel)
+    def unpack(self, tables: Mapping[Digest, Table], wanted: frozenset[str], place: Place) -> None:
+        """Give the contents in `wanted` (digests) of these packs to `place`, pack by pack.
+
+        A pack that is broken is noted and does not stop the others; its error is raised at the end.
+        """
+        known = {} if self.current is None else {pack.digest: pack for pack in self.current.packs}
+        failure: NetworkError | None = None
+        for digest, table in tables.items():
+            contents = {content.digest for frame in table.frames for content in frame.contents}
+            if digest not in known or not contents & wanted:
+                continue
+            try:
+                with self.open_pack(known[digest]) as stream:
+                    unpack(table, stream, wanted, place, self._cancel)
+            except NetworkError as error:
+                if not self._is_broken(known[digest], error):
+                    raise
+                self.broken.add(digest)
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _is_broken(self, pack: Pack, error: NetworkError) -> bool:
+        """Whether a pack is at fault, and not the way to it."""
+        if isinstance(error, BadPack | Damaged | WrongBytes):
+            return True
+        try:
+            return not self.place.has(pack.blob)
+        except NetworkError:
+            return False
 
     def _table(self, pack: Pack) -> Table:
         with self._lock:
             known = self._tables.get(pack.digest)
         if known is not None:
             return known
-        table = read_table(self.small(pack.table))
-        if table.kind != pack.kind or sum(frame.size for frame in table.frames) != pack.blob.size:
-            raise BadPack("a pack and its table do not belong together")
+        try:
+            table = _table_of(pack, self.small(pack.table))
+        except (BadPack, Damaged, WrongBytes):
+            self.broken.add(pack.digest)
+            raise
         with self._lock:
             self._tables[pack.digest] = table
         return table
@@ -154,6 +176,13 @@ class Holding:
     def _count(self, size: int) -> None:
         with self._lock:
             self.downloaded += size
+
+
+def _table_of(pack: Pack, data: bytes) -> Table:
+    table = read_table(data)
+    if table.kind != pack.kind or sum(frame.size for frame in table.frames) != pack.blob.size:
+        raise BadPack("a pack and its table do not belong together")
+    return table
 
 
 def _rows(tables: Mapping[Digest, Table]) -> tuple[Row, ...]:

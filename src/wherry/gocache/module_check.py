@@ -98,9 +98,9 @@ class _Checked:
             place = place_of(row.key)
             if place.kind == "file":
                 files.setdefault(place.module, {})[place.name] = row.content
-            elif place.kind == "listing":
+            elif place.kind in ("listing", "ziphash"):
                 notes.add(place.module)
-            elif place.kind != "ziphash":
+            else:
                 self._check_note(place, row.key, sums)
         for module in sorted(files.keys() | notes):
             why = self._difference(module, files.get(module, {}), agreed(sums, module))

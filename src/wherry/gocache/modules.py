@@ -80,6 +80,15 @@ class Choice(NamedTuple):
             return io.BytesIO(data)
         return open(os.path.join(self.root, row.key), "rb")
 
+    def at_hand(self, row: Row) -> bool:
+        """Whether the bytes of a row, also of one that another build used, can be read here."""
+        if row.key in self.made:
+            return True
+        try:
+            return os.path.getsize(os.path.join(self.root, row.key)) == row.size
+        except OSError:
+            return False
+
 
 def private_patterns(facts: GoFacts) -> str:
     """The patterns of modules that the user does not want to be seen, joined by commas."""

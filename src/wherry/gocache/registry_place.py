@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from wherry.errors import NetworkError, UsageError
 from wherry.gocache.agreeing import Pace, Seen, publish_without_lock
-from wherry.gocache.manifest import Made, PackSet, damaged, read_pack_set
+from wherry.gocache.manifest import Made, damaged, read_pack_set
 from wherry.gocache.places import Damaged, Found, Merge, Published
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor
@@ -83,10 +83,10 @@ class RegistryPlace:
 
     def current(self) -> Found | None:
         """What the tag points to; None where there is no such tag or repository."""
-        pack_set = _pack_set(self._itself, self._wanted, self._name)
-        if pack_set is None:
+        raw = _manifest(self._itself, self._wanted)
+        if raw is None:
             return None
-        return pack_set.found(_index(self._reading, self._itself, pack_set, self._name))
+        return _found(self._reading, self._itself, raw, self._name)
 
     def open(self, blob: Descriptor) -> BinaryIO:
         """The blob's bytes, from the registry or a mirror."""
@@ -123,18 +123,14 @@ class _Tag:
         self._tag = tag
 
     def look(self) -> Seen:
-        try:
-            pack_set = _pack_set(self._repository, self._tag, self.name)
-        except Damaged:
-            return Seen(self.digest())
-        if pack_set is None:
+        raw = _manifest(self._repository, self._tag)
+        if raw is None:
             return Seen()
-        digest = pack_set.raw.descriptor.digest
+        digest = raw.descriptor.digest
         try:
-            index = _index(self._repository, self._repository, pack_set, self.name)
+            return Seen(digest, _found(self._repository, self._repository, raw, self.name))
         except Damaged:
             return Seen(digest)
-        return Seen(digest, pack_set.found(index))
 
     def digest(self) -> Digest | None:
         described = self._repository.resolve(self._tag)
@@ -166,8 +162,8 @@ class _Mountable:
         return self._source.open(offset)
 
 
-def _pack_set(repository: CacheRepository, wanted: str, name: str) -> PackSet | None:
-    """The pack set that the tag points to.
+def _manifest(repository: CacheRepository, wanted: str) -> RawManifest | None:
+    """The manifest that the tag points to.
 
     Asked for in two steps, since only the first one tells a missing tag from other failures.
     """
@@ -176,9 +172,7 @@ def _pack_set(repository: CacheRepository, wanted: str, name: str) -> PackSet | 
         if described is None:
             return None
         try:
-            return read_pack_set(repository.manifest(str(described.digest)), name)
-        except Damaged:
-            raise
+            return repository.manifest(str(described.digest))
         except NetworkError:
             # Moved meanwhile, and the registry has removed what it pointed to before?
             before, described = described, repository.resolve(wanted)
@@ -187,13 +181,12 @@ def _pack_set(repository: CacheRepository, wanted: str, name: str) -> PackSet | 
     return None
 
 
-def _index(
-    reading: CacheRepository, itself: CacheRepository, pack_set: PackSet, name: str
-) -> bytes:
-    """The bytes of the index, checked; `Damaged` where it is gone or wrong."""
+def _found(reading: CacheRepository, itself: CacheRepository, raw: RawManifest, name: str) -> Found:
+    """The pack set of a manifest; `Damaged` where its index is gone or wrong."""
+    pack_set = read_pack_set(raw, name)
     try:
         with reading.open_blob(pack_set.index) as stream:
-            return stream.read()
+            return pack_set.found(stream.read())
     except WrongBytes as error:
         raise damaged(name, error.why) from error
     except NetworkError as error:

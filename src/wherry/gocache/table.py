@@ -5,7 +5,7 @@ A table is zstd-compressed JSON. It comes from a registry that others may write 
 in it is checked against limits before anything is allocated by it.
 
 JSON form, version 1:
-  {"v": 1, "kind": "build" or "modules",
+  {"v": 1, "kind": "build", "modules" or "zips",
    "contents": [[sha256 hex, size], ...]     in the order of the pack
    "frames": [[compressed size, number of contents], ...]
    "rows": [[key, number of its content, extra, name, cost], ...]}
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from wherry.errors import NetworkError
 
-KINDS = ("build", "modules")
+KINDS = ("build", "modules", "zips")
 TABLE_LIMIT = 64 << 20
 """The most bytes of JSON that a table may have."""
 _MOST_ROWS = 1_000_000

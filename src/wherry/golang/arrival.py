@@ -12,7 +12,12 @@ import os
 from collections.abc import Callable, Mapping
 
 from wherry.errors import UsageError
-from wherry.golang.cached_modules import UnprovenError, module_root_of, package_digest
+from wherry.golang.cached_modules import (
+    UnprovenError,
+    directory_hash,
+    module_root_of,
+    package_digest,
+)
 from wherry.golang.enclosure import Enclosure, OutsideError
 from wherry.golang.listing import all_names, go_names
 from wherry.golang.marks import mark_of, real_path
@@ -56,6 +61,8 @@ class _Arrival:
         self._inputs = inputs
         self._settings = settings
         self._enclosure = Enclosure(root)
+        # Directories of the module cache, by whether their go.mod is as it has to be.
+        self._whole_above: dict[str, bool] = {}
 
     def first(self, home: str) -> str:
         """The first difference, what is cheap to ask first; `home` is the launcher's directory."""
@@ -156,6 +163,21 @@ class _Arrival:
                 return f"it leads elsewhere: {name}"
         return ""
 
+    def _is_of_module(self, cache: str, name: str, root: str) -> bool:
+        """Whether Go takes a package for one of its module: no other module begins in between."""
+        path = name
+        while path != root:
+            path = os.path.dirname(path)
+            if path not in self._whole_above:
+                file = os.path.join(cache, path, "go.mod")
+                # A module may have no go.mod; Go reads one that it has.
+                self._whole_above[path] = not os.path.lexists(file) or (
+                    path == root and read_regular(file) is not None
+                )
+            if not self._whole_above[path]:
+                return False
+        return True
+
     def _modules(self) -> str:
         cache = self._settings.module_cache
         if not cache:
@@ -176,6 +198,13 @@ class _Arrival:
             # What is not there is fetched, and compared with go.sum, by whoever runs Go.
             if there[root]:
                 directory = os.path.join(cache, name)
-                if not digest or package_digest(directory, names, read) != digest:
+                own = digest and package_digest(directory, names, read) == digest
+                if not own or not self._is_of_module(cache, name, root):
                     return f"edited in the module cache: {directory}"
+        for root, digest in self._inputs.whole.items():
+            if root not in there:
+                raise OutsideError(root)
+            place = os.path.join(cache, root)
+            if there[root] and (not digest or directory_hash(place, root) != digest):
+                return f"edited in the module cache: {place}"
         return ""

@@ -16,9 +16,9 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 
 from wherry.golang.listing import is_go_name
+from wherry.golang.settings_file import read_regular
 
 _UPPER = re.compile(r"!([a-z])")
 _SUM_LINE_WORDS = 3
@@ -98,6 +98,20 @@ class Proof:
         if missing or any(_check_of(data) != expected.get(name) for name, data in content.items()):
             raise UnprovenError(f"{path} {version} was edited in the module cache")
 
+    def whole(self, root: str, *, is_checked: bool) -> str:
+        """The hash of a module as a whole; raises `UnprovenError` where its files have another.
+
+        `is_checked`: what is there was compared with go.sum, and may be a part of the module.
+        """
+        path, version = _module_of(root)
+        hashes = self._sums.get((path, version), set())
+        if is_checked and len(hashes) == 1:
+            return next(iter(hashes))
+        found = directory_hash(os.path.join(self._cache, root), root)
+        if found not in hashes:
+            raise UnprovenError(f"{path} {version} in the module cache is not what go.sum names")
+        return found
+
     def _listed(self, root: str, path: str, version: str, hashes: set[str]) -> _Listed | None:
         """The files of a module's zip, by directory; None where the directory itself is proven."""
         escaped, _, escaped_version = root.rpartition("@")
@@ -108,10 +122,8 @@ class Proof:
             if told in hashes:
                 return _read_zip(f"{place}.zip", f"{path}@{version}/")
         except OSError:
-            with suppress(OSError):
-                told = _directory_hash(os.path.join(self._cache, root), f"{path}@{version}")
-                if told in hashes:
-                    return None
+            if directory_hash(os.path.join(self._cache, root), root) in hashes:
+                return None
         raise UnprovenError(f"{path} {version} in the module cache is not what go.sum names")
 
 
@@ -137,16 +149,21 @@ def _check_of(data: bytes) -> tuple[int, int]:
     return len(data), zlib.crc32(data)
 
 
-def _directory_hash(root: str, name: str) -> str:
-    """The hash `h1:` of an extracted module, which go.sum has of its zip."""
+def directory_hash(place: str, root: str) -> str:
+    """The hash `h1:` of the module extracted at `place`, which go.sum has of its zip.
+
+    `root` is its directory relative to the cache. Empty where something cannot be read.
+    """
+    name = "@".join(_module_of(root))
     lines: list[tuple[str, str]] = []
-    for at, _, names in os.walk(root):
+    for at, _, names in os.walk(place):
         for one in names:
             path = os.path.join(at, one)
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            inside = f"{name}/{os.path.relpath(path, root)}"
-            lines.append((inside, f"{digest}  {inside}\n"))
+            data = read_regular(path)
+            if data is None:
+                return ""
+            inside = f"{name}/{os.path.relpath(path, place)}"
+            lines.append((inside, f"{hashlib.sha256(data).hexdigest()}  {inside}\n"))
     hasher = hashlib.sha256()
     for _, line in sorted(lines, key=lambda pair: os.fsencode(pair[0])):
         hasher.update(os.fsencode(line))

@@ -9,19 +9,23 @@ travel: a wrong answer there would be worse than none.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from wherry.errors import UsageError
-from wherry.golang.cached_modules import Proof, UnprovenError, package_digest, read_sums
+from wherry.golang.cached_modules import UnprovenError, read_sums
+from wherry.golang.departing_modules import DepartingModules, beside, cached_name
 from wherry.golang.enclosure import DIRECTORY, Enclosure, OutsideError
+from wherry.golang.included_files import includes_others
 from wherry.golang.modfile import local_directories
 from wherry.golang.package_trees import package_tree, tree_signature
 from wherry.golang.record import Inputs, file_digest
 from wherry.golang.settings_file import GoSettings, read_go_settings, read_regular
-from wherry.golang.signature import module_signature, signature_of
+from wherry.golang.signature import signature_of
 from wherry.golang.travelling_toolchain import (
     SWITCHED,
     Launcher,
@@ -66,7 +70,8 @@ class TravellingInputs(NamedTuple):
     directory and digest of the one that Go fetched for itself, each as `toolchain_digest`;
     `versions` are programs that Go would rather take from PATH. `settings` is a digest of Go's
     settings file. `workspaces` are the go.work that count in each directory where Go ran (empty:
-    none, None: Go does not look). A file's digest is `/` for a directory.
+    none, None: Go does not look). A file's digest is `/` for a directory. `whole` are modules, by
+    their hash as in go.sum, that count with all their files.
     """
 
     salt: str
@@ -86,6 +91,7 @@ class TravellingInputs(NamedTuple):
     marks: Mapping[str, str]
     leads: Mapping[str, str]
     modules: Mapping[str, tuple[str, str]]
+    whole: Mapping[str, str]
 
 
 def travelling_inputs(inputs: Inputs, origin: Origin) -> TravellingInputs:
@@ -121,6 +127,7 @@ class _Departure:
         self._settings = settings
         caches = (settings.module_cache, *origin.module_caches)
         self._caches = tuple(dict.fromkeys(cache.rstrip("/") for cache in caches if cache))
+        self._modules = DepartingModules(self._caches, origin.proven, self._sums())
         self._enclosure = Enclosure(origin.root)
         self._roots = self._toolchains()
         self._searched = _searched(origin.directories, settings)
@@ -131,6 +138,7 @@ class _Departure:
         inputs, salt = self._inputs, self._salt
         name = self._enclosure.relative
         launcher, goroot, switched = self._known_toolchains()
+        self._refuse_inclusions()
         workspaces = self._workspaces()
         go_names = {name(path): names for path, names in inputs.go_names.items()}
         return TravellingInputs(
@@ -150,7 +158,8 @@ class _Departure:
             trees={name(root): self._tree(root, go_names) for root in inputs.trees},
             marks={name(path): self._mark(mark) for path, mark in inputs.marks.items()},
             leads={name(path): self._lead(real) for path, real in inputs.leads.items()},
-            modules=self._modules(),
+            modules=self._modules.packages(inputs.modules),
+            whole=self._modules.whole(),
         )
 
     def _toolchains(self) -> set[str]:
@@ -170,7 +179,7 @@ class _Departure:
         for root in sorted(self._roots - {self._launcher.home, goroot}):
             if os.path.realpath(root) == os.path.realpath(self._launcher.home):
                 continue
-            _, name = self._cached(root)
+            _, name = cached_name(self._caches, root)
             if not name.startswith(SWITCHED) or self._settings.value("GOPROXY").startswith("file:"):
                 raise DoesNotTravelError(f"the Go in {root} is at a place of this machine")
             switched[name] = self._toolchain(root)
@@ -271,28 +280,20 @@ class _Departure:
     def _lead(self, real: str) -> str:
         return self._enclosure.real_relative(real) if real else ""
 
-    def _cached(self, path: str) -> tuple[str, str]:
-        """Which module cache holds a path, and its name there; empty ones where none does."""
-        for cache in self._caches:
-            if path.startswith(f"{cache}/"):
-                return cache, os.path.relpath(path, cache)
-        return "", ""
+    def _refuse_inclusions(self) -> None:
+        """Raise where the user's own assembly includes what nobody looks at."""
+        for directory, names in self._inputs.go_names.items():
+            listed = names.split("\0")
+            if includes_others(listed, partial(self._own, directory), beside(directory)):
+                raise DoesNotTravelError(f"assembly in {directory} includes files from elsewhere")
 
-    def _modules(self) -> dict[str, tuple[str, str]]:
-        proofs = {cache: Proof(cache, self._sums()) for cache in self._caches}
-        found: dict[str, tuple[str, str]] = {}
-        for directory, (names, state) in self._inputs.modules.items():
-            cache, name = self._cached(directory)
-            if not name:
-                raise OutsideError(directory)
-            content = _Content()
-            digest = package_digest(directory, names, content.read)
-            if cache not in self._origin.proven:
-                proofs[cache].check(name, names, content.files)
-            if not digest or module_signature(directory, names) != state:
-                raise DoesNotTravelError(f"the module cache changed: {directory}")
-            found[name] = (names, digest)
-        return found
+    def _own(self, directory: str, name: str) -> bytes | None:
+        """The content of one of the user's files, if it is still the one that was built from."""
+        path = os.path.join(directory, name)
+        data = read_regular(path)
+        if data is None or hashlib.sha256(data).hexdigest() != self._inputs.files.get(path):
+            return None
+        return data
 
     def _sums(self) -> dict[tuple[str, str], set[str]]:
         """What the record's go.sum files say; they are as they were when it was made."""
@@ -321,17 +322,3 @@ def _searched(directories: Collection[str], settings: GoSettings) -> set[str]:
                 found.add(path)
                 path = os.path.dirname(path)
     return found
-
-
-class _Content:
-    """Files of one package that were read, by name."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-
-    def read(self, path: str) -> bytes | None:
-        """Read a file of the module cache."""
-        data = read_regular(path)
-        if data is not None:
-            self.files[os.path.basename(path)] = data
-        return data

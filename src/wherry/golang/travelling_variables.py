@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from wherry.golang.flags import flag_name, flag_value, split_goflags
 from wherry.golang.settings_file import GoSettings
@@ -73,6 +74,8 @@ EXEMPT: Mapping[str, str] = {
 _UNCLEAR_FLAGS = (
     "buildmode", "linkshared", "race", "msan", "asan", "cover", "toolexec", "pkgdir", "overlay",
 )  # fmt: skip
+# Compiler and linker read flags from the file that follows.
+_RESPONSE_FILE = re.compile(r"(?:^|[\s='\"])@")
 _KO = "KO_CONFIG_PATH"
 # Flags whose values are words for compiler, linker and build constraints, and no paths.
 _WORDS = ("ldflags", "gcflags", "tags")
@@ -132,7 +135,12 @@ def unclear_setting(settings: GoSettings) -> str:
         return "GOWORK names a file of this machine"
     if settings.value("GO111MODULE") == "off":
         return "GO111MODULE=off looks for packages in GOPATH"
-    words = split_goflags(settings.value("GOFLAGS"))
+    if os.path.isabs(settings.env.get(_KO, "")):
+        return f"{_KO} is an absolute path"
+    return _unclear_flags(split_goflags(settings.value("GOFLAGS")))
+
+
+def _unclear_flags(words: Sequence[str]) -> str:
     if flag_value(words, "trimpath") not in (None, "true", "1", "t", "T", "TRUE", "True"):
         return "without -trimpath the program holds paths of this machine"
     for name in _UNCLEAR_FLAGS:
@@ -140,10 +148,17 @@ def unclear_setting(settings: GoSettings) -> str:
             return f"the flag -{name} may bring this machine's own programs and directories in"
     if any("trimpath" in word and not _is_trimpath(word) for word in words):
         return "GOFLAGS changes which paths the program holds"
-    if any(_names_place(word) for word in words) or os.path.isabs(settings.env.get(_KO, "")):
+    if any(map(reads_flags, words)):
+        return "GOFLAGS reads further flags from a file"
+    if any(_names_place(word) for word in words):
         # There another machine has something else, wherever its checkout lies.
-        return "GOFLAGS or KO_CONFIG_PATH names a file by an absolute path"
+        return "GOFLAGS names a file by an absolute path"
     return ""
+
+
+def reads_flags(text: str) -> bool:
+    """Whether flags for compiler or linker are to be read from a file (`@FILE`)."""
+    return _RESPONSE_FILE.search(text) is not None
 
 
 def _names_place(word: str) -> bool:
