@@ -584,9 +584,27 @@ def test_the_output_of_go_run_is_a_directory_with_one_executable(
     listing = fresh.run("run", "-x", "-trimpath", "-buildvcs=false", ".").stderr
     assert "compile -o" not in listing
     assert "link -o" not in listing
-    # Of the marks, its directory's time is the one that is set anew.
+    # Of its times, the directory's is set anew, not the program's.
     assert is_fresh(entry_path(fresh.cache, entry.id, "a"))
     assert is_fresh(entry_path(fresh.cache, entry.output, "d"))
+
+
+def test_a_kept_executable_that_is_not_as_go_left_it_breaks_go_run(warm: Project) -> None:
+    # So a restored one needs its mode and its directory: Go does not repair it.
+    if not go_is_at_least(24):
+        pytest.skip("Go before 1.24 keeps no executables")
+    command = ("run", "-trimpath", "-buildvcs=false", ".")
+    warm.run(*command)
+    (directory,) = (p for p in warm.cache.glob("??/*-d") if p.is_dir())
+    (program,) = directory.iterdir()
+    content = program.read_bytes()
+    program.chmod(0o644)
+    assert "permission denied" in warm.run(*command, check=False).stderr
+    shutil.rmtree(directory)
+    directory.write_bytes(content)
+    assert "permission denied" in warm.run(*command, check=False).stderr
+    directory.unlink()
+    assert warm.run(*command).returncode == 0
 
 
 # Trimming.

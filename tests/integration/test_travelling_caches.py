@@ -159,6 +159,8 @@ def test_a_warm_machine_gives_what_the_place_lacks(
     # And once only.
     assert first.build(place).image.reused
     assert machines().build(place).image.reused
+    # Nor where it is only written to.
+    assert first.build(cache_to=(str(place),)).image.reused
 
 
 # --- what is broken or hostile ------------------------------------------------------------------

@@ -179,10 +179,32 @@ def test_toolchains_lie_in_the_module_cache(scene: Scene, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "count"),
+    [(8, 250_000), (9, 250_000), (3, 300), (4, 300), (7, 300), (13, 300), (17, 300)],
+)
+def test_asking_has_an_end(scene: Scene, field: int, count: int) -> None:
+    """However many names a record has, each of which costs a look at the disk, or more."""
+    value = scene.value
+    some = value[4][field]
+    if isinstance(some, list):
+        some += ["x"] * count
+    else:
+        some |= {f"x{number}@v": "0" for number in range(count)}
+    assert scene.asked(value) == "the record cannot be read"
+
+
+@pytest.mark.parametrize("field", [5, 6])
+def test_git_is_not_asked_for_long(scene: Scene, field: int) -> None:
+    value = scene.value
+    value[field] = [[".", "0", [], [], ""]] * 1000
+    assert scene.asked(value) == "the record cannot be read"
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"", b"{}", b"[]", b"null", b"\xff\xfe", b"[" * 1_000_000, b'{"a":' * 200_000,
-        b"1" * 10_000, b"[" + b"1," * 100 + b"1]", b" " * ((16 << 20) + 1), b"\0" * 100,
+        b"1" * 10_000, b"[" + b"1," * 100 + b"1]", b" " * ((8 << 20) + 1), b"\0" * 100,
     ],
     ids=range(11),
 )  # fmt: skip

@@ -111,7 +111,7 @@ def offered(*words: str) -> list[str]:
         (["build", "--cache-from", "ty"], ["type=wherry,"]),
         (["build", "--cache-from", "type=wherry,s"], ["type=wherry,src="]),
         (["build", "--cache-to=type=wherry,dest=x,mo"],
-         ["--cache-to=type=wherry,dest=x,modules=", "--cache-to=type=wherry,dest=x,mode="]),
+         ["--cache-to=type=wherry,dest=x,modules="]),
         (["build", "--cache-to", "type=wherry,ref=a,de"], []),
         (["build", "--cache-to", "type=wherry,private="],
          ["type=wherry,private=true", "type=wherry,private=false"]),
@@ -194,7 +194,7 @@ def test_caches_have_the_keys_that_the_build_takes() -> None:
     assert {"type", *keys["--cache-from"]} == set(cache_spec._IMPORT_KEYS)
     assert {"type", *keys["--cache-to"]} == set(cache_spec._EXPORT_KEYS)
     words = completion_fields._CACHE_VALUES
-    assert (words["modules"], words["mode"]) == (cache_spec._MODULES, cache_spec._MODES)
+    assert words["modules"] == cache_spec._MODULES
 
 
 def test_every_flag_with_a_value_offers_something_or_cannot(

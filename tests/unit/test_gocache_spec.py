@@ -75,7 +75,7 @@ def test_dots_alone_are_told_what_to_write() -> None:
 def test_fields_say_the_rest() -> None:
     text = (
         "type=wherry,ref=r.example.com/a:b,ignore-error=false,private=1,max-size=1.5GB,"
-        "modules=whole,layers=false,mode=min"
+        "modules=off,layers=false,paths=true"
     )
     assert to(text) == CacheSpec(
         "r.example.com/a:b",
@@ -83,9 +83,9 @@ def test_fields_say_the_rest() -> None:
         ignore_error=False,
         private=True,
         max_size=1_500_000_000,
-        modules="whole",
+        modules="off",
         layers=False,
-        mode="min",
+        paths=True,
     )
     assert origin("type=wherry,ref=a,ignore-error=false").ignore_error is False
 
@@ -110,7 +110,7 @@ def test_directories_of_fields_need_no_dots() -> None:
 @pytest.mark.parametrize("kind", ["registry", "local", "inline", "gha", "s3", "azblob"])
 def test_buildkits_own_types_are_refused_by_name(kind) -> None:
     for parse in (to, origin):
-        error = refused(parse, f"type={kind},ref=a,mode=max")
+        error = refused(parse, f"type={kind},ref=a,max-size=1GB")
         assert "BuildKit's own" in error.why
         assert kind in error.why
         assert "wherry" in error.hint or "reference" in error.hint
@@ -139,7 +139,7 @@ def test_a_hint_of_a_type_leads_to_what_does_the_same() -> None:
         ("type=wherry,ref=a,private=yes", "neither true nor false", ""),
         ("type=wherry,ref=a,private=", "neither true nor false", ""),
         ("type=wherry,ref=a,modules=al", "not known", ""),
-        ("type=wherry,ref=a,mode=maxx", "not known", "did you mean 'max'?"),
+        ("type=wherry,ref=a,modules=of", "not known", "did you mean 'off'?"),
         ("type=wherry,ref=a,max-size=2", "no size", "20GB"),
         ("type=wherry,ref=a,max-size=1MB", "too little", "100MB"),
         ("type=wherry,ref=UPPER", "lower case", ""),
@@ -160,7 +160,7 @@ def test_mistakes_are_told_with_what_to_write(text, why, hint) -> None:
 
 
 def test_what_only_exports_know() -> None:
-    for field in ("private=true", "max-size=1GB", "modules=off", "layers=true", "mode=max"):
+    for field in ("private=true", "max-size=1GB", "modules=off", "layers=true", "paths=true"):
         assert "--cache-to only" in refused(origin, f"type=wherry,ref=a,{field}").why
     assert "read from" in refused(origin, "type=wherry,dest=a").why
     assert parse_cache_spec("private=1,ref=a", "[cache] to", "/").private

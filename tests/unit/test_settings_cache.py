@@ -137,3 +137,9 @@ def test_caches_of_dockerfiles_do_not_travel_yet(
     # What the file says is for Go modules and harms nobody.
     Path(module.cwd, "wherry.toml").write_text('[cache]\nfrom = ["./a"]\n')
     assert check_request(module) == "dockerfile"
+
+
+def test_wrong_flags_are_told_before_anything_is_asked(module: BuildRequest) -> None:
+    with pytest.raises(UsageError, match="--cache-to: not a cache"):
+        check_request(module._replace(cache_to=("type=gha",)))
+    assert check_request(module._replace(cache_from=("", "./a"))) == "gomodule"

@@ -180,6 +180,10 @@ def check_request(request: BuildRequest) -> str:
             read_step_options(request)
         return frontend
     _refuse_flags(request, _DOCKERFILE_ONLY, "Dockerfiles", "Go module")
+    if request.cache_from or request.cache_to:
+        from wherry.api.asked_caches import check_cache_flags  # noqa: PLC0415 - few give any
+
+        check_cache_flags(request)
     directory, _ = directory_of(request)
     if not os.access(directory, os.R_OK | os.X_OK):
         raise UsageError(f"{directory} cannot be read", why="its mode does not let you in",

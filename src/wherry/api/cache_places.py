@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wherry.api.registries import Registries
 from wherry.gocache.places import CachePlace
 from wherry.gocache.spec import CacheSpec, parse_cache_spec
+from wherry.oci.reference import Reference
 
 if TYPE_CHECKING:
     from wherry.gocache.signing import CacheKey
 
-__all__ = ["cache_key", "open_place", "parse_cache_spec"]
+__all__ = ["cache_key", "open_place", "parse_cache_spec", "reference_of"]
+
+DEFAULT_TAG: Final = "gocache"
+"""The tag of a cache place that is named without one."""
 
 
 def open_place(spec: CacheSpec, registries: Registries) -> CachePlace:
@@ -27,11 +31,22 @@ def open_place(spec: CacheSpec, registries: Registries) -> CachePlace:
         Repositories,
     )
 
-    reference = registries.reference(spec.place)
+    reference = reference_of(spec, registries)
     repository = registries.of(reference)
     wanted = str(reference.digest) if reference.digest is not None else reference.tag
     repositories = Repositories(repository.without_mirrors(), repository)
     return RegistryPlace(spec.place, repositories, wanted, cancel)
+
+
+def reference_of(spec: CacheSpec, registries: Registries) -> Reference:
+    """The reference of a place in a registry.
+
+    Without a tag that is `gocache`, and not `latest`, which is most often an image's.
+    """
+    reference = registries.reference(spec.place)
+    if ":" in spec.place.rpartition("/")[2] or "@" in spec.place:
+        return reference
+    return reference._replace(tag=DEFAULT_TAG)
 
 
 def cache_key(path: str) -> CacheKey | None:

@@ -16,7 +16,7 @@ from wherry.api.cache_places import cache_key, open_place
 from wherry.api.naming import cores
 from wherry.api.registries import Registries
 from wherry.api.transfer import transfer
-from wherry.errors import MachineError, WherryError
+from wherry.errors import MachineError, NetworkError, WherryError
 from wherry.events import Level, Message
 from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.exporting import Exported, Exporter, Offer
@@ -95,7 +95,7 @@ class CacheTraffic:
                 moving(done - told)
                 told = done
 
-            restored = place.holding.restore(place.current, cache, tell)
+            restored = self._restored(place, cache, tell)
             came = place.holding.downloaded - before
             moving.remark = (
                 f"{megabytes(restored.content)} in {len(restored.rows)} entries, "
@@ -103,6 +103,20 @@ class CacheTraffic:
             )
         with self._lock:
             self.restored.append(restored)
+
+    def _restored(
+        self, place: Place, cache: BuildCache, tell: Callable[[int, int], None]
+    ) -> Restored:
+        holding = place.holding
+        before = holding.current or PackSet()
+        try:
+            return holding.restore(before, cache, tell)
+        except NetworkError:
+            # An export may have replaced the packs meanwhile.
+            after = holding.load()
+            if after is None or after.packs == before.packs:
+                raise
+            return holding.restore(after, cache, tell)
 
     def export(self, spec: CacheSpec, offer: Offer, scratch: str) -> Exported | None:
         """Give one place what there is; None where it could not be written."""
@@ -138,6 +152,12 @@ class CacheTraffic:
         if won >= 1:
             text += f", about {won:.0f} s won"
         self._around.sink(Message(Level.INFO, text))
+
+    def current(self, spec: CacheSpec) -> PackSet | None:
+        """What a place holds, asked for once; None where that is nothing of use."""
+        if self.holding(spec).current is None:
+            self._load_one(spec)
+        return self.holding(spec).current
 
     def holding(self, spec: CacheSpec) -> Holding:
         """The holding of a place: one for reading and writing."""

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from wherry.api.cache_places import reference_of
 from wherry.api.cache_traffic import CacheTraffic, Place
 from wherry.api.content import stored_image
 from wherry.api.delivery import described
@@ -186,7 +187,7 @@ def _can_be_had(
                 writer.write(data)
             writer.commit(layer.digest, layer.size)
         return True
-    reference = registries.reference(place.spec.place)
+    reference = reference_of(place.spec, registries)
     store.sources.add(layer.digest, f"{reference.registry}/{reference.repository}")
     return True
 
@@ -194,8 +195,8 @@ def _can_be_had(
 class Sender(NamedTuple):
     """What writing a record needs to know of its build.
 
-    `trees` are module caches of wherry's own that it used. Where `is_pushed` its layers are in a
-    registry already.
+    `trees` are module caches of wherry's own that it used. With `is_pushed` its layers need not
+    come along.
     """
 
     request: BuildRequest

@@ -28,6 +28,8 @@ from wherry.engines.local.listening import PrunedModules
 from wherry.events import Level, Message
 from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.exporting import Material, Offer
+from wherry.gocache.module_names import is_private
+from wherry.gocache.modules import private_patterns
 from wherry.gocache.spec import CacheSpec
 from wherry.gocache.table import Row
 from wherry.golang.action_graph import Compiled, read_action_graph
@@ -69,7 +71,7 @@ class TravellingCaches:
     def lacks(self, record: BuildRecord) -> bool:
         """Whether a place to write to has not got the result of a record yet."""
         return any(
-            not has_result(self._traffic.holding(spec).current, self._request, record)
+            not has_result(self._traffic.current(spec), self._request, record)
             for spec in self._traffic.targets
         )
 
@@ -151,20 +153,17 @@ class TravellingCaches:
 
         Raises only what a place with `ignore-error=false` says.
         """
-        rows = self._used() if self.user else ()
-        if rows:
+        if self.user:
             for spec in self._traffic.targets:
-                self._export_one(spec, rows, record, is_pushed=is_pushed)
-        used = {row.key for row in rows}
-        self._traffic.tell(lambda key: key in used or key[:30] in self._compiled)
+                self._export_one(spec, record, is_pushed=is_pushed)
+        self._traffic.tell(lambda key: key[:30] in self._compiled)
         self._modules.close()
 
-    def _export_one(
-        self, spec: CacheSpec, rows: Sequence[Row], record: BuildRecord, *, is_pushed: bool
-    ) -> None:
+    def _export_one(self, spec: CacheSpec, record: BuildRecord, *, is_pushed: bool) -> None:
         facts = self._facts
-        if facts is None:
+        if facts is None or not self._usable(facts):
             return
+        rows = self._used(spec, facts)
         if not spec.paths and self._bare_paths:
             rows = self._without_paths(rows, facts)
         cache = BuildCache(facts.gocache)
@@ -185,31 +184,38 @@ class TravellingCaches:
         holding = self._traffic.holding(spec)
         known = known_records(holding.current, holding, travelling_key(self._request))
         trees = tuple(filter(None, (self._modules.path,)))
-        sender = Sender(self._request, self._store, self._traffic.registries, trees, is_pushed)
+        sender = Sender(
+            self._request,
+            self._store,
+            self._traffic.registries,
+            trees,
+            is_pushed or not spec.layers,
+        )
         written = written_record(record, sender, known)
         if isinstance(written, str):
             self._say(f"the record of this build does not travel: {written}")
             return offer
         return offer._replace(records=written.records, blobs=written.blobs)
 
-    def _used(self) -> tuple[Row, ...]:
-        """The build entries that may travel."""
-        facts = self._facts
-        if facts is None or not self._traffic.targets or not self._usable(facts):
-            return ()
+    def _used(self, spec: CacheSpec, facts: GoFacts) -> tuple[Row, ...]:
+        """The build entries that may travel to a place."""
         cache = BuildCache(facts.gocache)
+        private = "" if spec.private else private_patterns(facts)
         may = {prefix: one for prefix, one in self._compiled.items()
-               if self._may_travel(one.package)}  # fmt: skip
+               if self._may_travel(one.package, private)}  # fmt: skip
         found: dict[str, Row] = {}
         for prefix, row in cache.rows(may):
             cost = may[prefix].milliseconds if row.key.startswith(prefix) else 0
             found[row.key] = row._replace(cost=cost)
         return tuple(found[key] for key in sorted(found))
 
-    def _may_travel(self, name: str) -> bool:
+    def _may_travel(self, name: str, private: str) -> bool:
         package = self._packages.get(name)
         # With C code an entry depends on headers and libraries that Go's key does not know.
-        return package is not None and not package.cgo_files
+        if package is None or package.cgo_files:
+            return False
+        module = package.module
+        return module is None or module.main or not is_private(module.path, private)
 
     def _without_paths(self, rows: Sequence[Row], facts: GoFacts) -> tuple[Row, ...]:
         cache = BuildCache(facts.gocache)

@@ -19,7 +19,7 @@ from wherry.api.project_settings import settings_of
 from wherry.api.recorded import BuildRecord, Output
 from wherry.api.request import BuildRequest
 from wherry.api.travelling_key import travelling_key, travelling_root
-from wherry.api.travelling_text import RECORD_LIMIT, Letter, Told, decode_letter, encode_letter
+from wherry.api.travelling_text import Letter, Told, decode_letter, encode_letter
 from wherry.bases.data import data_files
 from wherry.errors import WherryError
 from wherry.golang.arrival import first_difference
@@ -79,7 +79,7 @@ def travel(
         return str(error)
     except (WherryError, OSError, UnicodeError) as error:
         return str(error).partition("\n")[0]
-    return data if len(data) <= RECORD_LIMIT else "the record is too large"
+    return data if decode_letter(data) is not None else "the record is too large"
 
 
 def holds(data: bytes, request: BuildRequest, cancel: CancelToken) -> TravelledRecord | str:

@@ -18,11 +18,15 @@ from wherry.errors import UsageError
 from wherry.golang.travelling import TravellingInputs
 from wherry.oci.digest import parse_digest, sha256
 
-RECORD_LIMIT = 16 << 20
+# A record of caddy has 0.2 MB; what is larger by far would take memory and time to no use.
+RECORD_LIMIT = 8 << 20
 _SALT = re.compile(r"[0-9a-f]{32}")
 _LARGEST = 1 << 62
-# For each of them git is asked.
+# For each of the modules git may be asked; of other things that cost a little each, too.
 _MODULES = 64
+_FEW = 256
+# Names in all, each of which costs a look at the disk.
+_NAMES = 200_000
 
 
 class Maybe(NamedTuple):
@@ -108,7 +112,7 @@ def _letter(value: list[Any]) -> Letter | None:
     version, key, data, zstd, inputs, stamps, templates, outputs, plural, documents = value
     if version != TRAVELLING_FORMAT or not _SALT.fullmatch(inputs[0]):
         return None
-    if len(stamps) + len(templates) > _MODULES:
+    if len(stamps) + len(templates) > _MODULES or not _is_bounded(TravellingInputs(*inputs)):
         return None
     encoded = {digest: text.encode() for digest, text in documents.items()}
     if any(str(sha256(text)) != digest for digest, text in encoded.items()):
@@ -127,6 +131,13 @@ def _letter(value: list[Any]) -> Letter | None:
         plural,
         encoded,
     )
+
+
+def _is_bounded(inputs: TravellingInputs) -> bool:
+    """Whether asking for all of it ends soon, whoever wrote it."""
+    few = (inputs.versions, inputs.switched, inputs.workspaces, inputs.trees, inputs.whole)
+    names = sum(len(field) for field in inputs if not isinstance(field, str))
+    return names <= _NAMES and all(len(field) <= _FEW for field in few)
 
 
 def _inputs(value: list[Any]) -> TravellingInputs:

@@ -40,8 +40,8 @@ _FROM_KEYS: Final = (signal.SIGINT, signal.SIGQUIT)
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _EPILOG = """\b
 Examples:
-  wherry cache run --cache-from ./go-cache --cache-to ./go-cache -- go test ./...
-  wherry cache run --cache-from registry.example.com/shop/cache:main -- go vet ./...
+  wherry cache run --cache-from ./cache --cache-to ./cache -- go test ./...
+  wherry cache run --cache-from registry.example.com/shop/cache:main -- go vet
   wherry cache run -- make check          with the [cache] of wherry.toml
 
 Exit codes: the command's own (128 + n for signal n); 125 wherry cannot start it, 126 it cannot be

@@ -28,12 +28,11 @@ _OUTPUT_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
 CACHE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "--cache-from": ("ref", "src", "ignore-error"),
     "--cache-to": (
-        "ref", "dest", "ignore-error", "private", "paths", "modules", "layers", "mode", "max-size",
+        "ref", "dest", "ignore-error", "private", "paths", "modules", "layers", "max-size",
     ),
 }  # fmt: skip
 _CACHE_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
-    "modules": ("auto", "pruned", "whole", "off"),
-    "mode": ("min", "max"),
+    "modules": ("auto", "off"),
     **dict.fromkeys(("ignore-error", "private", "paths", "layers"), _BOOLEANS),
 }
 

@@ -18,8 +18,7 @@ from wherry.oci.reference import parse_reference
 
 _DIRECTORY: Final = ("/", "./", "../")
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
-_MODULES: Final = ("auto", "pruned", "whole", "off")
-_MODES: Final = ("min", "max")
+_MODULES: Final = ("auto", "off")
 _BUILDKIT_TYPES: Final = ("registry", "local", "inline", "gha", "s3", "azblob")
 # Of BuildKit's registry and local types: known, and of no use here.
 _BUILDKIT_KEYS: Final = (
@@ -28,7 +27,7 @@ _BUILDKIT_KEYS: Final = (
 )  # fmt: skip
 _IMPORT_KEYS: Final = ("type", "ref", "src", "ignore-error")
 _EXPORT_KEYS: Final = (
-    "type", "ref", "dest", "ignore-error", "private", "paths", "modules", "layers", "mode",
+    "type", "ref", "dest", "ignore-error", "private", "paths", "modules", "layers",
     "max-size",
 )  # fmt: skip
 
@@ -38,9 +37,8 @@ class CacheSpec(NamedTuple):
 
     `place` is a reference or a directory as the user wrote it, `path` the directory's absolute
     path. Only exports know the rest: `private` takes private modules in, `max_size` is in bytes,
-    `modules` says how modules travel, `layers` whether the image's layers do, `mode` is BuildKit's
-    word: with `min` only what the result needs travels; `paths` lets entries out that name
-    directories of this machine.
+    `modules` says whether modules travel (`auto`, `off`), `layers` whether the image's layers do
+    where nobody pushed them, `paths` lets entries out that name directories of this machine.
     """
 
     place: str
@@ -50,7 +48,6 @@ class CacheSpec(NamedTuple):
     max_size: int = 2 << 30
     modules: str = "auto"
     layers: bool = True
-    mode: str = "max"
     path: str = ""
     paths: bool = False
 
@@ -85,7 +82,6 @@ def parse_cache_spec(text: str, flag: str, cwd: str) -> CacheSpec:
         max_size=said.size("max-size", CacheSpec._field_defaults["max_size"]),
         modules=said.word("modules", _MODULES, "auto"),
         layers=said.boolean("layers", default=True),
-        mode=said.word("mode", _MODES, "max"),
         path=_absolute(directory, cwd) if directory else "",
     )
 

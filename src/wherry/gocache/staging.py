@@ -218,9 +218,13 @@ def _new_staging(root: int) -> tuple[str, int, int]:
             with suppress(OSError):
                 os.rmdir(name, dir_fd=root)
             raise
-        # A sweeper that was faster has emptied it by now, or is doing so.
-        if try_lock(alive) is not False and _is_named(directory, alive):
-            return name, directory, alive
+        try:
+            # A sweeper that was faster has emptied it by now, or is doing so.
+            if try_lock(alive) is not False and _is_named(directory, alive):
+                return name, directory, alive
+        except BaseException:
+            _drop(os.dup(root), name, directory, alive)
+            raise
         os.close(alive)
         os.close(directory)
     raise OSError(errno.EBUSY, "its staging directories are removed by somebody else")

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a cache place may keep a build waiting.
+
+A cache is there to save time: a registry that stalls, or trickles, is given up for the rest of the
+build. Asking what a place holds has seconds; fetching has about what compiling would take; writing
+comes after the result and has minutes at most. Whatever waits on the place then (an answer, a body,
+a lock, a pause before another try) is woken by the place's own token.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from wherry.errors import NetworkError
+from wherry.gocache.pack_set import Pack
+from wherry.process.cancel import Cancelled, CancelToken
+
+ASKING: Final = 20.0
+"""Seconds for an index, tables, a record: what is small."""
+
+_LEAST = 30.0
+_MOST = 300.0
+_EXPORT = 120.0
+_EXPORT_BYTES_PER_SECOND = 1_000_000
+# What compiling takes where nobody measured it, for the bytes of content that it gives.
+_CONTENT_PER_SECOND = 5_000_000
+# Files of modules are had from a module proxy otherwise, in whole zips.
+_MODULES_PER_SECOND = 1_000_000
+
+
+class TooSlow(NetworkError):
+    """A place kept the build waiting for longer than it is worth."""
+
+
+class CachePatience:
+    """One place's: `token` is cancelled with `parent`, and for good once time is up."""
+
+    def __init__(self, parent: CancelToken) -> None:
+        self.token = CancelToken()
+        self._parent = parent
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Let the block have so many seconds; raises `TooSlow`, now and from now on."""
+        timer = threading.Timer(seconds, self.token.cancel)
+        timer.daemon = True
+        timer.start()
+        try:
+            with self._parent.on_cancel(self.token.cancel):
+                self.token.check()
+                yield
+        except Cancelled:
+            self._parent.check()
+            raise TooSlow("it is too slow, and given up for this build") from None
+        finally:
+            timer.cancel()
+
+
+def fetching(packs: Iterable[Pack], share: float = 1.0) -> float:
+    """The seconds that fetching these packs is worth, where `share` of them is needed."""
+    wanted = tuple(packs)
+    built = sum(pack.content for pack in wanted if pack.kind == "build")
+    other = sum(pack.content for pack in wanted if pack.kind != "build")
+    worth = built / _CONTENT_PER_SECOND + other / _MODULES_PER_SECOND
+    return min(max(_LEAST, worth * share), _MOST)
+
+
+def sending(content: int) -> float:
+    """The seconds that sending so many bytes of content may take, once the result is delivered."""
+    return min(_EXPORT + content / _EXPORT_BYTES_PER_SECOND, 2 * _MOST)
