@@ -9,13 +9,14 @@ its own settings in the environment.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -199,6 +200,18 @@ class Forge:
             self._kept = self._place / f"kept-{self._count}"
             shutil.copytree(machine.path(f"{HOME}/go-cache"), self._kept)
 
+    def inspected(self) -> dict[str, Any]:
+        """What `wherry cache inspect` tells of what main keeps."""
+        place = f"{self._server.host}/shop/api/go-cache:main"
+        words = [sys.executable, "-m", "wherry", "cache", "inspect", "--json",
+                 str(self._kept or place)]  # fmt: skip
+        env = {**os.environ, "DOCKER_CONFIG": str(self._place / "docker")}
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False,
+                              timeout=60)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        value: dict[str, Any] = json.loads(done.stdout)
+        return value
+
     def written(self) -> list[str]:
         """All that a job can leave: the registry's tags and what they point to, kept files."""
         storage = self._place / "registry" / "storage"
@@ -237,6 +250,13 @@ def test_a_recipe_keeps_caches_that_pull_requests_only_read(forge: Forge) -> Non
     assert downloaded > 1 > uploaded, second
     before = forge.written()
     assert before
+    contents = forge.inspected()
+    # What the first word was compiled to is dead weight by now.
+    assert all(pack["used"] > 0.5 for pack in contents["packs"])
+    (user,) = contents["users"]
+    assert user["name"].startswith("example.com/shop ")
+    assert user["share"] > 0.9
+    assert bool(contents["signed_by"]) == (forge.recipe.name == "gitlab-ci.yml")
     third = forge.run(pull_request, "three")
     downloaded, uploaded = traffic(third)
     assert downloaded > 1, third
