@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from wherry.errors import SeveralErrors, WherryError
-from wherry.settings.cache import CacheSettings
+from wherry.settings.cache import CacheSettings, UserCacheSettings
 from wherry.settings.declaration import declared, key_of
 from wherry.settings.model import BuildSettings, ImageSettings
 from wherry.settings.reading import parse_settings, parse_user_settings
@@ -57,6 +57,8 @@ def keys() -> Iterator[Key]:
     for owner, table in others:
         for item in declared(owner):
             yield Key(table, item, f"[{table}]\n", users=item.metadata["users"])
+    for item in declared(UserCacheSettings):
+        yield Key("cache", item, "[cache]\n", users=True)
 
 
 KEYS = tuple(keys())

@@ -243,7 +243,7 @@ EXEMPT = {
     "allow": "for Dockerfiles", "add_hosts": "for Dockerfiles", "shm_size": "for Dockerfiles",
     "ulimits": "for Dockerfiles", "on_error": "for Dockerfiles", "shell": "for Dockerfiles",
     "stdin": "for Dockerfiles", "stdout": "it takes what was built", "trace": "for tests",
-    "cache_from": "what comes from there is what Go would make", "cache_to": "it takes what Go made",
+    "cache_from": "what comes is what Go would make", "cache_to": "it takes what Go made",
     "cache_key": "it says which caches are taken", "delivered": "it hears of what was built",
 }  # fmt: skip
 

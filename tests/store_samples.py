@@ -55,6 +55,20 @@ def put_snapshot(store: Store, key: str, size: int = 5000) -> str:
     return store.snapshots.commit(key, staged, size)
 
 
+def put_modules(store: Store, letter: str, size: int = 5000, used_at: float | None = None) -> Path:
+    """A tree of Go modules that is whole: read-only files in read-only directories, as Go's are."""
+    path = Path(store.path, "gocache", "modules", letter * 64)
+    module = path / "example.com" / "lib@v1.0.0"
+    module.mkdir(parents=True)
+    path.chmod(0o700)
+    for name in ("a.go", "b.go"):
+        (module / name).write_bytes(b"x" * (size // 2))
+        (module / name).chmod(0o444)
+    module.chmod(0o555)
+    os.utime(path, None if used_at is None else (used_at, used_at))
+    return path
+
+
 def stored(image: Image) -> Descriptor:
     """The image's descriptor as the store gives it: an index's words about it are not kept."""
     return replace(image.descriptor, platform=None)

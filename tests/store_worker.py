@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from store_samples import age, blobs_of, put_image, put_snapshot
+from store_samples import age, blobs_of, put_image, put_modules, put_snapshot
 from wherry.errors import WherryError
 from wherry.oci.digest import Digest
 from wherry.oci.reference import parse_reference
@@ -39,6 +39,7 @@ def kill_at(root, point):
         put_snapshot(store, "place/new")
         with store.mounts.hold("new", prepare=lambda path: os.chmod(path, 0o755)):
             pass
+        put_modules(store, "a")
         age(store, 100_000)
         store.prune(everything=True)
 

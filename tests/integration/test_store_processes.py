@@ -47,6 +47,8 @@ def test_killed_at_a_step_boundary(tmp_path, point):
     _, errors = killed.communicate(timeout=60)
     assert killed.returncode == -signal.SIGKILL, errors
     assert faults(root) == []
+    trees = [path for path in root.glob("gocache/modules/*") if len(path.name) == 64]
+    assert all(len(list(tree.glob("*/*/*.go"))) == 2 for tree in trees)
     with open_store(root) as store:
         tagged = store.images.resolve("movies")
         assert tagged is not None
@@ -73,6 +75,7 @@ def test_killed_at_a_step_boundary(tmp_path, point):
         }
         assert [name for _, _, names in os.walk(root / "tmp") for name in names] == []
         assert os.listdir(root / "snapshots") == os.listdir(root / "mounts") == []
+        assert list(root.glob("gocache/modules/*")) == []
     assert os.listdir(root / "tmp") == []
     assert faults(root) == []
 

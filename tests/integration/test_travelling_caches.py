@@ -3,6 +3,8 @@
 
 import itertools
 import json
+import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable
@@ -209,15 +211,19 @@ def test_a_broken_cache_is_told_in_a_line_and_begun_anew(
 def test_a_broken_pack_leaves_nothing_wrong_behind(
     filled: Built, machines: Machines, place: Path, kind: str
 ) -> None:
+    whole = place.with_name("whole")
+    shutil.copytree(place, whole)
     _spoil(place, kind)
     fresh = machines()
     fresh.write("deep/deep.go", FILES["deep/deep.go"].replace('deep"', 'spoilt"'))
-    built = fresh.build(place)
+    # The next place has what the broken one has not.
+    built = fresh.build(cache_from=(str(place), str(whole)), cache_to=(str(place),))
+    assert built.compiled == {MODULE, f"{MODULE}/lib", f"{MODULE}/deep"}
     (line,) = [text for text in built.said if "is not used" in text]
     assert str(place) in line
     for path in Path(fresh.env["GOCACHE"]).glob("??/*-d"):
         assert sha256(path.read_bytes()).hex == path.name[:-2]
-    # What could not be had was compiled, and is had by the next one.
+    # It has been mended by the way.
     again = machines()
     again.write("deep/deep.go", FILES["deep/deep.go"].replace('deep"', 'other"'))
     assert again.build(place).compiled == {MODULE, f"{MODULE}/lib", f"{MODULE}/deep"}
@@ -306,6 +312,32 @@ def test_entries_that_name_directories_stay_here(
     assert second.build(place).compiled == {MODULE, f"{MODULE}/lib", f"{MODULE}/deep"}
 
 
+def test_assembly_that_reads_beside_itself_is_compiled_anew(
+    machines: Machines, warm: dict[str, str], place: Path, source: Path
+) -> None:
+    # Go's key does not know the header in another directory.
+    write_module(source, {
+        "main.go": FILES["main.go"].replace("m/lib", "m/asm").replace("lib.Word", "asm.N()"),
+        "asm/n.go": "package asm\n\nfunc N() int\n",
+        "asm/n.s": '#include "textflag.h"\n#include "../inc/n.h"\n\n'
+                   "TEXT ·N(SB),NOSPLIT,$0-8\n\tMOVQ $NUMBER, ret+0(FP)\n\tRET\n",
+        "inc/n.h": "#define NUMBER 1111\n",
+    })  # fmt: skip
+    if os.uname().machine != "x86_64":
+        pytest.skip("the assembly is for amd64")
+    first = machines()
+    first.env |= warm
+    first.build(place)
+    other = machines()
+    other.write("inc/n.h", "#define NUMBER 2222\n")
+    built = other.build(place, outputs=(f"type=local,dest={other.root}/out",))
+    assert not built.image.reused
+    assert f"{MODULE}/asm" in built.compiled
+    done = subprocess.run([other.root / "out" / "app" / "m"], capture_output=True, check=True)
+    assert done.stderr == b"2222\n"
+
+
+@pytest.mark.soak
 def test_a_cache_program_is_left_alone(
     machines: Machines, warm: dict[str, str], place: Path, tmp_path: Path
 ) -> None:

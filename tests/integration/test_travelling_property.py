@@ -92,8 +92,8 @@ class World:
         requires = "".join(f"require {path} {self.versions[path]}\n" for path in used)
         machine.write("go.mod", f"module example.com/m\n\ngo 1.21\n\n{requires}")
         sums = self.proxy.go_sum().splitlines(keepends=True)
-        wanted = [line for line in sums
-                  if any(line.startswith(f"{path} {self.versions[path]}") for path in used)]  # fmt: skip
+        starts = tuple(f"{path} {self.versions[path]}" for path in used)
+        wanted = [line for line in sums if line.startswith(starts)]
         machine.write("go.sum", "".join(wanted))
 
     def plain(self, warm: str) -> bytes | str:

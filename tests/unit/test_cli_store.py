@@ -8,7 +8,7 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from store_samples import put_image, put_snapshot, stored
+from store_samples import put_image, put_modules, put_snapshot, stored
 from wherry.api.library import prune_store
 from wherry.cli import cache, images, rmi, tag
 from wherry.cli.images import format_age
@@ -169,7 +169,7 @@ def test_rmi_removes_all_or_nothing(root, movies):
 
 def test_du_tells_kinds_and_total(root, movies):
     value = json.loads(call(cache.command.commands["du"], root, "--json")[0])
-    kinds = ["blobs", "snapshots", "mounts", "work", "tmp", "records"]
+    kinds = ["blobs", "snapshots", "mounts", "modules", "work", "tmp", "records"]
     assert list(value) == [*kinds, "total"]
     assert value["total"] == sum(value[kind] for kind in kinds)
     lines = call(cache.command.commands["du"], root)
@@ -207,6 +207,21 @@ def test_prune_tells_snapshots_cache_mounts_and_what_stays(root, monkeypatch):
     result = CliRunner().invoke(prune, ["--store", root], catch_exceptions=False)
     assert result.stdout.startswith("freed 0 B; ")
     assert result.stderr == "they stay (do this)\n"
+
+
+def test_go_modules_are_told_like_all_else(root):
+    with open_store(root) as store:
+        put_modules(store, "a", 16_000)
+        os.makedirs(f"{store.path}/gocache/listings")
+    du, ls, prune = (cache.command.commands[name] for name in ("du", "ls", "prune"))
+    assert json.loads(call(du, root, "--json")[0])["modules"] == 16_384
+    rows = {row.split()[-1]: row for row in call(ls, root)[1:]}
+    assert re.fullmatch(r"Go modules +16\.4 kB   just now +a{64}", rows["a" * 64])
+    assert re.fullmatch(r"Go modules +0 B   just now +listings", rows["listings"])
+    told = json.loads(call(prune, root, "-a", "--dry-run", "--json")[0])
+    assert (told["modules"], told["freed"]) == (2, 16_384)
+    assert re.match(r"freed 16\.4 kB \(2 directories of Go modules\); ", call(prune, root, "-a")[0])
+    assert call(ls, root)[1:] == []
 
 
 def test_prune_gives_room_back_after_rmi(root, movies):

@@ -396,4 +396,5 @@ def test_example_of_the_reference_sets_every_key():
     users = parse_user_settings(render_user_example(), "/home/me/config.toml", "/home/me")
     for item in declared(RegistrySettings):
         assert getattr(users.registry, item.name) not in (None, ()), item.name
+    assert users.cache.trust == ("registry.example.com/shop", "/home/me/go-caches")
     assert users.store == settings.store == StoreSettings(size=20 * 10**9)

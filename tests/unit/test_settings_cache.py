@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def settings(text: str, path: str = "/p/m/wherry.toml") -> Settings:
 
 
 def request(**values: object) -> BuildRequest:
-    return BuildRequest(".", "/cwd", {}, "/store")._replace(**values)
+    # On a machine of CI, unless said otherwise.
+    return BuildRequest(".", "/cwd", {"CI": "1"}, "/store")._replace(**values)
 
 
 def test_a_file_that_says_nothing_asks_for_nothing() -> None:
@@ -83,9 +85,67 @@ def test_what_is_no_place_is_told_at_its_line() -> None:
         check_cache_flags(request(cache_to=("type=s3,bucket=b",)))
 
 
-def test_the_users_own_file_has_no_such_table() -> None:
-    with pytest.raises(UsageError, match="it belongs into a project's"):
+def test_each_file_has_keys_of_its_own() -> None:
+    with pytest.raises(UsageError) as caught:
         parse_user_settings('[cache]\nfrom = ["a"]', "/home/me/config.toml", "/home/me")
+    assert "project's wherry.toml" in caught.value.hint
+    with pytest.raises(UsageError) as caught:
+        settings('[cache]\ntrust = ["a.b"]')
+    assert "the user's own config.toml" in caught.value.hint
+    text = '[cache]\ntrust = ["a.b/team", "~/x/", "/y"]'
+    user = parse_user_settings(text, "/home/me/config.toml", "/home/me")
+    assert user.cache.trust == ("a.b/team", "/home/me/x", "/y")
+
+
+def at_home(tmp_path: Path, *trust: str) -> dict[str, str]:
+    """The environment of somebody whose file trusts these places."""
+    place = tmp_path / "config" / "wherry"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "config.toml").write_text(f"[cache]\ntrust = {json.dumps(trust)}\n")
+    return {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+
+
+@pytest.mark.parametrize(
+    ("trust", "places"),
+    [
+        ((), []),
+        (("registry.example.com",), ["registry.example.com/shop/cache:main"]),
+        (("registry.example.com/shop",), ["registry.example.com/shop/cache:main"]),
+        (("registry.example.com/shop/cache",), ["registry.example.com/shop/cache:main"]),
+        # No beginning of a word is a place above it.
+        (("registry.example.com/sho", "registry.example", "/p/m/go"), []),
+        (("/p/m/go-cache",), ["./go-cache"]),
+        (("/p", "registry.example.com"), ["registry.example.com/shop/cache:main", "./go-cache"]),
+    ],
+)
+def test_a_projects_places_are_read_where_the_user_trusts_them(
+    tmp_path: Path, trust: tuple[str, ...], places: list[str]
+) -> None:
+    asked = asked_caches(request(env=at_home(tmp_path, *trust)), settings(TEXT))
+    assert [spec.place for spec in asked.sources] == places
+    assert len(asked.untrusted) == len(asked.notes) == 2 - len(places)
+    # Writing tells nobody here what to believe.
+    assert len(asked.targets) == 1
+
+
+@pytest.mark.parametrize(("value", "count"), [("true", 2), ("1", 2), ("", 0), ("false", 0)])
+def test_a_machine_of_ci_reads_all(tmp_path: Path, value: str, count: int) -> None:
+    env = {**at_home(tmp_path), "CI": value}
+    assert len(asked_caches(request(env=env), settings(TEXT)).sources) == count
+
+
+def test_flags_are_read_whatever_is_trusted(tmp_path: Path) -> None:
+    asked = asked_caches(request(env=at_home(tmp_path), cache_from=("a.b/c",)), settings(TEXT))
+    assert [spec.place for spec in asked.sources] == ["a.b/c"]
+    assert asked.untrusted == ()
+
+
+def test_a_project_cannot_make_a_trusted_name_mean_another_registry(tmp_path: Path) -> None:
+    text = '[registry]\ndefault = "evil.test"\n[cache]\nfrom = ["shop/cache"]\n'
+    env = at_home(tmp_path, "docker.io/shop", "docker.io")
+    assert asked_caches(request(env=env), settings(text)).sources == ()
+    mine = at_home(tmp_path, "evil.test/shop")
+    assert len(asked_caches(request(env=mine), settings(text)).sources) == 1
 
 
 def test_each_value_is_told_with_its_place() -> None:
@@ -112,8 +172,9 @@ def test_print_settings_shows_them(module: BuildRequest) -> None:
     shown = tomllib.loads(text)["cache"]
     assert shown == {"from": ["./a"], "to": [], "key": "k.pem"}
     table = text.partition("[cache]\n")[2]
+    untrusted = "wherry.toml:2, not read, since config.toml does not trust it: ./a"
     assert [line.rpartition("# ")[2] for line in table.splitlines()] == [
-        "wherry.toml:2", "--cache-to", "--cache-key",
+        untrusted, "--cache-to", "--cache-key",
     ]  # fmt: skip
 
 

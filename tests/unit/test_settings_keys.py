@@ -38,6 +38,7 @@ WRONG_ITEMS = {
     "insecure": ('"http://a.b"', '"a b"', '"a:0"', '""', "1"),
     "ca": ('""', '"a\\u0000"', "1"),
     "from": ('""', '"a\\u0000"', '"a\\nb"', "1"),
+    "trust": ('""', '"./cache"', '"shop/cache"', '"https://a.b"', '"~me/x"', "1"),
     "to": ('""', '"a\\u0000"', '"a\\rb"', "[]"),
 }  # fmt: skip
 # For anything else: wrong values.

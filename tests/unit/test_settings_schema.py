@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from json_schema import accepts, says_more
 from wherry.errors import SeveralErrors, UsageError, WherryError
-from wherry.settings.cache import CacheSettings
+from wherry.settings.cache import CacheSettings, UserCacheSettings
 from wherry.settings.declaration import Kind, declared
 from wherry.settings.json_schema import packaged_schema, render_schema, schema
 from wherry.settings.model import BuildSettings, ImageSettings
@@ -29,7 +29,8 @@ SCHEMA = json.loads(packaged_schema())
 
 
 def kinds() -> Iterator[Kind]:
-    for owner in (BuildSettings, ImageSettings, RegistrySettings, StoreSettings, CacheSettings):
+    caches = (CacheSettings, UserCacheSettings)
+    for owner in (BuildSettings, ImageSettings, RegistrySettings, StoreSettings, *caches):
         for item in declared(owner):
             yield item.metadata["kind"]
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which Go caches a build is asked to use: what flags say, else `[cache]` of the settings file.
 
-A flag replaces the file's value; one that is given empty (`--cache-from=`) leaves it out.
+A flag replaces the file's value; one that is given empty (`--cache-from=`) leaves it out. What is
+read from a cache ends up in the user's Go build cache, where later builds of other projects believe
+it. A project may be a stranger's: places that its file alone names are read only where the user's
+own file trusts them, or on a machine of CI, which has nothing to lose.
 """
 
 from __future__ import annotations
@@ -22,29 +25,77 @@ if TYPE_CHECKING:
 class AskedCaches(NamedTuple):
     """Places to read from, in order, and to write to, and the path of the key's file.
 
-    Without any place there are no caches; without a key nothing is signed or checked.
+    Without any place there are no caches; without a key nothing is signed or checked. `untrusted`
+    are places that the project's file names and that are not read.
     """
 
     sources: tuple[CacheSpec, ...] = ()
     targets: tuple[CacheSpec, ...] = ()
     key: str = ""
+    untrusted: tuple[CacheSpec, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the user."""
+        return tuple(
+            f"the Go cache {spec.place} of wherry.toml is not read: config.toml does not trust it "
+            "([cache] trust); --cache-from reads it"
+            for spec in self.untrusted
+        )
 
 
 def asked_caches(request: BuildRequest, settings: Settings) -> AskedCaches:
     """What holds for `request` under `settings`; nothing is opened.
 
-    Raises `UsageError` for what is no place, at the file's line where the file says it.
+    Raises `UsageError` for what is no place, at the file's line where the file says it, and what
+    reading the user's own file raises.
     """
     cache = settings.cache
-    return AskedCaches(
-        _flag_places("--cache-from", request.cache_from, request)
-        if request.cache_from
-        else _file_places("from", cache.from_ or (), settings),
-        _flag_places("--cache-to", request.cache_to, request)
-        if request.cache_to
-        else _file_places("to", cache.to or (), settings),
-        os.path.join(request.cwd, request.cache_key) if request.cache_key else cache.key or "",
+    untrusted: tuple[CacheSpec, ...] = ()
+    if request.cache_from:
+        sources = _flag_places("--cache-from", request.cache_from, request)
+    else:
+        named = _file_places("from", cache.from_ or (), settings)
+        sources = _trusted(named, request, settings)
+        untrusted = tuple(spec for spec in named if spec not in sources)
+    if request.cache_to:
+        targets = _flag_places("--cache-to", request.cache_to, request)
+    else:
+        targets = _file_places("to", cache.to or (), settings)
+    key = os.path.join(request.cwd, request.cache_key) if request.cache_key else cache.key or ""
+    return AskedCaches(sources, targets, key, untrusted)
+
+
+def _trusted(
+    specs: tuple[CacheSpec, ...], request: BuildRequest, settings: Settings
+) -> tuple[CacheSpec, ...]:
+    """Those of the places that a project names that may be read."""
+    if not specs or request.env.get("CI", "").lower() not in ("", "false", "0"):
+        return specs
+    from wherry.oci.reference import DEFAULT_REGISTRY  # noqa: PLC0415 - few files name places
+    from wherry.settings.user import load_user_file  # noqa: PLC0415 - as above
+
+    user = load_user_file(request.env)
+    default = settings.registry.default or user.registry.default or DEFAULT_REGISTRY
+    return tuple(
+        spec
+        for spec in specs
+        if any(_is_below(_full_name(spec, default), one) for one in user.cache.trust)
     )
+
+
+def _full_name(spec: CacheSpec, default: str) -> str:
+    """A directory's path, or `registry/repository`."""
+    if spec.is_directory:
+        return spec.path
+    from wherry.oci.reference import parse_reference  # noqa: PLC0415 - as above
+
+    reference = parse_reference(spec.place, default)
+    return f"{reference.registry}/{reference.repository}"
+
+
+def _is_below(name: str, place: str) -> bool:
+    return name == place or name.startswith(f"{place.rstrip('/')}/")
 
 
 def check_cache_flags(request: BuildRequest) -> None:

@@ -346,6 +346,8 @@ def _caches(request: BuildRequest, store: Store, registries: Registries) -> Trav
 
     settings, _, _ = settings_of(directory_of(request)[0], request.env)
     asked = asked_caches(request, settings)
+    for note in asked.notes:
+        registries.around.sink(Message(Level.INFO, note))
     if not asked.sources and not asked.targets:
         return None
     from wherry.api.cache_traffic import CacheTraffic  # noqa: PLC0415 - few builds have any

@@ -43,11 +43,15 @@ class CachePatience:
         self._parent = parent
 
     @contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        """Let the block have so many seconds; raises `TooSlow`, now and from now on."""
-        timer = threading.Timer(seconds, self.token.cancel)
+    def within(self, seconds: float | None) -> Iterator[None]:
+        """Let the block have so many seconds; raises `TooSlow`, now and from now on.
+
+        None is as long as it takes, unless the place was given up before.
+        """
+        timer = threading.Timer(seconds or _MOST, self.token.cancel)
         timer.daemon = True
-        timer.start()
+        if seconds is not None:
+            timer.start()
         try:
             with self._parent.on_cancel(self.token.cancel):
                 self.token.check()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
+from wherry.api.cache_patience import ASKING, CachePatience, fetching, sending
 from wherry.api.cache_places import cache_key, open_place
 from wherry.api.naming import cores
 from wherry.api.registries import Registries
@@ -21,21 +22,33 @@ from wherry.events import Level, Message
 from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.exporting import Exported, Exporter, Offer
 from wherry.gocache.importing import Holding, Restored
-from wherry.gocache.pack_set import PackSet
+from wherry.gocache.pack_set import Pack, PackSet
 from wherry.gocache.spec import CacheSpec
 from wherry.gocache.table import Row
 from wherry.process.cancel import Cancelled
 
 # What compiling takes where nobody measured it: bytes of archives for a millisecond of a core.
 _BYTES_PER_MS = 5000
+# A cache is worth less patience than an image.
+_RETRIES = 2
 
 
 class Place(NamedTuple):
-    """A cache place with what it holds; `current` is None where that is nothing of use."""
+    """A cache place with what it holds; `current` is None where that is nothing of use.
+
+    `registries` are to be asked for what the place names: they wait no longer than it does.
+    """
 
     spec: CacheSpec
     holding: Holding
-    current: PackSet | None
+    patience: CachePatience
+    registries: Registries
+    current: PackSet | None = None
+
+    def packs(self, kind: str) -> tuple[Pack, ...]:
+        """The packs of a kind."""
+        packs = self.current.packs if self.current is not None else ()
+        return tuple(pack for pack in packs if pack.kind == kind)
 
 
 class CacheTraffic:
@@ -80,7 +93,8 @@ class CacheTraffic:
         """Put the build entries of all places into the GOCACHE at `path`. Raises `Cancelled`."""
         cache = BuildCache(path)
         for place in self.places:
-            with self._timed(), self.passing_over(place.spec):
+            seconds = fetching(place.packs("build"))
+            with self._timed(), self.passing_over(place.spec, seconds=seconds):
                 self._restore(place, cache)
 
     def _restore(self, place: Place, cache: BuildCache) -> None:
@@ -120,14 +134,16 @@ class CacheTraffic:
 
     def export(self, spec: CacheSpec, offer: Offer, scratch: str) -> Exported | None:
         """Give one place what there is; None where it could not be written."""
-        with self._timed(), self.passing_over(spec, "written"):
+        content = sum(row.size for one in offer.materials.values() for row in one.rows)
+        with self._timed(), self.passing_over(spec, "written", sending(content)):
             holding = self.holding(spec)
             if self._key is not None and not self._key.can_sign:
                 # Raises why.
                 self._key.sign(b"")
             before = holding.downloaded
             with transfer(self._around.sink, f"Go cache to {spec.place}") as moving:
-                exporter = Exporter(holding, offer, scratch, self._around.cancel, self._key)
+                cancel = self._place(spec).patience.token
+                exporter = Exporter(holding, offer, scratch, cancel, self._key)
                 done = exporter.run()
                 moving.remark = f"{megabytes(done.uploaded)} uploaded, {megabytes(done.size)} there"
                 self._uploaded += done.uploaded
@@ -161,19 +177,19 @@ class CacheTraffic:
 
     def holding(self, spec: CacheSpec) -> Holding:
         """The holding of a place: one for reading and writing."""
-        with self._lock:
-            known = self._places.get(spec.place)
-            if known is None:
-                place = open_place(spec, self.registries)
-                known = Place(spec, Holding(place, self._key, self._around.cancel), None)
-                self._places[spec.place] = known
-            return known.holding
+        return self._place(spec).holding
 
     @contextmanager
-    def passing_over(self, spec: CacheSpec, what: str = "used") -> Iterator[None]:
-        """Tell of failures inside the block in one line each, where the place allows that."""
+    def passing_over(
+        self, spec: CacheSpec, what: str = "used", seconds: float | None = None
+    ) -> Iterator[None]:
+        """Tell of failures inside the block in one line each, where the place allows that.
+
+        One is that it takes longer than `seconds`: then the place is given up for good.
+        """
         try:
-            yield
+            with self.within(spec, seconds):
+                yield
         except Cancelled:
             raise
         except WherryError as error:
@@ -183,9 +199,24 @@ class CacheTraffic:
             failure = MachineError("this machine does not take what belongs to it", why=why)
             self._pass_over(spec, failure, what)
 
+    def within(self, spec: CacheSpec, seconds: float | None) -> AbstractContextManager[None]:
+        """Let a place keep the block waiting for no longer; raises `TooSlow` then."""
+        return self._place(spec).patience.within(seconds)
+
     def warn(self, text: str) -> None:
         """Tell the user."""
         self._around.sink(Message(Level.WARNING, text))
+
+    def _place(self, spec: CacheSpec) -> Place:
+        with self._lock:
+            known = self._places.get(spec.place)
+            if known is None:
+                patience = CachePatience(self._around.cancel)
+                registries = self.registries.beside(patience.token, _RETRIES)
+                holding = Holding(open_place(spec, registries), self._key, patience.token)
+                known = Place(spec, holding, patience, registries)
+                self._places[spec.place] = known
+            return known
 
     def _pass_over(self, spec: CacheSpec, error: WherryError, what: str) -> None:
         if not spec.ignore_error:
@@ -194,7 +225,7 @@ class CacheTraffic:
         self.warn(f"the Go cache {spec.place} is not {what}: {error.what}{why}")
 
     def _load_one(self, spec: CacheSpec) -> None:
-        with self.passing_over(spec):
+        with self.passing_over(spec, seconds=ASKING):
             current = self.holding(spec).load()
             self._places[spec.place] = self._places[spec.place]._replace(current=current)
 

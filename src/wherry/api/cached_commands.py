@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import NamedTuple
 
+from wherry.api.cache_patience import fetching
 from wherry.api.cache_traffic import CacheTraffic, Place, megabytes
 from wherry.api.registries import Registries
 from wherry.api.transfer import transfer
@@ -95,7 +96,8 @@ class _Run:
         """Put the zips of modules that the user's module cache lacks into it."""
         sums = self._sums()
         for place in self._traffic.places:
-            with self._traffic.passing_over(place.spec):
+            seconds = fetching(place.packs("zips"))
+            with self._traffic.passing_over(place.spec, seconds=seconds):
                 self._restore_of(place, sums)
 
     def settle(self) -> None:
@@ -116,8 +118,7 @@ class _Run:
         self._traffic.tell(keys.__contains__)
 
     def _restore_of(self, place: Place, sums: Sums) -> None:
-        packs = [pack for pack in (place.current.packs if place.current is not None else ())
-                 if pack.kind == "zips"]  # fmt: skip
+        packs = place.packs("zips")
         if not packs:
             return
         tables = place.holding.tables(packs)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 
+from wherry.api.cache_patience import fetching
 from wherry.api.cache_traffic import CacheTraffic, Place, megabytes
 from wherry.api.transfer import transfer
 from wherry.gocache.exporting import Material
@@ -30,23 +31,26 @@ from wherry.golang.command import GoTool
 from wherry.golang.flags import flag_value, split_goflags
 from wherry.golang.packages import Package
 from wherry.golang.toolchain import GoFacts
+from wherry.store.store import Store
 
 # Trees that stay from build to build: fresh machines have one, and others need none.
 _KEPT_TREES = 2
 
 
 class ModuleRestore:
-    """The modules of one build; `store` is the store's directory."""
+    """The modules of one build, in trees that `store` counts and prunes."""
 
-    def __init__(self, traffic: CacheTraffic, store: str) -> None:
+    def __init__(self, traffic: CacheTraffic, store: Store) -> None:
         self.tree: ModuleTree | None = None
         self.proven = False
         """Whether a list of packages has shown that the tree holds all that is needed."""
         self.path = ""
         """The GOMODCACHE of the tree that is, or was, in force."""
         self._traffic = traffic
-        self._root = os.path.join(store, "gocache", "modules")
-        self._listings = Listings(os.path.join(store, "gocache", "listings"))
+        self._store = store
+        self._root = os.path.join(store.path, "gocache", "modules")
+        self._listed = os.path.join(store.path, "gocache", "listings")
+        self._listings = Listings(self._listed)
         self._facts: GoFacts | None = None
         self._question: Question | None = None
         self._is_settled = False
@@ -113,11 +117,15 @@ class ModuleRestore:
             )
             cancel = self._traffic.registries.around.cancel
             choice = self._choices[spec.private] = choose(packages, cache, cancel)
+            with suppress(OSError):
+                # The store's size limit takes what was used least recently.
+                os.utime(self._listed)
         return {"modules": Material(choice.rows, choice.open, choice.at_hand)}
 
     def _restore(self, facts: GoFacts, question: Question) -> None:
         for place in self._traffic.places:
-            with self._traffic.passing_over(place.spec):
+            seconds = fetching(place.packs("modules"))
+            with self._traffic.passing_over(place.spec, seconds=seconds):
                 self.tree = self._tree_of(place, facts, question)
             if self.tree is not None:
                 self.path = self.tree.path
@@ -125,8 +133,7 @@ class ModuleRestore:
 
     def _tree_of(self, place: Place, facts: GoFacts, question: Question) -> ModuleTree | None:
         """The tree of a place's modules, where the user's module cache lacks any of them."""
-        packs = [pack for pack in (place.current.packs if place.current is not None else ())
-                 if pack.kind == "modules"]  # fmt: skip
+        packs = place.packs("modules")
         if not packs:
             return None
         sums = read_sums(sum_files(facts, question.flags, question.directory))
@@ -144,6 +151,7 @@ class ModuleRestore:
         ):
             place.holding.unpack(tables, plan.contents, staged.place)
             tree, refused = staged.finish()
+            self._store.note_written(plan.size)
             moving.remark = f"{megabytes(plan.size)} in {len(plan.rows)} files"
         self._tell_refused(place, refused)
         return tree

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from wherry.api.cache_patience import ASKING
 from wherry.api.cache_places import reference_of
 from wherry.api.cache_traffic import CacheTraffic, Place
 from wherry.api.content import stored_image
@@ -96,8 +97,10 @@ def find_answer(
     reason = ""
     for place in traffic.places:
         with traffic.passing_over(place.spec):
-            for kept in _of_place(place, key):
-                found = _answered(kept, place, request, store, traffic.registries)
+            with place.patience.within(ASKING):
+                several = _of_place(place, key)
+            for kept in several:
+                found = _answered(kept, place, request, store)
                 if isinstance(found, BuildRecord):
                     return found, ""
                 reason = reason or found
@@ -116,12 +119,19 @@ def _of_place(place: Place, key: str) -> tuple[Kept, ...]:
     return decode_kept(place.holding.small(known.blob)) if known is not None else ()
 
 
-def _answered(
-    kept: Kept, place: Place, request: BuildRequest, store: Store, registries: Registries
-) -> BuildRecord | str:
-    found = holds(kept.data, request, registries.around.cancel)
+def _answered(kept: Kept, place: Place, request: BuildRequest, store: Store) -> BuildRecord | str:
+    # Which may have many files to read: the place has no part in that.
+    found = holds(kept.data, request, place.patience.token)
     if isinstance(found, str):
         return found
+    with place.patience.within(ASKING):
+        return _answered_there(found, kept, place, store)
+
+
+def _answered_there(
+    found: TravelledRecord, kept: Kept, place: Place, store: Store
+) -> BuildRecord | str:
+    registries = place.registries
     for name, digest in found.bases.items():
         reference = parse_reference(name)
         now = registries.of(reference).resolve(reference.tag)

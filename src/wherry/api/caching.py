@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Sequence
 
+from wherry.api.cache_patience import ASKING
 from wherry.api.cache_traffic import CacheTraffic
 from wherry.api.cached_modules import ModuleRestore
 from wherry.api.cached_records import (
@@ -54,7 +55,7 @@ class TravellingCaches:
         self._restoring: threading.Thread | None = None
         self._fault: BaseException | None = None
         self._facts: GoFacts | None = None
-        self._modules = ModuleRestore(traffic, store.path)
+        self._modules = ModuleRestore(traffic, store)
         self._compiled: dict[str, Compiled] = {}
         self._packages: dict[str, Package] = {}
         self._bare_paths = False
@@ -155,7 +156,9 @@ class TravellingCaches:
         """
         if self.user:
             for spec in self._traffic.targets:
-                self._export_one(spec, record, is_pushed=is_pushed)
+                # Nothing is done for a place that was given up before.
+                with self._traffic.passing_over(spec, "written"):
+                    self._export_one(spec, record, is_pushed=is_pushed)
         self._traffic.tell(lambda key: key[:30] in self._compiled)
         self._modules.close()
 
@@ -172,9 +175,8 @@ class TravellingCaches:
             with self._traffic.passing_over(spec, "given all modules"):
                 materials |= self._modules.material(self._packages.values(), spec)
         offer = Offer(self.user, materials, spec.max_size)
-        with self._traffic.passing_over(spec, "written"):
-            offer = self._with_record(offer, spec, record, is_pushed=is_pushed)
-            self._traffic.export(spec, offer, self._store.scratch())
+        offer = self._with_record(offer, spec, record, is_pushed=is_pushed)
+        self._traffic.export(spec, offer, self._store.scratch())
 
     def _with_record(
         self, offer: Offer, spec: CacheSpec, record: BuildRecord, *, is_pushed: bool
@@ -182,7 +184,9 @@ class TravellingCaches:
         if record.inputs is NO_INPUTS:
             return offer
         holding = self._traffic.holding(spec)
-        known = known_records(holding.current, holding, travelling_key(self._request))
+        key = travelling_key(self._request)
+        with self._traffic.within(spec, ASKING):
+            known = known_records(holding.current, holding, key)
         trees = tuple(filter(None, (self._modules.path,)))
         sender = Sender(
             self._request,
@@ -211,8 +215,7 @@ class TravellingCaches:
 
     def _may_travel(self, name: str, private: str) -> bool:
         package = self._packages.get(name)
-        # With C code an entry depends on headers and libraries that Go's key does not know.
-        if package is None or package.cgo_files:
+        if package is None or _reads_beside(package):
             return False
         module = package.module
         return module is None or module.main or not is_private(module.path, private)
@@ -232,3 +235,14 @@ class TravellingCaches:
 
     def _say(self, text: str) -> None:
         self._traffic.registries.around.sink(Message(Level.INFO, text))
+
+
+def _reads_beside(package: Package) -> bool:
+    """Whether a package may be compiled of files that Go's key does not know.
+
+    C code reads headers of the system and of other directories; assembly, too, in a module that is
+    not what its version says.
+    """
+    module = package.module
+    is_loose = module is not None and bool(module.main or module.replace_dir or module.replace_path)
+    return bool(package.cgo_files) or (is_loose and bool(package.s_files))

@@ -16,6 +16,7 @@ from wherry.api.removing import namespace_remover
 from wherry.api.request import BuildRequest
 from wherry.api.store_limit import StoreLimit
 from wherry.errors import UsageError
+from wherry.events import Level, Message
 from wherry.store.store import open_store
 
 
@@ -46,7 +47,9 @@ def caches_around(command: CachedCommand, around: RegistryAround) -> Iterator[No
         cache_key=command.cache_key,
     )
     asked = asked_caches(request, settings)
-    if not asked.sources and not asked.targets:
+    for note in asked.notes:
+        around.sink(Message(Level.INFO, note))
+    if not asked.sources and not asked.targets and not asked.untrusted:
         raise UsageError("no cache is named, and so there is nothing to do but the command",
                          why="neither a flag nor [cache] of wherry.toml names one",
                          hint="name one: --cache-from PLACE --cache-to PLACE")  # fmt: skip

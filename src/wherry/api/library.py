@@ -61,10 +61,11 @@ class ImageSummary(NamedTuple):
 
 
 class StoredItem(NamedTuple):
-    """One line of `wherry cache ls`: a blob, snapshot, cache mount or work directory.
+    """One line of `wherry cache ls`: a blob, snapshot, cache mount, Go modules or work directory.
 
-    `name` is a blob's digest, a snapshot's key, a cache mount's id. `size` is bytes on disk.
-    `used_at`: seconds since 1970, None while somebody holds it.
+    `name` is a blob's digest, a snapshot's key, a cache mount's id; of Go modules the digest of all
+    together, or `listings` for the listings of modules, which are one item. `size` is bytes on
+    disk. `used_at`: seconds since 1970, None while somebody holds it.
     """
 
     kind: Kind

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -60,6 +61,8 @@ class Registries:
         self._settings: RegistrySettings | None = None
         self._transport: Transport | None = None
         self._registry: Registry | None = None
+        self._closing = ExitStack()
+        self._retries = TransportOptions._field_defaults["retries"]
 
     def __enter__(self) -> Self:
         return self
@@ -70,8 +73,20 @@ class Registries:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closing.close()
         if self._transport is not None:
             self._transport.close()
+
+    def beside(self, cancel: CancelToken, retries: int) -> Registries:
+        """The same under another token, with connections of their own; closed with these.
+
+        `retries` is how often a request is repeated at most.
+        """
+        around = self.around._replace(cancel=cancel)
+        other = Registries(around, self._directory, project=self._project)
+        other._settings = self._settings
+        other._retries = retries
+        return self._closing.enter_context(other)
 
     @property
     def settings(self) -> RegistrySettings:
@@ -171,6 +186,7 @@ class Registries:
             project_ca_files=tuple(path for path in settings.ca if path not in settings.ca_by_user),
             hosts=hosts,
             per_host=self.concurrency,
+            retries=self._retries,
             user_agent=f"wherry/{__version__}",
         )
 

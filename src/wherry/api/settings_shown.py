@@ -99,7 +99,7 @@ def _store_size(request: BuildRequest, directory: str) -> Line:
 def _cache_lines(request: BuildRequest) -> tuple[Line, ...]:
     """The Go caches, which are those of a build, not of an image."""
     settings, _, _ = settings_of(locate(request.cwd, request.source).directory, request.env)
-    asked_caches(request, settings)
+    asked = asked_caches(request, settings)
     flags: dict[str, Any] = {}
     # An empty one leaves out what the file says.
     if request.cache_from:
@@ -108,7 +108,11 @@ def _cache_lines(request: BuildRequest) -> tuple[Line, ...]:
         flags["to"] = tuple(filter(None, request.cache_to))
     if request.cache_key:
         flags["key"] = request.cache_key
-    return explain_cache(settings, flags)
+    remarks: dict[str, str] = {}
+    if asked.untrusted:
+        names = ", ".join(spec.place for spec in asked.untrusted)
+        remarks["from"] = f"not read, since config.toml does not trust it: {names}"
+    return explain_cache(settings, flags, remarks)
 
 
 def _flags(request: BuildRequest) -> dict[str, Any]:

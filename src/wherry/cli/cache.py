@@ -51,8 +51,8 @@ def du(as_json: bool, store: str | None) -> None:
 def ls(as_json: bool, store: str | None) -> None:
     """List what the store holds, in the order in which pruning would remove it.
 
-    Snapshots are what steps left, cache mounts what `RUN --mount=type=cache` keeps. Blobs of tagged
-    images are among the lines, though they stay.
+    Snapshots are what steps left, cache mounts what `RUN --mount=type=cache` keeps, Go modules what
+    came from Go caches that travel. Blobs of tagged images are among the lines, though they stay.
     """
     items = list_store(store or default_store(os.environ))
     if as_json:
@@ -83,7 +83,7 @@ def prune(
 
     Without flags: images without a name, blobs that nothing refers to, and beyond the store's size
     limit (`[store] size` of config.toml or wherry.toml) the least recently used of all: records and
-    blobs, snapshots of steps, cache mounts, work directories. Tagged images stay (see
+    blobs, snapshots of steps, cache mounts, Go modules, work directories. Tagged images stay (see
     `wherry rmi`), and so does everything that a running build uses.
     """
     target = None if keep_storage is None else parse_size(keep_storage)
@@ -115,6 +115,7 @@ def _told(pruned: Pruned, *, dry_run: bool) -> str:
         (pruned.images, "image without a name", "images without a name"),
         (pruned.snapshots, "snapshot", "snapshots"),
         (pruned.mounts, "cache mount", "cache mounts"),
+        (pruned.modules, "directory of Go modules", "directories of Go modules"),
         (pruned.work, "work directory", "work directories"),
         (pruned.leftovers, "leftover", "leftovers"),
     )

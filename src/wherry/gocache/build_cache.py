@@ -10,6 +10,7 @@ its output. Both hold beside any number of running go commands, which do the sam
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -26,9 +27,17 @@ _ID = re.compile(r"[0-9a-f]{64}")
 # What Go keeps for one package beside its archive: what compiling and linking it printed.
 _SUBKEYS = (b"stdout", b"link-stdout")
 _INDEX = b"go index v"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_DESCRIPTORS = "/proc/self/fd"
+# What Go writes while it builds.
+_RESERVE = 64 << 20
 _SMALL = 1 << 20
 _TEST_LOG = b"# test log\n"
 _TEST_END = re.compile(rb"(?:\A|\n)(?:ok  \t|FAIL\t|\?   \t)[^\n]*\n\Z")
+
+
+class NoRoom(MachineError):
+    """The disk of the Go build cache is full, or would be."""
 
 
 class Action(NamedTuple):
@@ -58,6 +67,7 @@ class BuildCache:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._can_link = os.path.isdir(_DESCRIPTORS)
 
     def rows(self, prefixes: Collection[str]) -> Iterator[tuple[str, Row]]:
         """The entries whose ids begin with `prefixes` (30 hex digits), and what belongs to them.
@@ -128,7 +138,7 @@ class BuildCache:
         missing = tuple(row for row in rows if self.row(_checked(row.key)) is None)
         outputs = {row.content: row.size for row in missing}
         return missing, frozenset(
-            content for content, size in outputs.items() if not self._has_output(content, size)
+            content for content, size in outputs.items() if not self._is_right(content, size)
         )
 
     def prepare(self) -> None:
@@ -139,12 +149,24 @@ class BuildCache:
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
-    def placing(self, came: Callable[[int], None]) -> Place:
-        """`place`, telling `came` the size of each output."""
+    def check_room(self, size: int) -> None:
+        """Raise `NoRoom` where so many bytes would leave too little for Go."""
+        try:
+            status = os.statvfs(self.path)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        free = status.f_bavail * status.f_frsize
+        if size + size // 8 + _RESERVE > free:
+            raise NoRoom("there is not enough room for it in the Go build cache",
+                         why=f"it takes {size >> 20} MiB; {free >> 20} MiB are free",
+                         hint="make room there, or set GOCACHE to a larger disk")  # fmt: skip
+
+    def placing(self, came: Callable[[Content], None]) -> Place:
+        """`place`, telling `came` each output."""
 
         def place(content: Content, chunks: Iterator[bytes]) -> None:
             self.place(content, chunks)
-            came(content.size)
+            came(content)
 
         return place
 
@@ -153,16 +175,9 @@ class BuildCache:
 
         Raises `MachineError` where the disk does not take it, `BadPack` by way of `chunks`.
         """
-        first = next(chunks, b"")
-        second = next(chunks, None)
         path = self._output_path(content.digest)
         try:
-            if second is None:
-                # Found right already: what is not there can be written in place, as Go does it.
-                with contextlib.suppress(FileExistsError):
-                    self._write(path, first)
-                    return
-            self._replace(path, content, (first, *([] if second is None else [second])), chunks)
+            self._appear(path, chunks)
         except OSError as error:
             raise _unwritable(path, error) from error
 
@@ -187,9 +202,16 @@ class BuildCache:
             count += 1
         return count
 
+    def forget(self, rows: Iterable[Row], outputs: Iterable[str]) -> None:
+        """Remove entries and outputs that were put here a moment ago: they take Go's room."""
+        paths = [self._action_path(_checked(row.key)) for row in rows]
+        for path in (*paths, *map(self._output_path, outputs)):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
     def _write(self, path: str, data: bytes) -> None:
         """Write a new file; what cannot be written whole goes again."""
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, _NEW, 0o666)
         try:
             try:
                 _write_all(fd, data)
@@ -206,26 +228,41 @@ class BuildCache:
         self._write(staged, data)
         os.replace(staged, path)
 
-    def _replace(
-        self, path: str, content: Content, begin: tuple[bytes, ...], rest: Iterator[bytes]
-    ) -> None:
-        if self._has_output(content.digest, content.size):
-            return
-        staged = _staged(path)
-        fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    def _appear(self, path: str, pieces: Iterable[bytes]) -> None:
+        """Write a file that gets its name once it is whole: nobody sees less of it, whoever dies.
+
+        What is there already is replaced: Go may have it open, or be writing the same bytes.
+        """
+        # Without a name the kernel drops what a killed process leaves.
+        fd, staged = self._unnamed(os.path.dirname(path)), ""
+        if fd is None:
+            staged = _staged(path)
+            fd = os.open(staged, _NEW, 0o666)
         try:
             try:
-                for piece in begin:
+                for piece in pieces:
                     _write_all(fd, piece)
-                for piece in rest:
-                    _write_all(fd, piece)
+                if not staged and not _linked(fd, path):
+                    staged = _staged(path)
+                    _linked(fd, staged)
             finally:
                 os.close(fd)
-            os.replace(staged, path)
+            if staged:
+                _renamed(staged, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(staged)
             raise
+
+    def _unnamed(self, directory: str) -> int | None:
+        """A new file without a name; None where that cannot be had, or not be named later."""
+        if not self._can_link:
+            return None
+        try:
+            return os.open(directory, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
+        except OSError:
+            # Not every file system has these.
+            return None
 
     def _has_output(self, content: str, size: int) -> bool:
         try:
@@ -233,6 +270,16 @@ class BuildCache:
         except OSError:
             return False
         return status.st_size == size and (status.st_mode & 0o170000) == 0o100000
+
+    def _is_right(self, content: str, size: int) -> bool:
+        """Whether an output is there, by its bytes: a crash may have left others of that size."""
+        if not self._has_output(content, size):
+            return False
+        try:
+            with open(self._output_path(content), "rb", buffering=0) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == content
+        except OSError:
+            return False
 
     def _begins(self, row: Row, start: bytes) -> bool:
         try:
@@ -278,7 +325,26 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+def _linked(fd: int, path: str) -> bool:
+    """Give an unnamed file its name; False where something has that."""
+    try:
+        # Only with a directory's descriptor, which this path does not need, are links followed.
+        os.link(f"{_DESCRIPTORS}/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _renamed(staged: str, path: str) -> None:
+    try:
+        os.replace(staged, path)
+    except IsADirectoryError:
+        # The same bytes as a program of `go run`, which lies in a directory: Go's own, and kept.
+        os.unlink(staged)
+
+
 def _unwritable(path: str, error: OSError) -> MachineError:
-    return MachineError("the Go build cache cannot be written",
+    kind = NoRoom if error.errno in (errno.ENOSPC, errno.EDQUOT) else MachineError
+    return kind("the Go build cache cannot be written",
                         why=shortened(f"{path}: {error.strerror or error}"),
                         hint="check GOCACHE, and the space on its disk")  # fmt: skip

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, NamedTuple, Protocol
 
 from wherry.errors import NetworkError
-from wherry.gocache.build_cache import BuildCache
+from wherry.gocache.build_cache import BuildCache, NoRoom
 from wherry.gocache.pack import Place, unpack
 from wherry.gocache.pack_set import Pack, PackSet, read_index
 from wherry.gocache.places import CachePlace, Damaged, Found
-from wherry.gocache.table import BadPack, Row, Table, read_table
+from wherry.gocache.table import BadPack, Content, Row, Table, read_table
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor
 from wherry.process.cancel import CancelToken
@@ -106,7 +106,7 @@ class Holding:
 
         `told` hears how many bytes of content are there, and of how many. Raises `BadPack` for a
         pack that is broken (what came before stays, and is right), `MachineError` where the disk
-        does not take it, what the place raises, `Cancelled`.
+        does not take it (then nothing stays), what the place raises, `Cancelled`.
         """
         packs = [pack for pack in current.packs if pack.kind == "build"]
         tables = self.tables(packs)
@@ -114,18 +114,29 @@ class Holding:
         missing, outputs = cache.lacks(_rows(tables))
         sizes = {row.content: row.size for row in missing}
         total, done = sum(sizes[content] for content in outputs), 0
+        cache.check_room(total)
+        placed: set[str] = set()
 
-        def came(size: int) -> None:
+        def came(content: Content) -> None:
             nonlocal done
             with self._lock:
-                done += size
+                done += content.size
+                placed.add(content.digest)
             told(done, total)
 
+        def here() -> tuple[Row, ...]:
+            absent = outputs - placed
+            return tuple(row for row in missing if row.content not in absent)
+
         try:
-            self.unpack(tables, outputs, cache.placing(came))
-        finally:
-            # Also where a pack was broken: what is there whole may be used.
-            cache.enter(missing)
+            try:
+                self.unpack(tables, outputs, cache.placing(came))
+            finally:
+                # Also where a pack was broken: what is there whole may be used.
+                cache.enter(here())
+        except NoRoom:
+            cache.forget(here(), placed)
+            raise
         return Restored(missing, done)
 
     def unpack(self, tables: Mapping[Digest, Table], wanted: frozenset[str], place: Place) -> None:

@@ -287,10 +287,13 @@ def _index(value: Any) -> PackSet:  # noqa: ANN401 - a stranger's JSON, checked 
         if len(value[name]) > most:
             raise BadPack(f"the index of a Go cache has more than {most} {name}")
     packs = tuple(map(_pack, value["packs"]))
-    counts = {pack.digest: pack.rows for pack in packs}
+    if sum(pack.rows for pack in packs) > _MOST_ROWS:
+        raise BadPack(f"the index of a Go cache has more than {_MOST_ROWS} rows")
+    # Made once for each pack: "*" is short, and what it stands for is not.
+    wholes = {pack.digest: Rows((1 << pack.rows) - 1) for pack in packs}
     return PackSet(
         packs,
-        {str(name): _user(user, counts) for name, user in value["users"].items()},
+        {str(name): _user(user, wholes) for name, user in value["users"].items()},
         {str(key): _record(record) for key, record in value["records"].items()},
     )
 
@@ -308,14 +311,14 @@ def _pack(value: Any) -> Pack:  # noqa: ANN401 - as above
     )
 
 
-def _user(value: Any, counts: Mapping[Digest, int]) -> User:  # noqa: ANN401 - as above
+def _user(value: Any, wholes: Mapping[Digest, Rows]) -> User:  # noqa: ANN401 - as above
     rows = {parse_digest(digest): bitmap for digest, bitmap in value["rows"].items()}
     return User(
         _count(value["time"]),
         {
-            digest: _rows(bitmap, counts[digest])
+            digest: _rows(bitmap, wholes[digest])
             for digest, bitmap in rows.items()
-            if digest in counts
+            if digest in wholes
         },
     )
 
@@ -347,16 +350,16 @@ def _bitmap(rows: Rows, count: int) -> str:
     return base64.b64encode(rows.bits.to_bytes((count + 7) // 8, "little")).decode("ascii")
 
 
-def _rows(text: Any, count: int) -> Rows:  # noqa: ANN401 - as above
+def _rows(text: Any, whole: Rows) -> Rows:  # noqa: ANN401 - as above
     if text == _ALL:
-        return Rows((1 << count) - 1)
+        return whole
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise BadPack("the index of a Go cache is malformed", why=str(error)) from error
-    if len(data) != (count + 7) // 8:
+    if len(data) != (whole.bits.bit_length() + 7) // 8:
         raise BadPack("the index of a Go cache is malformed", why="a bitmap of another size")
-    return Rows(int.from_bytes(data, "little") & ((1 << count) - 1))
+    return Rows(int.from_bytes(data, "little") & whole.bits)
 
 
 def _count(value: Any, most: int = 1 << 50) -> int:  # noqa: ANN401 - as above

@@ -2,7 +2,9 @@
 """The table `[cache]`: where Go caches come from and go to, and the key that signs them.
 
 What a place may be is read where caches are used, by `wherry.api.asked_caches`: here stands how the
-file writes it. Directories are seen from the file's own, as the key is.
+file writes it. Directories are seen from the file's own, as the key is. A project may be somebody
+else's, and what it is built with ends up in the user's build cache: which of its places are read,
+the user's own file says.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wherry.errors import UsageError
+from wherry.settings import hosts
 from wherry.settings.declaration import FilePlace, Kind, setting
 from wherry.settings.kinds import list_of, parse_items, parse_text
 
@@ -42,6 +45,19 @@ def locate_key(path: str, file: FilePlace) -> str:
     return os.path.join(os.path.abspath(file.directory), path)
 
 
+def parse_trust(value: object) -> tuple[str, ...]:
+    """A list of registries, with a path or without, and of directories."""
+    return tuple(dict.fromkeys(parse_items(value, _trusted)))
+
+
+def locate_trust(trust: tuple[str, ...], file: FilePlace) -> tuple[str, ...]:
+    """`trust` with whole paths of directories."""
+    return tuple(
+        os.path.normpath(hosts.locate_files((text,), file)[0]) if text[0] in "/~" else text
+        for text in trust
+    )
+
+
 PLACES = Kind(
     "list of references or directories",
     parse_places,
@@ -49,6 +65,13 @@ PLACES = Kind(
     schema=PLACES_SCHEMA,
 )
 KEY = Kind("file", parse_key, '"cache.pub"', locate_key, schema=KEY_SCHEMA)
+TRUST = Kind(
+    "list of registries, repositories or directories",
+    parse_trust,
+    '["registry.example.com/shop", "~/go-caches"]',
+    locate_trust,
+    schema=list_of(_FILLED, "wherry reads registries and directories"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +98,28 @@ class CacheSettings:
         "The Ed25519 key that caches have to be signed with, a PEM file; a private one signs, too",
         flag="--cache-key",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserCacheSettings:
+    """What the user's own file says about Go caches: `registry[/path]`, or absolute directories."""
+
+    trust: tuple[str, ...] = setting(
+        TRUST,
+        "Where the `[cache]` of projects may read: registries, repositories and all below them, "
+        "directories and all below them. What flags name is always read, and so is all where `CI` "
+        "is set",
+        (),
+    )
+
+
+def _trusted(value: object) -> str:
+    text = parse_text(value)
+    if text.startswith(("/", "~/")):
+        return text
+    if text.startswith((".", "~")):
+        raise UsageError(f"{text!r} is no whole path", hint="begin it with / or ~/")
+    return hosts.parse_default(text)
 
 
 def _place(value: object) -> str:

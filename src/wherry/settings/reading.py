@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from wherry.errors import UsageError, near
-from wherry.settings.cache import CacheSettings
+from wherry.settings.cache import CacheSettings, UserCacheSettings
 from wherry.settings.contradictions import contradictions
 from wherry.settings.declaration import FilePlace, declared, key_of
 from wherry.settings.document import Document
@@ -22,10 +22,16 @@ from wherry.settings.store import StoreSettings
 from wherry.settings.user import UserSettings
 
 _PROJECT_TABLES = ("build", "image", "registry", "store", "cache")
-_USER_TABLES = ("registry", "store")
+_USER_TABLES = ("registry", "store", "cache")
 IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Keys that people look for in the other table.
-_ELSEWHERE = {"packages": "[image.NAME]", "tags": "[image.NAME]", "go": "[build]"}
+_ELSEWHERE = {
+    "packages": "[image.NAME]",
+    "tags": "[image.NAME]",
+    "go": "[build]",
+    "trust": "[cache] of the user's own config.toml",
+}
+_PROJECTS = dict.fromkeys(("from", "to", "key"), f"[cache] of a project's {FILE_NAME}")
 
 _T = TypeVar("_T")
 
@@ -51,9 +57,10 @@ def parse_settings(text: str, path: str) -> Settings:
 
 def parse_user_settings(text: str, path: str, home: str) -> UserSettings:
     """What the user's own file at `path` says, with `~/` for `home`; raises as `parse_settings`."""
-    document = Document(text, path, FilePlace(os.path.dirname(path), home))
+    document = Document(text, path, FilePlace(os.path.dirname(path), home), _PROJECTS)
     registry = _table(document, "registry", RegistrySettings)
     store = _table(document, "store", StoreSettings)
+    cache = _table(document, "cache", UserCacheSettings)
     for table in document.tables.keys() & set(_PROJECT_TABLES) - set(_USER_TABLES):
         hint = f"it belongs into a project's {FILE_NAME}"
         document.wrong((table,), UsageError(f"{table} is no table of this file", hint=hint))
@@ -61,7 +68,7 @@ def parse_user_settings(text: str, path: str, home: str) -> UserSettings:
     document.refuse_unknown((), unknown, _USER_TABLES)
     document.finish()
     registry = replace(registry, insecure_by_user=registry.insecure, ca_by_user=registry.ca)
-    return UserSettings(registry, store, document.lines)
+    return UserSettings(registry, store, document.lines, cache)
 
 
 def _table(document: Document, name: str, owner: type[_T]) -> _T:

@@ -8,7 +8,7 @@ from dataclasses import Field, fields
 from typing import Any
 
 from wherry.oci.digest import sha256
-from wherry.settings.cache import CacheSettings
+from wherry.settings.cache import CacheSettings, UserCacheSettings
 from wherry.settings.declaration import declared, key_of
 from wherry.settings.lock import LockedBase, LockFile, render_lock
 from wherry.settings.model import BuildSettings, ImageDefaults, ImageSettings
@@ -91,8 +91,17 @@ _CACHE = """\
 
 [Go caches that travel](../go-caches.md) between machines. Directories and the key are relative to
 this file's directory. A flag replaces what the file says, and `--cache-from=` or `--cache-to=`
-without a value leaves it out. Whoever may write to a cache can put code into what is built with
-it: build the projects of people you do not trust without theirs.
+without a value leaves it out.
+
+Whoever may write to a cache can put code into what is built with it, and into your Go build cache.
+So `from` is read only where the user's own [config.toml](config-toml.md) trusts the place, or where
+the environment has `CI` set (and not to `false` or 0); otherwise one line says so. Flags are
+always heeded.
+"""
+_USER_CACHE = """\
+## `[cache]`
+
+Which [Go caches](../go-caches.md#trust) of projects you trust.
 """
 _USER_STORE = """\
 ## `[store]`
@@ -109,7 +118,8 @@ for every project on your machine. It may be left out, and so may every key. A p
 `wherry login` keeps them. An unknown key is an error, and all errors are told at once with their
 lines.
 
-This page is written from the declarations in `src/wherry/settings/registry.py` and `store.py`.
+This page is written from the declarations in `src/wherry/settings/registry.py`, `store.py` and
+`cache.py`.
 
 ## `[registry]`
 
@@ -152,7 +162,11 @@ def render_reference() -> str:
 
 def render_user_reference() -> str:
     """The page on `config.toml`, as `docs/reference/config-toml.md` holds it."""
-    tables = [_table(declared(RegistrySettings)), _USER_STORE, _table(declared(StoreSettings))]
+    tables = [
+        _table(declared(RegistrySettings)),
+        *(_USER_STORE, _table(declared(StoreSettings))),
+        *(_USER_CACHE, _table(declared(UserCacheSettings))),
+    ]
     return "\n".join([_USER, *tables, _every_key(render_user_example())])
 
 
@@ -187,7 +201,9 @@ def render_example() -> str:
 def render_user_example() -> str:
     """A user's file with every key."""
     registry, store = _lines(declared(RegistrySettings)), _lines(declared(StoreSettings))
-    return "\n".join(["[registry]", *registry, "", "[store]", *store]) + "\n"
+    cache = _lines(declared(UserCacheSettings))
+    lines = ["[registry]", *registry, "", "[store]", *store, "", "[cache]", *cache]
+    return "\n".join(lines) + "\n"
 
 
 def example_lock() -> LockFile:

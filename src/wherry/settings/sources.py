@@ -84,8 +84,13 @@ def explain(
     return tuple(lines)
 
 
-def explain_cache(settings: Settings, flags: Mapping[str, Any]) -> tuple[Line, ...]:
-    """What holds in `[cache]`; `flags` are by the key of the file, and beat it."""
+def explain_cache(
+    settings: Settings, flags: Mapping[str, Any], remarks: Mapping[str, str] = _NOTHING
+) -> tuple[Line, ...]:
+    """What holds in `[cache]`; `flags` are by the key of the file, and beat it.
+
+    `remarks` say by key what there is to be said of the file's value.
+    """
     lines = []
     for item in declared(CacheSettings):
         key = key_of(item.name)
@@ -95,6 +100,7 @@ def explain_cache(settings: Settings, flags: Mapping[str, Any]) -> tuple[Line, .
         elif value is not None:
             file = os.path.basename(settings.path or FILE_NAME)
             source = f"{file}:{line_of(settings.lines, ('cache', key))}"
+            source += f", {remarks[key]}" if key in remarks else ""
         lines.append(Line("cache", key, value, source))
     return tuple(lines)
 

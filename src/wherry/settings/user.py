@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from wherry.settings.cache import UserCacheSettings
 from wherry.settings.files import read_text
 from wherry.settings.model import USER_FILE_NAME
 from wherry.settings.registry import RegistrySettings
@@ -43,6 +44,7 @@ class UserSettings(NamedTuple):
     registry: RegistrySettings
     store: StoreSettings
     lines: Mapping[KeyPath, int] = _NO_LINES
+    cache: UserCacheSettings = UserCacheSettings()
 
 
 def load_user_settings(env: Mapping[str, str]) -> RegistrySettings:

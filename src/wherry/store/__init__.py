@@ -9,6 +9,9 @@ Layout, version 1 (root 0700, files 0600)::
     unsynced/BOOT/         a mark for each blob that may not have reached the disk yet
     snapshots/N/           a directory tree by key (fs/); mtime is the time of last use
     mounts/N/              a cache mount (fs/), held by locks/mount-N
+    gocache/modules/HEX/   a tree of Go modules that travelled here, held by a lock on itself; mtime
+                           is the time of last use (`wherry.store.go_modules`)
+    gocache/listings/      the files of Go modules with their digests
     work/KEY/              a build's own directory, held by locks/work-KEY
     tmp/NAME/              what one process stages, held by locks/tmp-NAME; without holder: garbage
     locks/                 flock(2) files, all harmless to delete while nothing runs
@@ -34,6 +37,7 @@ or after the beginning of the hour in which that store was opened: `has`, `get`,
 `hold`, `tag` see to it (and write nothing when it holds already). Removal happens with the gate
 held exclusively, when no session can begin, and spares everything used since the beginning of the
 oldest hour that has a live session. With no other session alive, everything unpinned may go. Work
-directories and cache mounts that are held stay in any case. The end of a build that makes room for
-itself spares what it made or found, too, as long as that alone is within the cap.
+directories, cache mounts and trees of Go modules that are held stay in any case. The end of a build
+that makes room for itself spares what it made or found, too, as long as that alone is within the
+cap.
 """

@@ -9,11 +9,11 @@ from wherry.errors import MachineError, UsageError
 from wherry.store.errors import machine_error
 
 VERSION = 1
-# What a store begins with; snapshots/, mounts/ and unsynced/ are made on first use, as in stores of
-# earlier releases.
+# What a store begins with; snapshots/, mounts/, gocache/ and unsynced/ are made on first use, as in
+# stores of earlier releases.
 _DIRECTORIES = ("blobs/sha256", "work", "tmp", "locks")
-_NAMES = ("version", "CACHEDIR.TAG", "blobs", "snapshots", "mounts", "work", "tmp", "locks",
-          "state.db", "unsynced", "lost+found")  # fmt: skip
+_NAMES = ("version", "CACHEDIR.TAG", "blobs", "snapshots", "mounts", "gocache", "work", "tmp",
+          "locks", "state.db", "unsynced", "lost+found")  # fmt: skip
 _CACHEDIR_TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
 # This directory is the store of wherry; `wherry cache prune` makes it smaller.
 """

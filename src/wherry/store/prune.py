@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Making the store smaller: a plan from one survey, then its execution under the gate.
 
-Candidates are records, images without a tag, snapshots, cache mounts, work directories and blobs
-that nothing pins, least recently used first. Tagged images stay whatever the cap says. Execution
-asks everything again that may have changed since the survey, moves things out of sight while the
-gate is held, and deletes them after it.
+Candidates are records, images without a tag, snapshots, cache mounts, Go modules, work directories
+and blobs that nothing pins, least recently used first. Tagged images stay whatever the cap says.
+Execution asks everything again that may have changed since the survey, moves things out of sight
+while the gate is held, and deletes them after it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from wherry.errors import MachineError
+from wherry.store import go_modules
 from wherry.store.database import Database
 from wherry.store.images import KIND
 from wherry.store.locks import try_acquire
@@ -36,6 +37,7 @@ class Pruned(NamedTuple):
     blobs: int
     snapshots: int
     mounts: int
+    modules: int
     work: int
     leftovers: int
     freed: int
@@ -73,6 +75,7 @@ class Pruner:
             blobs=len(plan.of(Kind.BLOB)),
             snapshots=len(plan.of(Kind.SNAPSHOT)),
             mounts=len(plan.of(Kind.MOUNT)),
+            modules=len(plan.of(Kind.MODULES)),
             work=len(plan.of(Kind.WORK)),
             leftovers=leftovers,
             freed=plan.freed + leftover_bytes,
@@ -81,7 +84,7 @@ class Pruner:
         )
 
     def remove_leftovers(self) -> str:
-        """Remove what dead processes and this one left in tmp/; a line about what had to stay."""
+        """Remove what dead processes and this one staged; a line about what had to stay."""
         self._trash.remove_leftovers(dry_run=False)
         self._trash.empty()
         return self._trash.refusal
@@ -130,6 +133,9 @@ class Pruner:
         for item in plan.of(Kind.MOUNT):
             gone |= self._remove_mount(item, unused_before)
         self._session.trace("prune-mounts")
+        for item in plan.of(Kind.MODULES):
+            gone |= self._remove_modules(item, unused_before)
+        self._session.trace("prune-modules")
         for item in plan.of(Kind.WORK):
             gone |= self._remove_work(item)
         self._trash.empty()
@@ -198,6 +204,13 @@ class Pruner:
         finally:
             os.unlink(guard)
             os.close(guard_fd)
+
+    def _remove_modules(self, item: Item, unused_before: float) -> dict[str, Item]:
+        path = go_modules.path_of(self._root, item.name)
+        if item.name == go_modules.LISTINGS:
+            return self._taken(path, item) if _last_use(path) < unused_before else {}
+        with go_modules.set_aside(path, unused_before) as aside:
+            return self._taken(aside, item) if aside else {}
 
     def _remove_work(self, item: Item) -> dict[str, Item]:
         lock = self._session.lock_path(f"work-{item.name}")

@@ -2,8 +2,8 @@
 """Room on a disk so full that the database cannot even be opened: what prune begins with then.
 
 Only what is found missing without harm goes, for nobody can be asked what a record needs: staging
-directories of the dead, work directories, cache mounts, snapshots. Rows without their directories
-mean nothing.
+directories of the dead, work directories, cache mounts, Go modules, snapshots. Rows without their
+directories mean nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from wherry.errors import MachineError
+from wherry.store import go_modules
 from wherry.store.layout import prepare
 from wherry.store.locks import try_acquire
 from wherry.store.session import Session, remove_tree
@@ -54,7 +55,7 @@ def relieve(session: Session) -> bool:
             for path in _candidates(session):
                 if _room(session.root) >= _ENOUGH:
                     break
-                remove_tree(path)
+                _remove(session.root, path)
                 removed = removed or not os.path.lexists(path)
     except OSError:
         return removed
@@ -64,9 +65,21 @@ def relieve(session: Session) -> bool:
 def _candidates(session: Session) -> Iterator[str]:
     """Staging directories and all others by age."""
     yield from _held(session, "tmp", "tmp-")
+    with go_modules.held_unfinished(session.root) as trees:
+        yield from trees
     found = [*_held(session, "work", "work-"), *_held(session, "mounts", "mount-")]
     found += _held(session, "snapshots", "")
+    found += (go_modules.path_of(session.root, name) for name in go_modules.names(session.root))
     yield from sorted(found, key=lambda path: os.lstat(path).st_mtime)
+
+
+def _remove(root: str, path: str) -> None:
+    if not go_modules.is_tree(root, path):
+        remove_tree(path)
+        return
+    with go_modules.set_aside(path) as aside:
+        if aside:
+            remove_tree(aside)
 
 
 def _held(session: Session, kind: str, lock: str) -> list[str]:

@@ -40,7 +40,7 @@ POINTS: Final = (
     "store-prepared", "blob-staged", "blob-synced", "blob-renamed", "record-before",
     "record-after", "tag-before", "tag-after", "work-held", "snapshot-staged", "snapshot-renamed",
     "snapshot-committed", "mount-prepared", "mount-renamed", "mount-held", "prune-planned",
-    "prune-snapshots", "prune-mounts", "prune-records", "prune-blobs",
+    "prune-snapshots", "prune-mounts", "prune-modules", "prune-records", "prune-blobs",
 )  # fmt: skip
 _LEAST_LIMIT = 2 * 10**9
 _GREATEST_LIMIT = 20 * 10**9
@@ -103,6 +103,8 @@ def default_limit(path: str) -> int:
 class Store:
     """Blobs and their sources, records, images, snapshots, cache mounts, work directories.
 
+    Trees of Go modules are in it as well: others write and read them, and tell `note_written`.
+
     Safe for threads. Made by `open_store`.
 
     What one store object uses is safe from every other process and store object until `close`.
@@ -126,6 +128,7 @@ class Store:
         self._mutex = threading.Lock()
         self._snapshots: Snapshots | None = None
         self._mounts: Mounts | None = None
+        self._noted = 0
         self.sources = Sources(database, session)
         self.blobs = Blobs(session, self.sources)
         self.records = Records(database, self.blobs, session)
@@ -231,8 +234,14 @@ class Store:
 
     @property
     def grew(self) -> bool:
-        """Whether blobs or snapshots were added that `enforce_limit` has not looked at yet."""
-        return self.blobs.grew or (self._snapshots is not None and self._snapshots.grew)
+        """Whether anything was added that `enforce_limit` has not looked at yet."""
+        snapshots = self._snapshots is not None and self._snapshots.grew
+        return self.blobs.grew or snapshots or self._noted > 0
+
+    def note_written(self, size: int) -> None:
+        """Note bytes that others wrote into gocache/: the size cap has to look at them."""
+        with self._mutex:
+            self._noted += size
 
     def usage(self) -> Usage:
         """How much room the store takes; looks at every file."""
@@ -277,7 +286,9 @@ class Store:
         leave much. A disk that refuses it fails no build.
         """
         try:
-            if self._session.has_stuck() or self._session.has_leftovers():
+            from wherry.store.go_modules import unfinished  # noqa: PLC0415 - late, for speed
+
+            if self._session.has_stuck() or self._session.has_leftovers() or unfinished(self.path):
                 self._warn(self._pruner().remove_leftovers())
             self.blobs.unsynced.settle()
             pruned = self._enforced()
@@ -288,7 +299,9 @@ class Store:
         return pruned
 
     def _enforced(self) -> Pruned | None:
-        written = self.blobs.take_written()
+        with self._mutex:
+            written, self._noted = self._noted, 0
+        written += self.blobs.take_written()
         if self._snapshots is not None:
             written += self._snapshots.take_written()
         meta = {str(name): float(str(value))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trees on their way out, and what dead processes left in tmp/.
+"""Trees on their way out, and what dead processes left in tmp/ and gocache/modules/.
 
 A tree is renamed out of sight first and deleted later, outside the locks. What a mapping's ids own
 the plain user cannot delete: such trees go to the *remover*, which enters the mapping. Where this
@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from wherry.errors import Interrupted, WherryError
+from wherry.store.go_modules import held_unfinished
 from wherry.store.locks import try_acquire
 from wherry.store.session import Session, remove_tree
 from wherry.store.usage import tree_size
@@ -70,8 +71,8 @@ class Trash:
 
     def remove_leftovers(self, *, dry_run: bool) -> tuple[int, int]:
         """Remove what dead processes left; how many directories and bytes went, or would go."""
-        with held_leftovers(self._session) as found:
-            paths = tuple(leftover.path for leftover in found)
+        with held_leftovers(self._session) as found, held_unfinished(self._session.root) as trees:
+            paths = (*(leftover.path for leftover in found), *trees)
             sizes = [tree_size(path) for path in paths]
             if dry_run:
                 return len(paths), sum(sizes)

@@ -2,7 +2,8 @@
 """How much room the store takes, as the file system counts it (allocated blocks).
 
 Of a snapshot the size is what was counted when it was made, for its content may be unreadable to
-the plain user; of cache mounts it is what can be seen.
+the plain user; of cache mounts it is what can be seen. Go modules that are being restored or
+removed count with what is staged in tmp/.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from wherry.store import go_modules
 from wherry.store.database import Database
 from wherry.store.locks import try_acquire
 from wherry.store.mounts import allocation_lock, mount_lock
@@ -28,15 +30,21 @@ class Kind(StrEnum):
     BLOB = "blob"
     SNAPSHOT = "snapshot"
     MOUNT = "cache mount"
+    MODULES = "Go modules"
     WORK = "work directory"
 
 
 class Usage(NamedTuple):
-    """Bytes on disk by kind; `mounts` are cache mounts, `records` is state.db with its logs."""
+    """Bytes on disk by kind.
+
+    `mounts` are cache mounts, `modules` Go modules that travelled here and listings of modules,
+    `records` is state.db with its logs.
+    """
 
     blobs: int
     snapshots: int
     mounts: int
+    modules: int
     work: int
     tmp: int
     records: int
@@ -44,7 +52,8 @@ class Usage(NamedTuple):
     @property
     def total(self) -> int:
         """All kinds together."""
-        return self.blobs + self.snapshots + self.mounts + self.work + self.tmp + self.records
+        kept = self.blobs + self.snapshots + self.mounts + self.modules
+        return kept + self.work + self.tmp + self.records
 
 
 class Item(NamedTuple):
@@ -68,28 +77,31 @@ class Items(NamedTuple):
     blobs: tuple[Item, ...]
     snapshots: tuple[Item, ...]
     mounts: tuple[Item, ...]
+    modules: tuple[Item, ...]
     work: tuple[Item, ...]
     usage: Usage
 
     @property
     def all(self) -> tuple[Item, ...]:
         """All of them, kind by kind."""
-        return self.blobs + self.snapshots + self.mounts + self.work
+        return self.blobs + self.snapshots + self.mounts + self.modules + self.work
 
 
 def surveyed(root: str, database: Database) -> Items:
     """Look at everything in the store."""
     blobs, snapshots = _blob_items(root), _snapshot_items(root, database)
-    mounts, work = _mount_items(root, database), _work_items(root)
+    mounts, modules, work = _mount_items(root, database), _module_items(root), _work_items(root)
+    tmp = (os.path.join(root, "tmp"), *go_modules.unfinished(root))
     usage = Usage(
         blobs=_total(blobs),
         snapshots=_total(snapshots),
         mounts=_total(mounts),
+        modules=_total(modules),
         work=_total(work),
-        tmp=tree_size(os.path.join(root, "tmp")),
+        tmp=sum(tree_size(path) for path in tmp),
         records=sum(_file_size(f"{root}/state.db{suffix}") for suffix in ("", "-wal", "-shm")),
     )
-    return Items(blobs, snapshots, mounts, work, usage)
+    return Items(blobs, snapshots, mounts, modules, work, usage)
 
 
 def tree_size(path: str) -> int:
@@ -147,6 +159,18 @@ def _mount_items(root: str, database: Database) -> tuple[Item, ...]:
             used_at = IN_USE
         item = Item(Kind.MOUNT, name_of(number), tree_size(path), used_at, key, number not in rows)
         items.append(item)
+    return tuple(items)
+
+
+def _module_items(root: str) -> tuple[Item, ...]:
+    items = []
+    for name in go_modules.names(root):
+        path = go_modules.path_of(root, name)
+        status = _status(path)
+        if status is not None:
+            is_used = name != go_modules.LISTINGS and go_modules.is_used(path)
+            used_at = IN_USE if is_used else status.st_mtime
+            items.append(Item(Kind.MODULES, name, tree_size(path), used_at))
     return tuple(items)
 
 
