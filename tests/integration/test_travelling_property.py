@@ -55,7 +55,7 @@ class World:
             files[f"{name}/p_windows.go"] = "package p\n\nconst Windows = true\n"
             files[f"{name}/p_test.go"] = "package p\n"
         self.proxy.add(path, version, files)
-        return sorted(f"{path}/{name.rpartition('/')[0]}" for name in files)
+        return sorted({f"{path}/{name.rpartition('/')[0]}" for name in files})
 
     def edit(self) -> None:
         """One random change."""
@@ -189,3 +189,51 @@ def test_the_comparison_sees_a_difference(tmp_path: Path, around: dict[str, str]
     one = world.plain(go_caches["GOCACHE"])
     world.locals["one"] += 1
     assert one != world.plain(go_caches["GOCACHE"])
+
+
+def test_a_mistake_of_the_users_own_is_told_without_fetching_modules(
+    tmp_path: Path, around: dict[str, str], go_caches: dict[str, str]
+) -> None:
+    world = World(tmp_path, around, 0)
+    world.imports = [world.packages["example.com/dep"][0]]
+    first = Machine(tmp_path / "one", world.env)
+    first.env["GOCACHE"] = go_caches["GOCACHE"]
+    world.write(first)
+    first.build(world.place)
+    second = Machine(tmp_path / "two", world.env)
+    world.write(second)
+    second.write("one/x.go", "package one\n\nconst Word = missing\n")
+    with pytest.raises(BuildError, match=r"one/x\.go:3"):
+        second.build(world.place)
+    assert not (tmp_path / "two" / "mod").exists()
+
+
+def test_what_pruned_modules_lack_is_fetched(
+    tmp_path: Path, around: dict[str, str], go_caches: dict[str, str]
+) -> None:
+    world = World(tmp_path, around, 0)
+    one, other = world.packages["example.com/dep"][:2]
+    world.imports = [one]
+    first = Machine(tmp_path / "one", world.env)
+    first.env["GOCACHE"] = go_caches["GOCACHE"]
+    world.write(first)
+    first.build(world.place)
+    second = Machine(tmp_path / "two", world.env)
+    world.imports = [one, other]
+    world.write(second)
+    built = second.build(world.place)
+    assert built.step("modules from")
+    assert any("the modules of the Go caches are not used" in text for text in built.said)
+    assert built.compiled == {"example.com/m", other}
+    # Offline that is told as go tells it.
+    third = Machine(tmp_path / "three", {**world.env, "GOPROXY": "off"})
+    world.imports = [one, "example.com/dep/unknown"]
+    world.write(third)
+    with pytest.raises((BuildError, NetworkError)):
+        third.build(world.place)
+    # What is needed has travelled meanwhile.
+    fourth = Machine(tmp_path / "four", {**world.env, "GOPROXY": "off"})
+    world.imports = [one, other]
+    world.locals["one"] += 1
+    world.write(fourth)
+    assert fourth.build(world.place).compiled == {"example.com/m", "example.com/m/one"}

@@ -50,7 +50,8 @@ class ModuleRestore:
         self._store = store
         self._root = os.path.join(store.path, "gocache", "modules")
         self._listed = os.path.join(store.path, "gocache", "listings")
-        self._listings = Listings(self._listed)
+        self._listings_path = self._listed
+        self._listings = Listings(self._listings_path)
         self._facts: GoFacts | None = None
         self._question: Question | None = None
         self._is_settled = False
@@ -87,6 +88,8 @@ class ModuleRestore:
     def drop(self) -> None:
         """Use the tree no more."""
         if self.tree is not None:
+            # Its listings spare reading the whole modules for those.
+            self._listings = Listings(self._listings_path, (self.tree.path,))
             self.tree.close()
         self.tree = None
         self.path = ""

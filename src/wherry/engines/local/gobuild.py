@@ -11,7 +11,7 @@ locked, and Go's own processes keep the lock if wherry is killed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -156,6 +156,8 @@ class GoBuildOperation:
         for name in self.op.names:
             _drop_unfinished(os.path.join(work.path, name))
         failures = self._compile(work, survey, step)
+        if pruned:
+            self._refuse_foreign(failures)
         self.trace("go-built")
         survey.wait()
         closure = survey.closure
@@ -172,6 +174,16 @@ class GoBuildOperation:
         if not local and not moved.changed:
             moved = moved._replace(changed=self._second_look(closure, step))
         return _Attempt(failures, survey, moved)
+
+    def _refuse_foreign(self, failures: Sequence[tuple[str, WherryError]]) -> None:
+        """Raise where a failure on pruned modules may be one of theirs."""
+        for _, error in failures:
+            place = os.path.join(self.op.directory, error.where.partition(":")[0])
+            inside = os.path.realpath(place).startswith(
+                os.path.realpath(self.world.facts.gomodcache) + os.sep
+            )
+            if not error.where or inside or not os.path.isfile(place):
+                raise PrunedModules(error.what, why=error.headline)
 
     def _question(self) -> Question:
         return Question(
