@@ -49,8 +49,7 @@ class ModuleRestore:
         self._traffic = traffic
         self._store = store
         self._root = os.path.join(store.path, "gocache", "modules")
-        self._listed = os.path.join(store.path, "gocache", "listings")
-        self._listings_path = self._listed
+        self._listings_path = os.path.join(store.path, "gocache", "listings")
         self._listings = Listings(self._listings_path)
         self._facts: GoFacts | None = None
         self._question: Question | None = None
@@ -122,7 +121,7 @@ class ModuleRestore:
             choice = self._choices[spec.private] = choose(packages, cache, cancel)
             with suppress(OSError):
                 # The store's size limit takes what was used least recently.
-                os.utime(self._listed)
+                os.utime(self._listings_path)
         return {"modules": Material(choice.rows, choice.open, choice.at_hand)}
 
     def _restore(self, facts: GoFacts, question: Question) -> None:
