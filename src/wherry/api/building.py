@@ -335,7 +335,12 @@ def _record(
 
     _check_engines(request, registries)
     limit()
-    record, failures = make_record(request, verdict, store, registries, caches)
+    try:
+        record, failures = make_record(request, verdict, store, registries, caches)
+    except BaseException:
+        if caches is not None:
+            caches.close()
+        raise
     return _Answer(record, failures, verdict.reason, caches)
 
 

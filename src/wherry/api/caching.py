@@ -162,6 +162,10 @@ class TravellingCaches:
         self._traffic.tell(lambda key: key[:30] in self._compiled)
         self._modules.close()
 
+    def close(self) -> None:
+        """End the use of what came from caches."""
+        self._modules.close()
+
     def _export_one(self, spec: CacheSpec, record: BuildRecord, *, is_pushed: bool) -> None:
         facts = self._facts
         if facts is None or not self._usable(facts):

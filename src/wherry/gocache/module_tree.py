@@ -38,6 +38,7 @@ _VERSION = 1
 _MOST_ROWS = 400_000
 _MOST_BYTES = 8 << 30
 _MOST_NOTE = 16 << 20
+_TRIES = 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -209,11 +210,15 @@ class StagedTree:
     def __enter__(self) -> Self:
         os.makedirs(self._root, mode=0o700, exist_ok=True)
         sweep(self._root)
-        while self._descriptor < 0:
+        for _ in range(_TRIES):
             # Where a sweep of another process takes the new directory before it is locked: again.
             self._path = os.path.join(self._root, f".new-{secrets.token_hex(8)}")
             os.mkdir(self._path, 0o700)
             self._descriptor = _locked(self._path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._descriptor >= 0:
+                break
+        else:
+            raise OSError(errno.ENOLCK, "a new directory cannot be locked", self._root)
         for directory in _directories(self._plan.rows):
             os.mkdir(os.path.join(self._path, directory), 0o755)
         return self
