@@ -59,17 +59,20 @@ def test_a_fresh_machine_compiles_the_changed_package_alone(
     place = tmp_path / "cache"
     first = Machine(tmp_path / "first", {**outside, **settings}).clone(source)
     first.env |= go_caches
-    filled = first.build(place, source=package)
+    filled = first.build(place, source=package, frontend="gomodule")
     fresh = Machine(tmp_path / "fresh", {**outside, **settings}).clone(source)
-    assert fresh.build(cache_from=(str(place),), source=package).image.digest == filled.image.digest
+    assert (
+        fresh.build(cache_from=(str(place),), source=package, frontend="gomodule").image.digest
+        == filled.image.digest
+    )
     change(fresh, changed)
     # Nothing is asked of the network: what was pruned is enough.
     fresh.env["GOPROXY"] = "off"
-    built = fresh.build(place, source=package)
+    built = fresh.build(place, source=package, frontend="gomodule")
     print(name, built.traffic, built.step("modules from"), built.step("Go cache from"))
     assert built.step("modules from")
     assert {one.removeprefix(module) for one in built.compiled} <= {package.removeprefix("."), ""}
     plain = Machine(tmp_path / "plain", {**outside, **settings}).clone(source)
     change(plain, changed)
     plain.env |= {**go_caches, "GOCACHE": fresh.env["GOCACHE"]}
-    assert plain.build(source=package).image.digest == built.image.digest
+    assert plain.build(source=package, frontend="gomodule").image.digest == built.image.digest

@@ -256,7 +256,7 @@ class BuildCache:
 
     def _unnamed(self, directory: str) -> int | None:
         """A new file without a name; None where that cannot be had, or not be named later."""
-        if not self._can_link:
+        if not self._can_link or not hasattr(os, "O_TMPFILE"):
             return None
         try:
             return os.open(directory, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
