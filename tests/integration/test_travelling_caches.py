@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import wherry
 from registry_servers import Server
 from travelling import Built, Machine
 from wherry.errors import NetworkError, UsageError, WherryError
@@ -439,6 +440,16 @@ def test_an_image_under_the_tag_is_never_overwritten(
     built = second.build(app)
     assert any("is not" in text and app in text for text in built.said)
     assert first.build(tags=(app,), push=True).image.pushed[0].unchanged
+
+
+def test_from_the_library(machines: Machines, warm: dict[str, str], place: Path) -> None:
+    for reused in (False, True):
+        machine = machines()
+        machine.env |= warm
+        around = wherry.Surroundings(str(machine.checkout), machine.env)
+        made = wherry.build(store=machine.store, surroundings=around, base="scratch",
+                            cache_from=(str(place),), cache_to=(str(place),))  # fmt: skip
+        assert made.reused == reused
 
 
 def test_the_go_mod_of_the_tests_is_plain() -> None:

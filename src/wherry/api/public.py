@@ -62,6 +62,9 @@ class Options(TypedDict, total=False):
     shm_size: str
     ulimits: tuple[str, ...]
     on_error: str
+    cache_from: tuple[str, ...]
+    cache_to: tuple[str, ...]
+    cache_key: str
 
 
 def build(
