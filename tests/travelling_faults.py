@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -92,3 +93,13 @@ def on_tmpfs(name: str) -> Path | None:
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
     return made
+
+
+def layers(machine: Machine) -> list[bytes]:
+    """The layers in a machine's store, decompressed."""
+    found = []
+    for path in (machine.store / "blobs" / "sha256").iterdir():
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            found.append(gzip.decompress(data))
+    return found

@@ -123,9 +123,10 @@ def test_a_projects_places_are_read_where_the_user_trusts_them(
 ) -> None:
     asked = asked_caches(request(env=at_home(tmp_path, *trust)), settings(TEXT))
     assert [spec.place for spec in asked.sources] == places
-    assert len(asked.untrusted) == len(asked.notes) == 2 - len(places)
-    # Writing tells nobody here what to believe.
-    assert len(asked.targets) == 1
+    # The place to write to is nowhere trusted but as a directory.
+    assert len(asked.targets) == ("/p" in trust)
+    named = 3 - len(places) - len(asked.targets)
+    assert len(asked.untrusted) == len(asked.notes) == named
 
 
 @pytest.mark.parametrize(("value", "count"), [("true", 2), ("1", 2), ("", 0), ("false", 0)])
@@ -137,7 +138,9 @@ def test_a_machine_of_ci_reads_all(tmp_path: Path, value: str, count: int) -> No
 def test_flags_are_read_whatever_is_trusted(tmp_path: Path) -> None:
     asked = asked_caches(request(env=at_home(tmp_path), cache_from=("a.b/c",)), settings(TEXT))
     assert [spec.place for spec in asked.sources] == ["a.b/c"]
-    assert asked.untrusted == ()
+    assert [spec.place for spec in asked.untrusted] == ["../out"]
+    both = request(env=at_home(tmp_path), cache_from=("a.b/c",), cache_to=("./x",))
+    assert asked_caches(both, settings(TEXT)).untrusted == ()
 
 
 def test_a_project_cannot_make_a_trusted_name_mean_another_registry(tmp_path: Path) -> None:
@@ -172,7 +175,7 @@ def test_print_settings_shows_them(module: BuildRequest) -> None:
     shown = tomllib.loads(text)["cache"]
     assert shown == {"from": ["./a"], "to": [], "key": "k.pem"}
     table = text.partition("[cache]\n")[2]
-    untrusted = "wherry.toml:2, not read, since config.toml does not trust it: ./a"
+    untrusted = "wherry.toml:2, not used, since config.toml does not trust it: ./a"
     assert [line.rpartition("# ")[2] for line in table.splitlines()] == [
         untrusted, "--cache-to", "--cache-key",
     ]  # fmt: skip

@@ -3,8 +3,9 @@
 
 A flag replaces the file's value; one that is given empty (`--cache-from=`) leaves it out. What is
 read from a cache ends up in the user's Go build cache, where later builds of other projects believe
-it. A project may be a stranger's: places that its file alone names are read only where the user's
-own file trusts them, or on a machine of CI, which has nothing to lose.
+it; what is written there is written with the user's rights. A project may be a stranger's: places
+that its file alone names are used only where the user's own file trusts them, or on a machine of
+CI, which has nothing to lose.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class AskedCaches(NamedTuple):
     """Places to read from, in order, and to write to, and the path of the key's file.
 
     Without any place there are no caches; without a key nothing is signed or checked. `untrusted`
-    are places that the project's file names and that are not read.
+    are places that the project's file names and that are not used.
     """
 
     sources: tuple[CacheSpec, ...] = ()
@@ -38,8 +39,8 @@ class AskedCaches(NamedTuple):
     def notes(self) -> tuple[str, ...]:
         """Lines for the user."""
         return tuple(
-            f"the Go cache {spec.place} of wherry.toml is not read: config.toml does not trust it "
-            "([cache] trust); --cache-from reads it"
+            f"the Go cache {spec.place} of wherry.toml is not used: config.toml does not trust it "
+            "([cache] trust); --cache-from and --cache-to use what they name"
             for spec in self.untrusted
         )
 
@@ -57,19 +58,22 @@ def asked_caches(request: BuildRequest, settings: Settings) -> AskedCaches:
     else:
         named = _file_places("from", cache.from_ or (), settings)
         sources = _trusted(named, request, settings)
-        untrusted = tuple(spec for spec in named if spec not in sources)
+        untrusted += tuple(spec for spec in named if spec not in sources)
     if request.cache_to:
         targets = _flag_places("--cache-to", request.cache_to, request)
     else:
-        targets = _file_places("to", cache.to or (), settings)
+        named = _file_places("to", cache.to or (), settings)
+        targets = _trusted(named, request, settings)
+        untrusted += tuple(spec for spec in named if spec not in targets)
     key = os.path.join(request.cwd, request.cache_key) if request.cache_key else cache.key or ""
-    return AskedCaches(sources, targets, key, untrusted)
+    places = {spec.place: spec for spec in untrusted}
+    return AskedCaches(sources, targets, key, tuple(places.values()))
 
 
 def _trusted(
     specs: tuple[CacheSpec, ...], request: BuildRequest, settings: Settings
 ) -> tuple[CacheSpec, ...]:
-    """Those of the places that a project names that may be read."""
+    """Those of the places that a project names that may be used."""
     if not specs or request.env.get("CI", "").lower() not in ("", "false", "0"):
         return specs
     from wherry.oci.reference import DEFAULT_REGISTRY  # noqa: PLC0415 - few files name places

@@ -46,7 +46,7 @@ class CachePatience:
     def within(self, seconds: float | None) -> Iterator[None]:
         """Let the block have so many seconds; raises `TooSlow`, now and from now on.
 
-        None is as long as it takes, unless the place was given up before.
+        None is as long as it takes; what asks the place ends at once where it was given up before.
         """
         timer = threading.Timer(seconds or _MOST, self.token.cancel)
         timer.daemon = True
@@ -54,13 +54,17 @@ class CachePatience:
             timer.start()
         try:
             with self._parent.on_cancel(self.token.cancel):
-                self.token.check()
                 yield
         except Cancelled:
             self._parent.check()
             raise TooSlow("it is too slow, and given up for this build") from None
         finally:
             timer.cancel()
+
+    def check(self) -> None:
+        """Raise `TooSlow` where the place was given up; `Cancelled`."""
+        with self.within(None):
+            self.token.check()
 
 
 def fetching(packs: Iterable[Pack], share: float = 1.0) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 from wherry.api.cache_patience import ASKING, CachePatience, fetching, sending
@@ -188,7 +188,7 @@ class CacheTraffic:
         One is that it takes longer than `seconds`: then the place is given up for good.
         """
         try:
-            with self.within(spec, seconds):
+            with self._limit(spec, seconds):
                 yield
         except Cancelled:
             raise
@@ -203,9 +203,20 @@ class CacheTraffic:
         """Let a place keep the block waiting for no longer; raises `TooSlow` then."""
         return self._place(spec).patience.within(seconds)
 
+    def check(self, spec: CacheSpec) -> None:
+        """Raise `TooSlow` where a place was given up before."""
+        self._place(spec).patience.check()
+
     def warn(self, text: str) -> None:
         """Tell the user."""
         self._around.sink(Message(Level.WARNING, text))
+
+    def _limit(self, spec: CacheSpec, seconds: float | None) -> AbstractContextManager[None]:
+        try:
+            return self.within(spec, seconds)
+        except WherryError:
+            # A name that is none, say: whoever asks for the place will hear of it.
+            return nullcontext()
 
     def _place(self, spec: CacheSpec) -> Place:
         with self._lock:

@@ -156,8 +156,8 @@ class TravellingCaches:
         """
         if self.user:
             for spec in self._traffic.targets:
-                # Nothing is done for a place that was given up before.
                 with self._traffic.passing_over(spec, "written"):
+                    self._traffic.check(spec)
                     self._export_one(spec, record, is_pushed=is_pushed)
         self._traffic.tell(lambda key: key[:30] in self._compiled)
         self._modules.close()

@@ -109,9 +109,12 @@ def _cache_lines(request: BuildRequest) -> tuple[Line, ...]:
     if request.cache_key:
         flags["key"] = request.cache_key
     remarks: dict[str, str] = {}
-    if asked.untrusted:
-        names = ", ".join(spec.place for spec in asked.untrusted)
-        remarks["from"] = f"not read, since config.toml does not trust it: {names}"
+    for key, texts in (("from", settings.cache.from_), ("to", settings.cache.to)):
+        places = [spec.place for spec in asked.untrusted
+                  if key not in flags and any(spec.place in text for text in texts or ())]  # fmt: skip
+        if places:
+            names = ", ".join(places)
+            remarks[key] = f"not used, since config.toml does not trust it: {names}"
     return explain_cache(settings, flags, remarks)
 
 

@@ -21,6 +21,7 @@ from wherry.gocache.pack_set import (
     PACK_TYPE,
     TABLE_TYPE,
     Change,
+    OtherRelease,
     Pack,
     PackSet,
     RecordBlob,
@@ -128,8 +129,10 @@ class Exporter:
             return PackSet()
         try:
             current = self._holding.trusted(found)
+        except OtherRelease:
+            raise
         except BadPack:
-            # Broken, of another release or signed by nobody we trust: begun anew.
+            # Broken, or signed by nobody we trust: begun anew.
             return PackSet()
         # Tables that cannot be read are found out here.
         self._tables(current)

@@ -41,6 +41,10 @@ _MOST_RECORDS = 256
 _ALL = "*"
 
 
+class OtherRelease(BadPack):
+    """A set that another release of wherry has written: not ours to replace."""
+
+
 class Pack(NamedTuple):
     """One pack of a set: `content` bytes in `rows` rows; `made` is when."""
 
@@ -282,7 +286,7 @@ def read_index(data: bytes) -> PackSet:
 def _index(value: Any) -> PackSet:  # noqa: ANN401 - a stranger's JSON, checked here
     if value["v"] != _VERSION:
         why = f"its version is {value['v']!r}; this wherry knows {_VERSION}"
-        raise BadPack("the Go cache was written by another release of wherry", why=why)
+        raise OtherRelease("the Go cache was written by another release of wherry", why=why)
     for name, most in (("packs", _MOST_PACKS), ("users", _MOST_USERS), ("records", _MOST_RECORDS)):
         if len(value[name]) > most:
             raise BadPack(f"the index of a Go cache has more than {most} {name}")

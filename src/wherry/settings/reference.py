@@ -94,7 +94,7 @@ this file's directory. A flag replaces what the file says, and `--cache-from=` o
 without a value leaves it out.
 
 Whoever may write to a cache can put code into what is built with it, and into your Go build cache.
-So `from` is read only where the user's own [config.toml](config-toml.md) trusts the place, or where
+So they are used only where the user's own [config.toml](config-toml.md) trusts the place, or where
 the environment has `CI` set (and not to `false` or 0); otherwise one line says so. Flags are
 always heeded.
 """
