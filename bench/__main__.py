@@ -16,6 +16,8 @@ from typing import NamedTuple, TypeVar
 
 from bench import (
     buildkit,
+    cache_registry,
+    changes,
     dockerfiles,
     measure,
     options,
@@ -26,6 +28,9 @@ from bench import (
     servers,
     steps,
     transfers,
+    travel,
+    travel_ground,
+    travel_sides,
 )
 from bench.bases import Bases
 from bench.failure import BenchError, read_output
@@ -91,10 +96,12 @@ def _run(asked: argparse.Namespace, environ: Mapping[str, str], stack: ExitStack
         "everything in memory",
         dockerfiles.PROJECT: dockerfiles.TITLE,
         steps.PROJECT: steps.TITLE,
+        travel_ground.PROJECT: travel_ground.TITLE,
     }
     rows = _transfers(ground, wherry)  # first: Runner.usage tells no less than this process has
     rows += _dockerfiles(ground, wherry)
     rows += _steps(ground, wherry)
+    rows += _travel(ground, wherry)
     measured = [*_builds(ground, wherry), *_pushes(ground, wherry)]
     for name in asked.projects if measured else ():
         if name == projects.TWENTY:
@@ -247,6 +254,55 @@ def _steps(ground: _Ground, wherry: Wherry | None) -> list[Row]:
         place = steps.Ground(bases, host, crane, ground.go, ground.work, stack)
         rounds = ground.asked.rounds, ground.asked.cold_rounds
         return steps.Steps(sides, ground.runner, place, *rounds).measure(wanted)
+
+
+def _travel(ground: _Ground, wherry: Wherry | None) -> list[Row]:
+    wanted = tuple(name for name in ground.asked.only if name in travel.ROWS)
+    if not wanted:
+        return []
+    work, env, asked = ground.work / "travel", ground.env, ground.asked
+    project = projects.caddy(ground.go, ground.work, env)
+    tools = travel_ground.Tools.found(ground.go, ground.runner, ground.work)
+    ports = travel_ground.Ports.free()
+    host = f"127.0.0.1:{ports.registry}"
+    sides = _travel_sides(ground, wherry, host)
+    crane = _crane(ground).program
+    bases = Bases(asked.cache / "bases", ground.platform, env)
+
+    def prepare(place: travel_ground.Place) -> None:
+        if any(side.name == travel_sides.BUILDKIT for side in sides):
+            bases.push_golang(crane, host, ground.go, place.proxy)
+        peers.push_empty_base(crane, f"{host}/empty:1", ground.platform, ground.work, env)
+        place.registry.keep()
+
+    states = changes.States(project, ground.go, env)
+    measured = travel.Travel(sides, states, tools, asked.cold_rounds, work, ports, prepare)
+    with cache_registry.holding(work):
+        found = _optional("the rows of caches that travel", partial(measured.measure, wanted))
+    return found or []
+
+
+def _travel_sides(
+    ground: _Ground, wherry: Wherry | None, host: str
+) -> list[travel_sides.TravelSide]:
+    asked, work = ground.asked.sides, ground.work / "travel-settings"
+    sides: list[travel_sides.TravelSide] = []
+    if "buildkit" in asked:
+        programs = _optional("BuildKit", partial(buildkit.programs, ground.go))
+        if programs is not None:
+            side = travel_sides.TravelBuildKit(programs, host, work / "dockerfiles")
+            side.write_dockerfiles()
+            sides.append(side)
+    if "ko" in asked:
+        install = partial(peers.install, "ko", ground.go, ground.asked.cache / "bin", ground.env)
+        ko = _optional("ko", install)
+        if ko is not None:
+            ground.facts["ko"] = ko.version
+            settings = travel_sides.write_ko_settings(work / "ko")
+            sides.append(travel_sides.TravelKo(ko.program, host, settings))
+    if wherry is not None:
+        sides.append(travel_sides.TravelWherry(wherry.program, host))
+    return sides
 
 
 @contextmanager

@@ -79,17 +79,42 @@ class BuildKitSide:
 @contextmanager
 def running(go: str, work: Path, env: Mapping[str, str]) -> Iterator[BuildKitSide]:
     """A daemon for the time of the block; a BenchError where there can be none."""
-    try:
+    with _explained(), BuildKitSide(programs(go), work, env) as side:
+        yield side
+
+
+def programs(go: str) -> Path:
+    """The directory with the daemon and its client; a BenchError where there can be none."""
+    with _explained():
         from tests import buildkit
 
         from wherry.golang.toolchain import GoCommand
+
+        reason = buildkit.why_not()
+        if reason:
+            raise BenchError(reason)
+        return buildkit.install(GoCommand(go, go))
+
+
+@contextmanager
+def daemon(directory: Path, state: Path) -> Iterator[tuple[str, ...]]:
+    """A new daemon with all its files below `state`; gives the words that begin a command."""
+    with _explained():
+        from tests import buildkit
+
+        with buildkit.running(directory, state) as started:
+            yield (started.client, "--addr", started.address)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        from tests.buildkit import NoBuildKit
+
+        import wherry.golang.toolchain  # noqa: F401 - is it there at all
     except ImportError as error:
         raise BenchError(str(error)) from error
-    reason = buildkit.why_not()
-    if reason:
-        raise BenchError(reason)
     try:
-        with BuildKitSide(buildkit.install(GoCommand(go, go)), work, env) as side:
-            yield side
-    except buildkit.NoBuildKit as error:
+        yield
+    except NoBuildKit as error:
         raise BenchError(str(error)) from error

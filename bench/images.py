@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,20 @@ def weigh(layout: Path, binary: Path) -> Weight:
                 if size == binary.stat().st_size:
                     found = found or hashlib.sha256(stream.read()).digest() == expected
     return Weight(files=files, transfer=transfer, holds_binary=found)
+
+
+def has_file(layers: Iterable[Path], file: Path) -> bool:
+    """Whether one of the packed layers holds the bytes of `file`, under any name."""
+    size, expected = file.stat().st_size, hashlib.sha256(file.read_bytes()).digest()
+    for layer in layers:
+        with tarfile.open(layer, "r|*") as tar:
+            for member in tar:
+                stream = tar.extractfile(member) if member.isreg() else None
+                if stream is None or member.size != size:
+                    continue
+                if hashlib.sha256(stream.read()).digest() == expected:
+                    return True
+    return False
 
 
 def content(layout: Path) -> Content:

@@ -7,19 +7,20 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bench import dockerfiles, measure, pushes, steps, transfers
+from bench import dockerfiles, measure, pushes, steps, transfers, travel
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIDES = ("ko", "skopeo", "crane", "buildkit", "wherry")
 PROJECTS = ("movies", "twenty", "caddy")
 
 _REGISTRY_ROWS = (*transfers.ROWS, *pushes.ROWS)
-ROWS = (*_REGISTRY_ROWS, *measure.ROWS, *dockerfiles.ROWS, *steps.ROWS)
+ROWS = (*_REGISTRY_ROWS, *measure.ROWS, *dockerfiles.ROWS, *steps.ROWS, *travel.ROWS)
 _GROUPS = {
     "registry": _REGISTRY_ROWS,
     "build": measure.ROWS,
     "dockerfile": dockerfiles.ROWS,
     "run": steps.ROWS,
+    "travel": travel.ROWS,
 }
 
 

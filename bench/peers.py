@@ -68,13 +68,14 @@ def _install(go: str, module: str, package: str, env: Mapping[str, str]) -> None
 def base_registry(crane: Path, platform: str, work: Path, env: Mapping[str, str]) -> Iterator[str]:
     """A registry on loopback for the time of the block, holding `base`; gives its host:port."""
     with memory_registry(crane, work, env) as host:
-        _push_empty_base(crane, f"{host}/base", platform, work, env)
+        push_empty_base(crane, f"{host}/base", platform, work, env)
         yield host
 
 
-def _push_empty_base(
+def push_empty_base(
     crane: Path, reference: str, platform: str, work: Path, env: Mapping[str, str]
 ) -> None:
+    """Puts an image with one layer that has no files into a registry."""
     empty = work / "empty.tar"
     with tarfile.open(empty, "w"):
         pass

@@ -87,6 +87,8 @@ def _figure(row: Row, value: float) -> str:
         return f"{value:.3f} s"
     if row.unit == "ms":
         return f"{value:.2f} ms"
+    if row.unit != "bytes":
+        return f"{value:.{1 if row.unit == '%' else 0}f} {row.unit}"
     if max(max(values) for values in row.samples.values()) < 1e5:
         return f"{value / 1e3:.2f} kB"
     return f"{value / 1e6:.2f} MB"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from bench.failure import command_failed
 from bench.sides import Command
@@ -33,6 +33,15 @@ class Usage:
 
     seconds: float
     peak: float
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one run took in seconds, and what it wrote."""
+
+    seconds: float
+    output: str
+    messages: str
 
 
 @dataclass(frozen=True)
@@ -63,10 +72,28 @@ class Runner:
         os.sync()
         return self._watch(command, _usage, {})
 
-    def _watch(self, command: Command, measure: Callable[[_Start], T], env: Mapping[str, str]) -> T:
+    def told(self, command: Command) -> Told:
+        """The wall time of a command, with what it says."""
+        os.sync()
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as messages:
+            seconds = self._watch(command, _seconds, {}, (output, messages))
+            texts = []
+            for stream in (output, messages):
+                stream.seek(0)
+                texts.append(stream.read().decode(errors="replace"))
+        return Told(seconds, *texts)
+
+    def _watch(
+        self,
+        command: Command,
+        measure: Callable[[_Start], T],
+        env: Mapping[str, str],
+        streams: tuple[IO[bytes], IO[bytes]] | None = None,
+    ) -> T:
         """Runs a command to its end under `measure`; what it says is shown only if it fails."""
         started: list[subprocess.Popen[bytes]] = []
-        with tempfile.TemporaryFile() as output:
+        with tempfile.TemporaryFile() as own:
+            output = streams[1] if streams else own
 
             def start() -> subprocess.Popen[bytes]:
                 process = subprocess.Popen(
@@ -74,7 +101,7 @@ class Runner:
                     cwd=command.cwd,
                     env={**self.env, **command.env, **env},
                     stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
+                    stdout=streams[0] if streams else subprocess.DEVNULL,
                     stderr=output,
                 )
                 started.append(process)

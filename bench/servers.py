@@ -16,12 +16,29 @@ from bench.failure import BenchError
 
 _CONFIG = """\
 version: 0.1
-log: {{level: info, accesslog: {{disabled: true}}}}
+log: {{level: info, accesslog: {{disabled: {is_silent}}}}}
 storage:
   filesystem: {{rootdirectory: '{storage}'}}
   maintenance: {{uploadpurging: {{enabled: false}}}}
-http: {{addr: '127.0.0.1:0', secret: bench}}
+http: {{addr: '127.0.0.1:{port}', secret: bench}}
 """
+# Python's own server with answers that do not wait for acknowledgements: that may cost 40 ms each.
+_FILE_SERVER = """\
+import functools, http.server, sys
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_words):
+        pass
+
+handler = functools.partial(Files, directory=sys.argv[1])
+with http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), handler) as server:
+    print("listening on port", server.server_port)
+    server.serve_forever()
+"""
+_LISTENING = r"listening on 127\.0\.0\.1:(\d+)"
 
 
 @contextmanager
@@ -35,29 +52,43 @@ def memory_registry(crane: Path, work: Path, env: Mapping[str, str]) -> Iterator
 @contextmanager
 def docker_registry(work: Path, env: Mapping[str, str]) -> Iterator[str]:
     """Debian's docker-registry, empty, with its storage below `work`; gives its host:port."""
-    program = shutil.which("docker-registry", path=env["PATH"])
-    if program is None:
-        raise BenchError("docker-registry is not there: apt-get install docker-registry")
+    program = _docker_registry_program(env)
     directory = work / "docker-registry"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     config = directory / "config.yml"
-    config.write_text(_CONFIG.format(storage=directory / "storage"))
-    listening = r"listening on 127\.0\.0\.1:(\d+)"
+    config.write_text(_CONFIG.format(storage=directory / "storage", port=0, is_silent="true"))
     try:
         argv = (program, "serve", str(config))
-        with _serving(argv, listening, directory / "log", env) as host:
+        with _serving(argv, _LISTENING, directory / "log", env) as host:
             yield host
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
-def file_server(directory: Path, log: Path, env: Mapping[str, str]) -> Iterator[str]:
+def kept_registry(storage: Path, log: Path, env: Mapping[str, str], port: int) -> Iterator[str]:
+    """Debian's docker-registry with what lies in `storage`; its log has a line for each request."""
+    storage.mkdir(parents=True, exist_ok=True)
+    config = log.with_suffix(".yml")
+    config.write_text(_CONFIG.format(storage=storage, port=port, is_silent="false"))
+    argv = (_docker_registry_program(env), "serve", str(config))
+    with _serving(argv, _LISTENING, log, env) as host:
+        yield host
+
+
+def _docker_registry_program(env: Mapping[str, str]) -> str:
+    program = shutil.which("docker-registry", path=env["PATH"])
+    if program is None:
+        raise BenchError("docker-registry is not there: apt-get install docker-registry")
+    return program
+
+
+@contextmanager
+def file_server(directory: Path, log: Path, env: Mapping[str, str], port: int = 0) -> Iterator[str]:
     """The files below `directory` over HTTP for the time of the block; gives the URL."""
-    words = ("--protocol", "HTTP/1.1", "--bind", "127.0.0.1", "--directory", str(directory), "0")
-    argv = (sys.executable, "-u", "-m", "http.server", *words)
-    with _serving(argv, r"127\.0\.0\.1 port (\d+)", log, env) as host:
+    argv = (sys.executable, "-u", "-c", _FILE_SERVER, str(directory), str(port))
+    with _serving(argv, r"listening on port (\d+)", log, env) as host:
         yield f"http://{host}"
 
 

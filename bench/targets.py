@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench import dockerfiles, steps
+from bench import dockerfiles, growth, steps, travel, travel_contents, travel_ground
 from bench.measure import BEYOND, COLD, MEMORY, NO_CHANGE, ONE_LINE, Row
 from bench.projects import TWENTY
 from bench.pushes import LAZY_BASE, UNCHANGED_PUSH
 from bench.transfers import PULL, PULL_MEMORY, PUSH, PUSH_MEMORY
+from bench.travel_sides import BUILDKIT, KO
 
 SUBJECT = "wherry"
 GO_BUILD = "go build"
@@ -23,7 +24,10 @@ MEMORY_REGISTRY = "memory registry"
 
 @dataclass(frozen=True)
 class Target:
-    """A limit for wherry in one row; of the reference's median where `is_ratio`."""
+    """A limit for wherry in one row; of the reference's median where `is_ratio`.
+
+    `beside` names the side that the ratio is of, in place of the reference.
+    """
 
     row: str
     text: str
@@ -31,6 +35,12 @@ class Target:
     is_ratio: bool = False
     projects: tuple[str, ...] = ("caddy",)
     of: Callable[[Sequence[float]], float] = median
+    beside: str = ""
+    is_least: bool = False
+
+    def limits(self, figure: float) -> bool:
+        """Whether a figure keeps to it."""
+        return figure >= self.limit if self.is_least else figure <= self.limit
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,15 @@ _ALL = ("movies", "caddy")
 _REGISTRIES = (DOCKER_REGISTRY, MEMORY_REGISTRY)
 _DOCKERFILES = (dockerfiles.PROJECT,)
 _STEPS = (steps.PROJECT,)
-_BESIDE_PEERS = (*_REGISTRIES, *_DOCKERFILES, *_STEPS)
+_TRAVEL = (travel_ground.PROJECT,)
+_BESIDE_PEERS = (*_REGISTRIES, *_DOCKERFILES, *_STEPS, *_TRAVEL)
+
+
+def _part(row: str, beside: str, divisor: int) -> Target:
+    """At most one part in `divisor` of what another side takes."""
+    text = f"<= 1/{divisor} {beside}"
+    return Target(row, text, 1 / divisor, is_ratio=True, projects=_TRAVEL, beside=beside)
+
 
 # Times have targets on the large module only: on the small one they are mostly process starts.
 TARGETS = (
@@ -77,6 +95,20 @@ TARGETS = (
     Target(steps.CADDY, "<= 1.0 x BuildKit", 1.0, is_ratio=True, projects=_STEPS),
     Target(steps.MOVIES, "<= 1.0 x BuildKit", 1.0, is_ratio=True, projects=_STEPS),
     Target(steps.MEMORY, "<= 150 MB at worst", 150e6, projects=_STEPS, of=max),
+    _part(travel.LINE, BUILDKIT, 15),
+    _part(travel.LINE, KO, 12),
+    Target(travel.UNCHANGED, "<= 0.5 s", 0.5, projects=_TRAVEL),
+    Target(travel.RECEIVED, "< 1 MB", 999_999, projects=_TRAVEL, of=max),
+    Target(travel.STARTS, "none", 0, projects=_TRAVEL, of=max),
+    _part(travel.BUMP, BUILDKIT, 5),
+    _part(travel.BUMP, KO, 5),
+    Target(travel_contents.SERVICE, ">= 80 %", 80, projects=_TRAVEL, of=min, is_least=True),
+    Target(travel_contents.SENT, "<= 1.05 x entries", 1.05, is_ratio=True, projects=_TRAVEL),
+    Target(travel_contents.SENT_DEEP, "<= 1.05 x entries", 1.05, is_ratio=True, projects=_TRAVEL),
+    Target(travel_contents.RESTORE, ">= 250 MB/s", 250, projects=_TRAVEL, is_least=True),
+    Target(growth.GROWTH, "<= 1.5 x last build", 1.5, is_ratio=True, projects=_TRAVEL),
+    Target(growth.LOST, "none", 0, projects=_TRAVEL, of=max),
+    Target(travel.DIFFERENT, "none", 0, projects=_TRAVEL, of=max),
 )
 
 
@@ -99,8 +131,13 @@ def judge(row: Row) -> list[Verdict]:
             continue
         figure = target.of(row.samples[SUBJECT])
         if target.is_ratio:
-            if compared is None:
+            other = _median_of(row, target.beside) if target.beside else compared
+            if not other:
                 continue
-            figure /= compared
-        verdicts.append(Verdict(target, figure, figure <= target.limit))
+            figure /= other
+        verdicts.append(Verdict(target, figure, target.limits(figure)))
     return verdicts
+
+
+def _median_of(row: Row, side: str) -> float | None:
+    return median(row.samples[side]) if side in row.samples else None

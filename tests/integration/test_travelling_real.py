@@ -16,7 +16,7 @@ import pytest
 
 from travelling import Machine
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(2400)]
 
 # Module, version, package, a file to change, and what to set.
 PROGRAMS = {

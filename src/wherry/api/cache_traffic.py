@@ -175,6 +175,13 @@ class CacheTraffic:
             self._load_one(spec)
         return self.holding(spec).current
 
+    def give_up(self) -> None:
+        """Ask no place for anything any more: what is under way ends."""
+        with self._lock:
+            places = tuple(self._places.values())
+        for place in places:
+            place.patience.token.cancel()
+
     def holding(self, spec: CacheSpec) -> Holding:
         """The holding of a place: one for reading and writing."""
         return self._place(spec).holding

@@ -42,6 +42,10 @@ from wherry.process.cancel import Cancelled, CancelToken
 from wherry.store.store import Store
 
 
+# Somebody waits for an error message.
+_CLOSE_SECONDS = 5.0
+
+
 class TravellingCaches:
     """The caches of one build, as its Go steps and toolchains meet them."""
 
@@ -163,7 +167,10 @@ class TravellingCaches:
         self._modules.close()
 
     def close(self) -> None:
-        """End the use of what came from caches."""
+        """End the use of what came from caches, and what is under way: the build has failed."""
+        self._traffic.give_up()
+        if self._restoring is not None:
+            self._restoring.join(_CLOSE_SECONDS)
         self._modules.close()
 
     def _export_one(self, spec: CacheSpec, record: BuildRecord, *, is_pushed: bool) -> None:

@@ -110,8 +110,11 @@ def _cache_lines(request: BuildRequest) -> tuple[Line, ...]:
         flags["key"] = request.cache_key
     remarks: dict[str, str] = {}
     for key, texts in (("from", settings.cache.from_), ("to", settings.cache.to)):
-        places = [spec.place for spec in asked.untrusted
-                  if key not in flags and any(spec.place in text for text in texts or ())]  # fmt: skip
+        places = [
+            spec.place
+            for spec in asked.untrusted
+            if key not in flags and any(spec.place in text for text in texts or ())
+        ]
         if places:
             names = ", ".join(places)
             remarks[key] = f"not used, since config.toml does not trust it: {names}"
