@@ -69,16 +69,20 @@ def texts_of(place: Path) -> list[bytes]:
     return found
 
 
-def command(machine: Machine, *words: str, prefix: tuple[str, ...] = ()) -> list[str]:
+def command(
+    machine: Machine, *words: str, source: str = ".", prefix: tuple[str, ...] = ()
+) -> list[str]:
     """The words that build on a machine as a user would."""
-    return [*prefix, sys.executable, "-m", "wherry", "build", ".", "--base", "scratch",
+    return [*prefix, sys.executable, "-m", "wherry", "build", source, "--base", "scratch",
             "--progress", "plain", "--store", str(machine.store), *words]  # fmt: skip
 
 
-def start(machine: Machine, *words: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+def start(
+    machine: Machine, *words: str, source: str = ".", prefix: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
     """Begin such a build, in a process group of its own."""
     return subprocess.Popen(
-        command(machine, *words, prefix=prefix), cwd=machine.checkout, text=True,
+        command(machine, *words, source=source, prefix=prefix), cwd=machine.checkout, text=True,
         env={**os.environ, **machine.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         start_new_session=True,
     )  # fmt: skip
@@ -93,6 +97,12 @@ def on_tmpfs(name: str) -> Path | None:
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
     return made
+
+
+def stored(machine: Machine) -> list[bytes]:
+    """All files of a machine's store, and of its home."""
+    roots = (machine.store, Path(machine.env["HOME"]))
+    return [path.read_bytes() for root in roots for path in root.rglob("*") if path.is_file()]
 
 
 def layers(machine: Machine) -> list[bytes]:

@@ -28,7 +28,17 @@ from wherry.process.cancel import CancelToken
 CONTENTS = (b"", b"one", b"two" * 5000, b"large " * 1_000_000)
 
 
+def prepare(cache: BuildCache) -> None:
+    """The directories that are needed, and not all 256."""
+    for number, content in enumerate(CONTENTS):
+        for data in (b"key %d" % number, content):
+            (Path(cache.path) / hashlib.sha256(data).hexdigest()[:2]).mkdir(
+                parents=True, exist_ok=True
+            )
+
+
 def main() -> None:
+    BuildCache.prepare = prepare
     work, has_unnamed = Path(sys.argv[1]), "named" not in sys.argv
     number = 0
     table, data = packed(work / "source")

@@ -15,9 +15,14 @@ import pytest
 import wherry
 from registry_servers import Server
 from travelling import Built, Machine
+from wherry.api.registries import Registries
 from wherry.errors import NetworkError, UsageError, WherryError
+from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.pack_set import PackSet, read_index
-from wherry.oci.digest import sha256
+from wherry.gocache.table import read_table
+from wherry.oci.digest import parse_digest, sha256
+from wherry.registry.client import Repository
+from wherry.store.store import open_store
 from wherry_fixtures import GO_MOD, write_module
 
 FILES = {
@@ -111,6 +116,42 @@ def test_an_unchanged_fresh_machine_starts_nothing(
     assert built.image.size == filled.image.size
     again = fresh.build(place, outputs=(f"type=oci,dest={fresh.root}/out.tar",))
     assert again.image.digest == filled.image.digest
+
+
+def test_a_record_sends_nobody_to_registries_of_its_own(
+    machines: Machines, warm: dict[str, str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = machines()
+    first.env |= warm
+    before = first.build()
+    with open_store(str(first.store)) as store:
+        manifest = json.loads(store.blobs.read(parse_digest(before.image.digest)))
+        for layer in manifest["layers"]:
+            store.sources.add(parse_digest(layer["digest"]), "internal.example:8080/x")
+    first.build(place)
+    asked: list[str] = []
+    named = Registries.named
+
+    def noted(registries: Registries, name: str) -> Repository:
+        asked.append(name)
+        return named(registries, name)
+
+    monkeypatch.setattr(Registries, "named", noted)
+    built = machines().build(place)
+    assert built.image.reused
+    assert not asked
+
+
+def test_one_word_for_two_directories_means_both(
+    machines: Machines, warm: dict[str, str], place: Path
+) -> None:
+    """What a flag names is seen from the current directory, what the file names from the file's."""
+    first = machines()
+    first.env |= {**warm, "CI": "true"}
+    first.write("wherry.toml", '[cache]\nto = ["./cache"]\n')
+    first.build(cwd=str(place.parent), source=str(first.checkout), cache_from=("./cache",))
+    assert held(first.checkout / "cache").packs
+    assert not place.exists()
 
 
 def test_a_branch_that_is_built_again_is_known(
@@ -336,6 +377,46 @@ def test_assembly_that_reads_beside_itself_is_compiled_anew(
     assert f"{MODULE}/asm" in built.compiled
     done = subprocess.run([other.root / "out" / "app" / "m"], capture_output=True, check=True)
     assert done.stderr == b"2222\n"
+
+
+@pytest.mark.parametrize("platforms", ["linux/amd64,linux/arm64", "linux/arm64,linux/amd64"])
+def test_what_one_platform_compiles_of_headers_stays_though_another_has_none(
+    machines: Machines, warm: dict[str, str], place: Path, source: Path, platforms: str
+) -> None:
+    if os.uname().machine != "x86_64":
+        pytest.skip("the assembly is for amd64")
+    write_module(source, {
+        "main.go": FILES["main.go"].replace("m/lib", "m/asm").replace("lib.Word", "asm.N()"),
+        "asm/numbered_amd64.go": "package asm\n\nfunc N() int\n",
+        "asm/numbered_amd64.s": '#include "textflag.h"\n#include "../inc/n.h"\n\n'
+                         "TEXT ·N(SB),NOSPLIT,$0-8\n\tMOVQ $NUMBER, ret+0(FP)\n\tRET\n",
+        "asm/numbered_other.go": "//go:build !amd64\n\npackage asm\n\nfunc N() int { return 1 }\n",
+        "inc/n.h": "#define NUMBER 1111\n",
+    })  # fmt: skip
+    first = machines()
+    first.env |= warm
+    cache = BuildCache(warm["GOCACHE"])
+    first.build(place, platform=platforms)
+    tables = [read_table(_blob(place, str(pack.table.digest)).read_bytes())
+              for pack in held(place).packs if pack.kind == "build"]  # fmt: skip
+    rows = [row for table in tables for row in table.rows]
+    assert rows
+    # Only the archive of the one package has it.
+    assert not [row for row in rows if cache.holds_any(row, (b"numbered_amd64.s",))]
+
+
+def test_what_another_program_compiles_does_not_travel(
+    machines: Machines, warm: dict[str, str], place: Path, tmp_path: Path
+) -> None:
+    """Go's key names the compiler, and not what `-toolexec` puts around it."""
+    program = tmp_path / "around"
+    program.write_text('#!/bin/sh\nexec "$@"\n')
+    program.chmod(0o755)
+    first = machines()
+    first.env |= {**warm, "GOFLAGS": f"-toolexec={program}"}
+    built = first.build(place)
+    assert any("-toolexec" in text for text in built.said)
+    assert not place.exists() or not held(place).packs
 
 
 @pytest.mark.soak

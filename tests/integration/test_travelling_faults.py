@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Go caches that travel, and all that can go wrong on the way: the build is right all the same."""
 
+import base64
 import ctypes
 import itertools
 import json
@@ -31,6 +32,7 @@ from travelling_faults import (
     on_tmpfs,
     spoilt,
     start,
+    stored,
     texts_of,
 )
 from wherry.api import cache_patience, cache_traffic
@@ -255,20 +257,26 @@ def test_wrong_credentials_are_not_told(
     assert "this-is-the-wrong-password" not in repr(built.events)
 
 
-def test_secrets_of_the_environment_stay_here(warm: Machines, tmp_path: Path) -> None:
-    first = warm()
+def test_secrets_of_the_environment_stay_here(
+    docker_registry_htpasswd: Server, warm: Machines, tmp_path: Path, repository_name: str
+) -> None:
+    server, first = docker_registry_htpasswd, warm()
     secret = f"secret-{uuid.uuid4().hex}"
     first.env |= {
         "GOPROXY": f"https://user:{secret}@proxy.invalid", "GONOSUMDB": f"{secret}.example.com",
         "TOKEN": secret, "GOAUTH": "off",
+        "DOCKER_CONFIG": str(server.docker_config(tmp_path / "docker")),
     }  # fmt: skip
-    place = tmp_path / "cache"
-    built = first.build(place)
-    assert lines_about(built, place) == []
-    assert secret not in repr(built.events)
+    place, reference = tmp_path / "cache", f"{server.host}/{repository_name}:cache"
+    built = first.build(cache_to=(reference, str(place)), cache_from=(reference,))
+    assert lines_about(built, place) == lines_about(built, reference) == []
     texts = texts_of(place)
     assert texts
-    assert not any(secret.encode() in text for text in texts)
+    # What Go keeps of the modules' network settings is digests at most.
+    pair = base64.b64encode(f"{server.user}:{server.password}".encode()).decode()
+    for word in (secret, server.password, pair):
+        assert word not in repr(built.events)
+        assert not any(word.encode() in text for text in (*texts, *stored(first)))
     assert first.env["HOME"].encode() not in b"".join(texts)
 
 
@@ -286,18 +294,18 @@ def test_exporters_in_processes_of_their_own_lose_nothing(
     place = str(tmp_path / "cache") if kind == "directory" else (
         f"{docker_registry.host}/{repository_name}:cache"
     )  # fmt: skip
-    started = []
-    for name in names:
-        machine = warm(files=files)
-        process = start(machine, "--cache-to", place)
-        started.append(process)
-        # `.` is built by `start`: each machine has another program there.
-        machine.write("main.go", files[f"{name}/main.go"])
+    made = [warm(files=files) for _ in names]
+    started = [start(machine, "--cache-to", place, source=f"./{name}")
+               for machine, name in zip(made, names, strict=True)]  # fmt: skip
     for process in started:
         _, told = process.communicate(timeout=120)
         assert process.returncode == 0, told
         assert "is not written" not in told
-    del machines
+    fresh = machines(files=files)
+    for name in names:
+        built = fresh.build(source=f"./{name}", cache_from=(place,), no_cache=True)
+        assert lines_about(built, place) == []
+        assert built.compiled == set()
 
 
 def test_ctrl_c_ends_an_import_at_once(
@@ -426,16 +434,19 @@ def test_a_build_cache_that_cannot_be_written(place: Path, machines: Machines) -
     fresh.build(cache_from=(str(place),), no_cache=True)
     before = sorted(Path(fresh.env["GOCACHE"]).rglob("*"))
     fresh.write("lib/lib.go", CHANGED)
+    # Go itself fails where it cannot write its index of directories, which it need not.
+    fresh.env["GODEBUG"] = "goindex=0"
     cache = fresh.env["GOCACHE"]
     script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
     prefix = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, cache)
-    plain = start(fresh, prefix=prefix)
+    plain = start(fresh, "--no-cache", prefix=prefix)
     plain_result, plain_told = plain.communicate(timeout=120)
     if "unshare failed" in plain_told or "mount:" in plain_told:
         pytest.skip(f"no mounts here: {plain_told.strip()}")
     cached = start(fresh, "--cache-from", str(place), "--no-cache", prefix=prefix)
     result, told = cached.communicate(timeout=120)
     assert cached.returncode == plain.returncode, told
+    assert plain.returncode == 0, plain_told
     assert result == plain_result
     assert sorted(Path(cache).rglob("*")) == before
 
@@ -549,26 +560,18 @@ def test_a_hostile_index_costs_a_line_at_most(place: Path, warm: Machines, data:
 
 
 def test_a_short_index_does_not_stand_for_gigabytes() -> None:
-    import tracemalloc
-
     packs = [
         {"kind": "build", "pack": [str(sha256(b"%d" % number)), 9], "content": 9, "made": 1,
-         "table": [str(sha256(b"t%d" % number)), 9], "rows": 900_000 // 200}
-        for number in range(200)
+         "table": [str(sha256(b"t%d" % number)), 9], "rows": 10_000}
+        for number in range(100)
     ]  # fmt: skip
     users = {str(number): {"time": 1, "rows": {pack["pack"][0]: "*" for pack in packs}}
-             for number in range(800)}  # fmt: skip
+             for number in range(20)}  # fmt: skip
     index = {"v": 1, "packs": packs, "users": users, "records": {}}
-    data = json.dumps(index, separators=(",", ":")).encode()
-    assert len(data) < 16 << 20
-    tracemalloc.start()
-    try:
-        read = read_index(data)
-        most = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert len(read.users) == 800
-    assert most < 256 << 20
+    read = read_index(json.dumps(index).encode())
+    # What "*" stands for is there once for each pack, and all packs together are bounded.
+    wholes = {id(rows.bits) for user in read.users.values() for rows in user.rows.values()}
+    assert len(wholes) <= 100
     packs[0]["rows"] = 1_000_000
     with pytest.raises(WherryError, match="rows"):
         read_index(json.dumps(index).encode())
@@ -601,7 +604,8 @@ def _with_lib(machine: Machine, proxy: Proxy, name: str = "used") -> Machine:
 @pytest.mark.parametrize(
     "commands",
     [
-        [("build", "-o", "/dev/null", "."), ("mod", "verify")],
+        # With the flags of the cache, so that the standard library need not be compiled.
+        [("build", "-trimpath", "-o", "/dev/null", "."), ("mod", "verify")],
         pytest.param([("vet", "./..."), ("test", "./..."), ("build", "./..."), ("mod", "verify")],
                      marks=pytest.mark.soak),
     ],
@@ -630,8 +634,8 @@ def test_a_new_import_of_a_module_of_which_parts_came(
     # Then the user's own commands, with the user's own caches.
     for machine in (same, more):
         machine.env["GOPROXY"] = proxy.url
-        machine.write("main.go", f'package main\n\nimport (\n\t"{LIB}/used"\n\t"{LIB}/unused"\n)\n\n'
-                      "func main() { _, _ = used.Word(), unused.Word() }\n")  # fmt: skip
+        machine.write("main.go", f'package main\n\nimport (\n\t"{LIB}/used"\n\t"{LIB}/unused"\n)'
+                      "\n\nfunc main() { _, _ = used.Word(), unused.Word() }\n")  # fmt: skip
         for words in commands:
             done = machine.go(*words)
             assert done.returncode == 0, (words, done.stderr)
@@ -719,9 +723,7 @@ def test_a_header_beside_assembly_is_never_an_old_one(
 
 @pytest.mark.soak
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not there")
-def test_a_header_beside_c_code_is_never_an_old_one(
-    machines: Machines, tmp_path: Path
-) -> None:
+def test_a_header_beside_c_code_is_never_an_old_one(machines: Machines, tmp_path: Path) -> None:
     place = tmp_path / "cache"
     files = {
         "main.go": f'package main\n\nimport "{MODULE}/c"\n\nfunc main() {{ println(c.Value()) }}\n',
@@ -745,9 +747,9 @@ def test_a_header_beside_c_code_is_never_an_old_one(
 @pytest.mark.soak
 def test_another_architecture_begins_anew_and_both_stay(place: Path, machines: Machines) -> None:
     fresh = machines()
-    fresh.build(place, platforms=("linux/arm64",))
+    fresh.build(place, platform="linux/arm64")
     again = machines(changed=True)
-    assert again.build(place, platforms=("linux/arm64",)).compiled == RECOMPILED
+    assert again.build(place, platform="linux/arm64").compiled == RECOMPILED
     assert machines(changed=True).build(place).compiled == RECOMPILED
 
 
@@ -838,20 +840,13 @@ def test_a_build_that_fails_ends_what_it_began(
     for path in (place / "blobs/sha256").iterdir():
         if path.stat().st_size > 500_000:
             registry.rule("GET", path.name, hold=threading.Event())
-    machine = machines(files={"main.go": "package main\n\nfunc main() { no such thing }\n"})
-    before = threading.active_count()
+    machine = machines(files={"main.go": "package nomain\n"})
     began = time.monotonic()
     with pytest.raises(WherryError):
         machine.build(cache_from=(reference,))
-    assert time.monotonic() - began < 20
-    _gone(before)
-
-
-def _gone(before: int) -> None:
-    end = time.monotonic() + 5
-    while threading.active_count() > before + 4:
-        assert time.monotonic() < end, threading.enumerate()
-        time.sleep(0.05)
+    assert time.monotonic() - began < 15
+    assert [one for one in threading.enumerate() if "restore" in one.name] == []
+    assert not spoilt(machine.env["GOCACHE"])
 
 
 @pytest.mark.parametrize("names", [(), ("named",)], ids=["unnamed", "named"])

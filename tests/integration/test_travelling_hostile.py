@@ -284,3 +284,21 @@ def test_documents_are_what_their_digests_say(scene: Scene) -> None:
         value = scene.value
         del value[9][digest]
         assert isinstance(scene.asked(value), str)
+
+
+@pytest.mark.parametrize("named", [
+    {0: "other"},
+    {1: ["registry.example/victim/app:latest"]},
+    {2: "registry.example/victim/api:latest"},
+    {2: "other:latest"},
+    {3: [["internal.example:8080/x:latest", "", f"sha256:{'0' * 64}"]]},
+], ids=lambda named: str(*named))  # fmt: skip
+def test_names_of_images_and_bases_are_those_of_the_settings(
+    scene: Scene, named: dict[int, Any]
+) -> None:
+    """Tags say where `--push` goes, with the user's credentials, and bases whom wherry asks."""
+    value = scene.value
+    for field, said in named.items():
+        value[7][0][field] = said
+    found = scene.asked(value)
+    assert found == "the record names its images otherwise than the settings here"

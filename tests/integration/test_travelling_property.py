@@ -14,13 +14,14 @@ import itertools
 import json
 import os
 import random
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from module_samples import Proxy
+from module_samples import Proxy, escaped
 from travelling import Built, Machine
 from wherry.errors import BuildError, NetworkError
 
@@ -206,6 +207,28 @@ def test_a_mistake_of_the_users_own_is_told_without_fetching_modules(
     with pytest.raises(BuildError, match=r"one/x\.go:3"):
         second.build(world.place)
     assert not (tmp_path / "two" / "mod").exists()
+
+
+def test_of_a_bumped_dependency_only_that_is_fetched(
+    tmp_path: Path, around: dict[str, str], go_caches: dict[str, str]
+) -> None:
+    world = World(tmp_path, around, 0)
+    world.imports = [world.packages[path][0] for path in MODULES]
+    first = Machine(tmp_path / "one", world.env)
+    first.env["GOCACHE"] = go_caches["GOCACHE"]
+    world.write(first)
+    first.build(world.place)
+    world.versions["example.com/dep"] = "v1.1.0"
+    second = Machine(tmp_path / "two", world.env)
+    world.write(second)
+    # As Go leaves it: go.sum names the old version, too.
+    second.write("go.sum", world.proxy.go_sum())
+    for path in MODULES[1:]:
+        shutil.rmtree(world.proxy.root / escaped(path))
+    built = second.build(world.place)
+    assert built.step("modules from")
+    assert not any("are not used" in text for text in built.said)
+    assert built.compiled == {"example.com/m", "example.com/dep/a"}
 
 
 def test_what_pruned_modules_lack_is_fetched(

@@ -665,14 +665,15 @@ def test_what_names_of_bases_have_to_mean(second: Callable[..., Machine], fresh:
     record = machine.record()
     (output,) = record.outputs
     digest, other_digest = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
+    name = "registry.example.com/team/base:1"
 
     def exported(*bases: BaseName) -> bytes | str:
-        return machine.exported(record._replace(outputs=(output._replace(bases=bases),)))
+        with_bases = record._replace(outputs=(output._replace(bases=bases),))
+        return machine.exported(with_bases, base=name)
 
-    name = "registry.example.com/team/base:1"
     data = exported(BaseName(name, "", digest))
     assert isinstance(data, bytes), data
-    found = fresh().asked(data)
+    found = fresh().asked(data, base=name)
     assert isinstance(found, TravelledRecord), found
     assert found.bases == {name: digest}
     assert isinstance(exported(BaseName(name, digest, digest)), bytes)

@@ -163,6 +163,7 @@ def table_json(**changed: object) -> bytes:
         {"contents": [["a" * 64, -1], ["b" * 64, 4]]}, {"contents": [["a" * 63, 3], ["b" * 64, 4]]},
         {"contents": [["../../../../etc/passwd", 3], ["b" * 64, 4]]},
         {"contents": [["a" * 64, 1 << 40], ["b" * 64, 4]]}, {"contents": [["a" * 64, 3]] * 2},
+        {"contents": [["a" * 64, 200 << 20], ["b" * 64, 200 << 20]]},
         {"contents": [["a" * 64, 3.5], ["b" * 64, 4]]}, {"frames": [[9, 3]]}, {"frames": [[9, 1]]},
         {"frames": [[9, 0], [9, 2]]}, {"frames": [[-9, 2]]}, {"rows": [["k", 2, 0, "", 0]]},
         {"rows": [["k", -1, 0, "", 0]]}, {"rows": [[7, 0, 0, "", 0]]}, {"rows": [["k", 0, 0]]},
@@ -184,6 +185,8 @@ def test_bombs_are_refused() -> None:
         read_table(zstandard.compress(b'{"v":1,"kind":"' + b" " * (70 << 20)))
     with pytest.raises(BadPack, match="malformed"):
         read_table(zstandard.compress(b"[" * 200_000))
+    with pytest.raises(BadPack, match="nothing but lists"):
+        read_table(zstandard.compress(b'{"v":1,"rows":[' + b"[]," * 100_000 + b"1]}"))
 
 
 def test_a_frame_that_says_it_is_huge_is_not_read(sample: tuple[Table, bytes]) -> None:

@@ -205,7 +205,8 @@ def sample() -> PackSet:
     current = world.export(PackSet(), "api", some_rows({1, 2, 3}))
     current = world.export(current, "web", some_rows({2, 9}))
     layer = Descriptor("application/vnd.oci.image.layer.v1.tar+gzip", sha256(b"l"), 7)
-    record = RecordBlob(Descriptor(RECORD_TYPE, sha256(b"r"), 3), 5, (layer,))
+    parts = Descriptor(RECORD_TYPE, sha256(b"m"), 4)
+    record = RecordBlob(Descriptor(RECORD_TYPE, sha256(b"r"), 3), 5, (layer,), (), (parts,))
     return current._replace(records={"k": record})
 
 
@@ -213,7 +214,7 @@ def test_an_index_comes_back_as_it_was() -> None:
     current = sample()
     assert read_index(encode_index(current)) == current
     assert encode_index(read_index(encode_index(current))) == encode_index(current)
-    assert len({blob.digest for blob in current.blobs}) == 6
+    assert len({blob.digest for blob in current.blobs}) == 7
 
 
 @settings(max_examples=300, deadline=None)

@@ -179,7 +179,8 @@ def _user(
 def _records(current: PackSet) -> Iterator[CacheRecord]:
     for key, record in sorted(current.records.items(), key=lambda item: -item[1].time):
         layers = sum(layer.size for layer in record.layers)
-        yield CacheRecord(key, record.time, record.blob.size, len(record.layers), layers)
+        size = sum(blob.size for blob in (record.blob, *record.modules))
+        yield CacheRecord(key, record.time, size, len(record.layers), layers)
 
 
 def _signer(found: Found) -> str:

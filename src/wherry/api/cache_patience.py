@@ -67,13 +67,13 @@ class CachePatience:
             self.token.check()
 
 
-def fetching(packs: Iterable[Pack], share: float = 1.0) -> float:
-    """The seconds that fetching these packs is worth, where `share` of them is needed."""
+def fetching(packs: Iterable[Pack]) -> float:
+    """The seconds that fetching these packs is worth."""
     wanted = tuple(packs)
     built = sum(pack.content for pack in wanted if pack.kind == "build")
     other = sum(pack.content for pack in wanted if pack.kind != "build")
     worth = built / _CONTENT_PER_SECOND + other / _MODULES_PER_SECOND
-    return min(max(_LEAST, worth * share), _MOST)
+    return min(max(_LEAST, worth), _MOST)
 
 
 def sending(content: int) -> float:

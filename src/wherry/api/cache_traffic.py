@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
@@ -25,6 +25,8 @@ from wherry.gocache.importing import Holding, Restored
 from wherry.gocache.pack_set import Pack, PackSet
 from wherry.gocache.spec import CacheSpec
 from wherry.gocache.table import Row
+from wherry.golang.flags import flag_name, split_goflags
+from wherry.golang.toolchain import GoFacts
 from wherry.process.cancel import Cancelled
 
 # What compiling takes where nobody measured it: bytes of archives for a millisecond of a core.
@@ -86,7 +88,7 @@ class CacheTraffic:
     @property
     def places(self) -> tuple[Place, ...]:
         """The places to begin from that hold something, in their order."""
-        known = (self._places.get(spec.place) for spec in self.sources)
+        known = (self._places.get(spec.address) for spec in self.sources)
         return tuple(place for place in known if place is not None and place.current is not None)
 
     def restore_builds(self, path: str) -> None:
@@ -227,13 +229,13 @@ class CacheTraffic:
 
     def _place(self, spec: CacheSpec) -> Place:
         with self._lock:
-            known = self._places.get(spec.place)
+            known = self._places.get(spec.address)
             if known is None:
                 patience = CachePatience(self._around.cancel)
                 registries = self.registries.beside(patience.token, _RETRIES)
                 holding = Holding(open_place(spec, registries), self._key, patience.token)
                 known = Place(spec, holding, patience, registries)
-                self._places[spec.place] = known
+                self._places[spec.address] = known
             return known
 
     def _pass_over(self, spec: CacheSpec, error: WherryError, what: str) -> None:
@@ -245,7 +247,7 @@ class CacheTraffic:
     def _load_one(self, spec: CacheSpec) -> None:
         with self.passing_over(spec, seconds=ASKING):
             current = self.holding(spec).load()
-            self._places[spec.place] = self._places[spec.place]._replace(current=current)
+            self._places[spec.address] = self._places[spec.address]._replace(current=current)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -255,6 +257,21 @@ class CacheTraffic:
         finally:
             with self._lock:
                 self._seconds += time.monotonic() - began
+
+
+def may_travel(facts: GoFacts, words: Iterable[str], warn: Callable[[str], None]) -> bool:
+    """Whether GOCACHE's entries may come from and go to other machines; `words` hold flags of Go.
+
+    A program around the compilers is no part of Go's key: what it makes would pass for Go's own.
+    """
+    if facts.all.get("GOCACHEPROG"):
+        warn("GOCACHEPROG is set: what Go keeps by that program does not travel")
+        return False
+    flags = (*split_goflags(facts.goflags), *words)
+    if any(word.startswith("-") and flag_name(word) == "toolexec" for word in flags):
+        warn("-toolexec is set: Go does not tell apart what it makes, and nothing travels")
+        return False
+    return facts.gocache not in ("", "off")
 
 
 def megabytes(size: int) -> str:

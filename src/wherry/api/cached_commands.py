@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from typing import NamedTuple
 
 from wherry.api.cache_patience import fetching
-from wherry.api.cache_traffic import CacheTraffic, Place, megabytes
+from wherry.api.cache_traffic import CacheTraffic, Place, may_travel, megabytes
 from wherry.api.registries import Registries
 from wherry.api.transfer import transfer
 from wherry.errors import WherryError
@@ -84,13 +85,10 @@ class _Run:
         self._zips: list[ZipsIntoCache] = []
         self._choices: dict[bool, Choice] = {}
 
-    @property
+    @cached_property
     def is_usable(self) -> bool:
-        """Whether Go keeps its build cache in a directory."""
-        if self._facts.all.get("GOCACHEPROG"):
-            self._traffic.warn("GOCACHEPROG is set: what Go keeps by that program does not travel")
-            return False
-        return self._facts.gocache not in ("", "off")
+        """Whether what Go keeps may travel; the user is told once where it may not."""
+        return may_travel(self._facts, self._request.words, self._traffic.warn)
 
     def restore_zips(self) -> None:
         """Put the zips of modules that the user's module cache lacks into it."""

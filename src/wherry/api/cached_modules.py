@@ -46,6 +46,8 @@ class ModuleRestore:
         """Whether a list of packages has shown that the tree holds all that is needed."""
         self.path = ""
         """The GOMODCACHE of the tree that is, or was, in force."""
+        self.why = ""
+        """What the tree lacks, where a list of packages has shown that."""
         self._traffic = traffic
         self._store = store
         self._root = os.path.join(store.path, "gocache", "modules")
@@ -80,9 +82,9 @@ class ModuleRestore:
         """Why the build must go on without the tree; empty where all is well."""
         if self.tree is None or self._facts is None or self._question is None:
             return ""
-        why = unresolved(packages, self.tree, self._facts, self._question)
-        self.proven = not why
-        return why
+        self.why = unresolved(packages, self.tree, self._facts, self._question)
+        self.proven = not self.why
+        return self.why
 
     def drop(self) -> None:
         """Use the tree no more."""

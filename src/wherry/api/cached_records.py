@@ -6,13 +6,12 @@ are kept beside the record where nobody pushed them. An answer holds only where 
 had.
 
 JSON form of a blob of records, zstd-compressed, newest first:
-  [{"record": base64, "at": {digest: [repository, ...]}}, ...]
+  [{"record": text, "modules": sha256 hex, "at": {digest: [repository, ...]}}, ...]
+What records say of modules is in blobs of its own, also zstd-compressed: edits seldom change it.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -29,10 +28,12 @@ from wherry.api.registries import Registries
 from wherry.api.request import BuildRequest
 from wherry.api.travelling_key import travelling_key
 from wherry.api.travelling_records import TravelledRecord, holds, travel
+from wherry.api.travelling_text import joined, parted
 from wherry.errors import NetworkError, WherryError
 from wherry.gocache.importing import Holding
 from wherry.gocache.pack_set import RECORD_TYPE, PackSet, RecordBlob
 from wherry.gocache.places import BytesBlob
+from wherry.gocache.spec import CacheSpec
 from wherry.gocache.table import TABLE_LIMIT, BadPack
 from wherry.oci.digest import Digest, parse_digest, sha256
 from wherry.oci.image import Descriptor
@@ -42,6 +43,10 @@ from wherry.store.store import Store
 
 # Branches come and go: so many records are kept of one request.
 _KEPT = 4
+# Of one layer, of which one is enough.
+_REPOSITORIES = 8
+# Small, and written once for each build.
+_LEVEL = 15
 
 
 class Kept(NamedTuple):
@@ -58,35 +63,57 @@ class Written(NamedTuple):
     blobs: tuple[BlobSource, ...]
 
 
-def encode_kept(several: Iterable[Kept]) -> bytes:
-    """The blob of these records."""
+class Encoded(NamedTuple):
+    """Records as blobs: the records themselves, and what they say of modules."""
+
+    records: bytes
+    modules: tuple[bytes, ...]
+
+
+def encode_kept(several: Iterable[Kept]) -> Encoded:
+    """The blobs of these records."""
+    modules: dict[str, bytes] = {}
+    value = []
+    for one in several:
+        rest, its = parted(one.data)
+        name = sha256(its).hex
+        modules[name] = its
+        at = {digest: list(names) for digest, names in sorted(one.at.items())}
+        value.append({"record": rest.decode("ascii"), "modules": name, "at": at})
+    text = json.dumps(value, separators=(",", ":")).encode("ascii")
+    return Encoded(_packed(text), tuple(_packed(modules[name]) for name in sorted(modules)))
+
+
+def decode_kept(encoded: Encoded) -> tuple[Kept, ...]:
+    """The records of blobs; raises `BadPack` for what is none."""
+    try:
+        modules = {sha256(text).hex: text for text in map(_unpacked, encoded.modules)}
+        value = json.loads(_unpacked(encoded.records))
+        return tuple(_kept(one, modules) for one in value[:_KEPT])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise BadPack("a record of a Go cache is malformed", why=str(error)[:200]) from error
+
+
+def _kept(value: Any, modules: Mapping[str, bytes]) -> Kept:  # noqa: ANN401 - a stranger's JSON
+    at = {str(digest): tuple(map(str, names)) for digest, names in value["at"].items()}
+    return Kept(joined(value["record"].encode("ascii"), modules[value["modules"]]), at)
+
+
+def _packed(text: bytes) -> bytes:
     import zstandard  # noqa: PLC0415 - a compiled library
 
-    value = [
-        {"record": base64.b64encode(one.data).decode("ascii"),
-         "at": {digest: list(names) for digest, names in sorted(one.at.items())}}
-        for one in several
-    ]  # fmt: skip
-    text = json.dumps(value, separators=(",", ":")).encode("ascii")
-    return bytes(zstandard.ZstdCompressor(level=9, write_checksum=True).compress(text))
+    return bytes(zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(text))
 
 
-def decode_kept(data: bytes) -> tuple[Kept, ...]:
-    """The records of a blob; raises `BadPack` for what is none."""
+def _unpacked(data: bytes) -> bytes:
+    """What was packed; raises `ValueError`."""
     import zstandard  # noqa: PLC0415 - a compiled library
 
     try:
         with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data) as reader:
-            text = reader.read(TABLE_LIMIT)
-        return tuple(map(_kept, json.loads(text)))[:_KEPT]
-    except (zstandard.ZstdError, ValueError, TypeError, KeyError, AttributeError, RecursionError,
-            binascii.Error) as error:  # fmt: skip
-        raise BadPack("a record of a Go cache is malformed", why=str(error)[:200]) from error
-
-
-def _kept(value: Any) -> Kept:  # noqa: ANN401 - a stranger's JSON
-    at = {str(digest): tuple(map(str, names)) for digest, names in value["at"].items()}
-    return Kept(base64.b64decode(value["record"], validate=True), at)
+            return bytes(reader.read(TABLE_LIMIT))
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
 
 
 def find_answer(
@@ -116,7 +143,13 @@ def has_result(current: PackSet | None, request: BuildRequest, record: BuildReco
 
 def _of_place(place: Place, key: str) -> tuple[Kept, ...]:
     known = place.current.records.get(key) if place.current is not None else None
-    return decode_kept(place.holding.small(known.blob)) if known is not None else ()
+    return _read(known, place.holding) if known is not None else ()
+
+
+def _read(known: RecordBlob, holding: Holding) -> tuple[Kept, ...]:
+    blobs = (known.blob, *known.modules)[: 1 + _KEPT]
+    records, *modules = (holding.small(blob) for blob in blobs)
+    return decode_kept(Encoded(records, tuple(modules)))
 
 
 def _answered(kept: Kept, place: Place, request: BuildRequest, store: Store) -> BuildRecord | str:
@@ -124,8 +157,33 @@ def _answered(kept: Kept, place: Place, request: BuildRequest, store: Store) -> 
     found = holds(kept.data, request, place.patience.token)
     if isinstance(found, str):
         return found
+    known = _asked_anyway(request, found.outputs, place.spec, place.registries)
+    kept = kept._replace(at={digest: _of_these(known, names) for digest, names in kept.at.items()})
     with place.patience.within(ASKING):
         return _answered_there(found, kept, place, store)
+
+
+def _asked_anyway(
+    request: BuildRequest, outputs: Iterable[Output], spec: CacheSpec, registries: Registries
+) -> frozenset[str]:
+    """The registries that this build has to do with.
+
+    A record names no others: a stranger's would send wherry anywhere, the user's own would tell
+    everybody where else the layers are.
+    """
+    found = {registries.reference(name).registry for name in request.tags}
+    for output in outputs:
+        names = (*output.tags, output.default_tag)
+        found |= {registries.reference(name).registry for name in names}
+        found |= {parse_reference(base.name).registry for base in output.bases}
+    if not spec.is_directory:
+        found.add(reference_of(spec, registries).registry)
+    return frozenset(found)
+
+
+def _of_these(known: frozenset[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Those repositories that are in one of the registries, not too many."""
+    return tuple(name for name in names if name.partition("/")[0] in known)[:_REPOSITORIES]
 
 
 def _answered_there(
@@ -203,13 +261,14 @@ def _can_be_had(
 
 
 class Sender(NamedTuple):
-    """What writing a record needs to know of its build.
+    """What writing a record to the place `spec` needs to know of its build.
 
     `trees` are module caches of wherry's own that it used. With `is_pushed` its layers need not
     come along.
     """
 
     request: BuildRequest
+    spec: CacheSpec
     store: Store
     registries: Registries
     trees: tuple[str, ...]
@@ -232,16 +291,24 @@ def written_record(record: BuildRecord, sender: Sender, known: tuple[Kept, ...])
         return data
     layers = _layers(record, store)
     lazy = [parse_digest(digest) for output in record.outputs for digest, _ in output.lazy]
-    at = {str(digest): store.sources.of(digest) for digest in (*layers, *lazy)}
+    registries = _asked_anyway(sender.request, record.outputs, sender.spec, sender.registries)
+    at = {
+        str(digest): _of_these(registries, store.sources.of(digest)) for digest in (*layers, *lazy)
+    }
     kept = (Kept(data, {digest: names for digest, names in at.items() if names}),
             *(one for one in known if one.data != data))[:_KEPT]  # fmt: skip
     encoded = encode_kept(kept)
-    blob = Descriptor(RECORD_TYPE, sha256(encoded), len(encoded))
+    blob, *modules = (
+        BytesBlob(Descriptor(RECORD_TYPE, sha256(data), len(data)), data)
+        for data in (encoded.records, *encoded.modules)
+    )
     sent = () if sender.is_pushed else tuple(layers.values())
     results = tuple(sorted({parse_digest(output.manifest) for output in record.outputs}))
-    entry = RecordBlob(blob, int(time.time()), sent, results)
+    entry = RecordBlob(
+        blob.descriptor, int(time.time()), sent, results, tuple(one.descriptor for one in modules)
+    )
     stored = (StoredBlob(layer, store, sender.registries) for layer in sent)
-    return Written({travelling_key(sender.request): entry}, (BytesBlob(blob, encoded), *stored))
+    return Written({travelling_key(sender.request): entry}, (blob, *modules, *stored))
 
 
 def known_records(current: PackSet | None, holding: Holding, key: str) -> tuple[Kept, ...]:
@@ -250,7 +317,7 @@ def known_records(current: PackSet | None, holding: Holding, key: str) -> tuple[
     if known is None:
         return ()
     try:
-        return decode_kept(holding.small(known.blob))
+        return _read(known, holding)
     except NetworkError:
         return ()
 

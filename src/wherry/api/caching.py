@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 
 from wherry.api.cache_patience import ASKING
-from wherry.api.cache_traffic import CacheTraffic
+from wherry.api.cache_traffic import CacheTraffic, may_travel
 from wherry.api.cached_modules import ModuleRestore
 from wherry.api.cached_records import (
     Sender,
@@ -41,7 +41,6 @@ from wherry.golang.toolchain import GoFacts
 from wherry.process.cancel import Cancelled, CancelToken
 from wherry.store.store import Store
 
-
 # Somebody waits for an error message.
 _CLOSE_SECONDS = 5.0
 
@@ -59,9 +58,12 @@ class TravellingCaches:
         self._restoring: threading.Thread | None = None
         self._fault: BaseException | None = None
         self._facts: GoFacts | None = None
+        self._travels = False
         self._modules = ModuleRestore(traffic, store)
         self._compiled: dict[str, Compiled] = {}
         self._packages: dict[str, Package] = {}
+        # Those that on any platform are compiled of what Go's key does not know.
+        self._reading_beside: set[str] = set()
         self._bare_paths = False
 
     # --- before the build -----------------------------------------------------------------------
@@ -86,7 +88,8 @@ class TravellingCaches:
         """Go has said where its caches are: begin to fill them, and say how to go on asking it."""
         if self._facts is None:
             self._facts = facts
-            if self._usable(facts):
+            self._travels = may_travel(facts, (), self._traffic.warn)
+            if self._travels:
                 thread = threading.Thread(target=self._restore, args=(facts.gocache,), daemon=True)
                 self._restoring = thread
                 thread.start()
@@ -94,14 +97,8 @@ class TravellingCaches:
 
     def without_modules(self, why: str) -> None:
         """Go on without the pruned modules, which lack something."""
-        self._say(f"the modules of the Go caches are not used: {why}")
+        self._say(f"the modules of the Go caches are not used: {self._modules.why or why}")
         self._modules.drop()
-
-    def _usable(self, facts: GoFacts) -> bool:
-        if facts.all.get("GOCACHEPROG"):
-            self._traffic.warn("GOCACHEPROG is set: what Go keeps by that program does not travel")
-            return False
-        return facts.gocache not in ("", "off")
 
     def _restore(self, path: str) -> None:
         try:
@@ -139,6 +136,9 @@ class TravellingCaches:
             raise PrunedModules("the modules of the Go caches do not hold all", why=why)
         with self._lock:
             self._packages |= {package.import_path: package for package in packages}
+            self._reading_beside |= {
+                package.import_path for package in packages if _reads_beside(package)
+            }
 
     def built(self, graph: bytes, flags: Sequence[str]) -> None:
         """Note which entries a `go build` used."""
@@ -175,7 +175,7 @@ class TravellingCaches:
 
     def _export_one(self, spec: CacheSpec, record: BuildRecord, *, is_pushed: bool) -> None:
         facts = self._facts
-        if facts is None or not self._usable(facts):
+        if facts is None or not self._travels:
             return
         rows = self._used(spec, facts)
         if not spec.paths and self._bare_paths:
@@ -201,6 +201,7 @@ class TravellingCaches:
         trees = tuple(filter(None, (self._modules.path,)))
         sender = Sender(
             self._request,
+            spec,
             self._store,
             self._traffic.registries,
             trees,
@@ -226,7 +227,7 @@ class TravellingCaches:
 
     def _may_travel(self, name: str, private: str) -> bool:
         package = self._packages.get(name)
-        if package is None or _reads_beside(package):
+        if package is None or name in self._reading_beside:
             return False
         module = package.module
         return module is None or module.main or not is_private(module.path, private)
@@ -255,5 +256,8 @@ def _reads_beside(package: Package) -> bool:
     not what its version says.
     """
     module = package.module
-    is_loose = module is not None and bool(module.main or module.replace_dir or module.replace_path)
+    # With vendor/ a module has no directory of its own.
+    is_loose = module is not None and bool(
+        module.main or module.replace_dir or module.replace_path or not module.dir
+    )
     return bool(package.cgo_files) or (is_loose and bool(package.s_files))

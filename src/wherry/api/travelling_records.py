@@ -19,6 +19,7 @@ from wherry.api.project_settings import settings_of
 from wherry.api.recorded import BuildRecord, Output
 from wherry.api.request import BuildRequest
 from wherry.api.travelling_key import travelling_key, travelling_root
+from wherry.api.travelling_names import misnamed
 from wherry.api.travelling_text import Letter, Told, decode_letter, encode_letter
 from wherry.bases.data import data_files
 from wherry.errors import WherryError
@@ -112,6 +113,7 @@ def _first_difference(
     root = travelling_root(request)
     change = first_difference(letter.inputs, root, request.env)
     cancel.check()
+    change = change or misnamed(letter.outputs, request, cancel)
     if change:
         return change
     if letter.data != base_data_digest():

@@ -87,7 +87,7 @@ def encode_letter(letter: Letter) -> bytes:
     """The record's bytes."""
     documents = {digest: data.decode() for digest, data in letter.documents.items()}
     value = [TRAVELLING_FORMAT, *letter._replace(documents=documents)]  # type: ignore[arg-type]
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    return _dumped(value)
 
 
 def decode_letter(data: bytes) -> Letter | None:
@@ -101,6 +101,32 @@ def decode_letter(data: bytes) -> Letter | None:
         return _letter(value)
     except (ValueError, RecursionError, UnicodeError):
         return None
+
+
+_INPUTS_PLACE = 1 + Letter._fields.index("inputs")
+_MODULES_PLACE = TravellingInputs._fields.index("modules")
+
+
+def parted(data: bytes) -> tuple[bytes, bytes]:
+    """A record's bytes without what it says of modules, which edits seldom change; and that."""
+    value = json.loads(data)
+    modules = value[_INPUTS_PLACE][_MODULES_PLACE]
+    value[_INPUTS_PLACE][_MODULES_PLACE] = None
+    return _dumped(value), _dumped(modules)
+
+
+def joined(rest: bytes, modules: bytes) -> bytes:
+    """The bytes that were parted; raises `ValueError` for what never was one."""
+    try:
+        value = json.loads(rest)
+        value[_INPUTS_PLACE][_MODULES_PLACE] = json.loads(modules)
+    except (TypeError, IndexError, KeyError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    return _dumped(value)
+
+
+def _dumped(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
 _LETTER = (

@@ -54,6 +54,7 @@ class Holding:
         self._cancel = cancel
         self._tables: dict[Digest, Table] = {}
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
 
     def load(self) -> PackSet | None:
         """The pack set as it is now, None where there is none.
@@ -176,7 +177,10 @@ class Holding:
         if known is not None:
             return known
         try:
-            table = _table_of(pack, self.small(pack.table))
+            data = self.small(pack.table)
+            # One at a time: a stranger's may take much memory until it is known for what it is.
+            with self._reading:
+                table = _table_of(pack, data)
         except (BadPack, Damaged, WrongBytes):
             self.broken.add(pack.digest)
             raise
@@ -191,7 +195,9 @@ class Holding:
 
 def _table_of(pack: Pack, data: bytes) -> Table:
     table = read_table(data)
-    if table.kind != pack.kind or sum(frame.size for frame in table.frames) != pack.blob.size:
+    size = sum(frame.size for frame in table.frames)
+    # The index says how many rows all tables together may have.
+    if (table.kind, size, len(table.rows)) != (pack.kind, pack.blob.size, pack.rows):
         raise BadPack("a pack and its table do not belong together")
     return table
 

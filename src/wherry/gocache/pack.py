@@ -109,7 +109,7 @@ def unpack(
         try:
             for frame in table.frames:
                 cancel.check()
-                if frame.size > sum(content.size for content in frame.contents) + _SLACK:
+                if frame.size > frame.content + _SLACK:
                     raise BadPack("a frame of a pack is larger than what is in it")
                 data = _exactly(stream, frame.size)
                 if any(content.digest in wanted for content in frame.contents):

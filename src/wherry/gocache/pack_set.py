@@ -13,7 +13,7 @@ JSON form of the index, version 1:
               "rows": count, "made": time}, ...]
    "users": {name: {"time": time, "rows": {pack digest: base64 of a bitmap, or "*"}}}
    "records": {key: {"blob": [digest, size], "time": time, "layers": [[digest, size, type], ...],
-                     "results": [digest, ...]}}}
+                     "results": [digest, ...], "modules": [[digest, size], ...]}}}
 Times are seconds since 1970. Dictionaries with keys not named here are read and dropped.
 """
 
@@ -82,13 +82,15 @@ class User(NamedTuple):
 class RecordBlob(NamedTuple):
     """Travelling records of one request, and layers of its image that are kept here.
 
-    `results` are the manifests of the images of the newest one.
+    `results` are the manifests of the images of the newest one; `modules` blobs that records have
+    in common.
     """
 
     blob: Descriptor
     time: int
     layers: tuple[Descriptor, ...] = ()
     results: tuple[Digest, ...] = ()
+    modules: tuple[Descriptor, ...] = ()
 
 
 class PackSet(NamedTuple):
@@ -105,7 +107,7 @@ class PackSet(NamedTuple):
         for pack in self.packs:
             found |= {pack.blob.digest: pack.blob, pack.table.digest: pack.table}
         for record in self.records.values():
-            found |= {blob.digest: blob for blob in (record.blob, *record.layers)}
+            found |= {blob.digest: blob for blob in (record.blob, *record.layers, *record.modules)}
         return tuple(found.values())
 
     @property
@@ -265,6 +267,7 @@ def encode_index(current: PackSet) -> bytes:
                 "time": record.time,
                 "layers": [[*_encoded(layer), layer.media_type] for layer in record.layers],
                 "results": [str(result) for result in record.results],
+                "modules": [_encoded(blob) for blob in record.modules],
             }
             for key, record in current.records.items()
         },
@@ -332,9 +335,10 @@ def _record(value: Any) -> RecordBlob:  # noqa: ANN401 - as above
         _descriptor(str(media_type), digest, size) for digest, size, media_type in value["layers"]
     )
     results = tuple(map(parse_digest, value["results"]))
-    return RecordBlob(
-        _descriptor(RECORD_TYPE, *value["blob"]), _count(value["time"]), layers, results
+    blob, *modules = (
+        _descriptor(RECORD_TYPE, *item) for item in (value["blob"], *value["modules"])
     )
+    return RecordBlob(blob, _count(value["time"]), layers, results, tuple(modules))
 
 
 def _descriptor(media_type: str, digest: Any, size: Any) -> Descriptor:  # noqa: ANN401 - as above

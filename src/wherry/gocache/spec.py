@@ -51,6 +51,11 @@ class CacheSpec(NamedTuple):
     path: str = ""
     paths: bool = False
 
+    @property
+    def address(self) -> str:
+        """Where it is: one for each directory, whatever word means it."""
+        return self.path or self.place
+
 
 def parse_cache_spec(text: str, flag: str, cwd: str) -> CacheSpec:
     """Parse one `--cache-to` or `--cache-from`; raises `UsageError`.

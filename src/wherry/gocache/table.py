@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 from wherry.errors import NetworkError
 
 KINDS = ("build", "modules", "zips")
-TABLE_LIMIT = 64 << 20
+TABLE_LIMIT = 32 << 20
 """The most bytes of JSON that a table may have."""
 _MOST_ROWS = 1_000_000
+# Empty lists and objects take twenty times of their text in memory; real ones have a name in them.
+_LEAST_IN_LIST = 16
 CONTENT_LIMIT = 256 << 20
 """The most bytes that one content may have."""
 _MOST_BYTES = 64 << 30
@@ -45,6 +47,11 @@ class Frame(NamedTuple):
 
     size: int
     contents: tuple[Content, ...]
+
+    @property
+    def content(self) -> int:
+        """The bytes of its contents."""
+        return sum(content.size for content in self.contents)
 
 
 class Row(NamedTuple):
@@ -74,7 +81,7 @@ class Table(NamedTuple):
     @property
     def size(self) -> int:
         """The bytes of all contents, each counted once."""
-        return sum(content.size for frame in self.frames for content in frame.contents)
+        return sum(frame.content for frame in self.frames)
 
 
 def encode_table(table: Table) -> bytes:
@@ -116,6 +123,8 @@ def _text(data: bytes) -> bytes:
         raise BadPack("the table of a pack cannot be decompressed", why=str(error)) from error
     if len(text) > TABLE_LIMIT:
         raise BadPack("the table of a pack is too large", why=f"more than {TABLE_LIMIT} bytes")
+    if (text.count(b"[") + text.count(b"{")) * _LEAST_IN_LIST > len(text) + 1000:
+        raise BadPack("the table of a pack is malformed", why="it holds nothing but lists")
     return text
 
 
@@ -135,7 +144,11 @@ def _table(value: Any) -> Table:  # noqa: ANN401 - a stranger's JSON, checked he
     for size, count in value["frames"]:
         if _count(count) == 0:
             raise BadPack("a frame of a pack is empty")
-        frames.append(Frame(_count(size), tuple(contents[begin : begin + count])))
+        frame = Frame(_count(size), tuple(contents[begin : begin + count]))
+        if frame.content > CONTENT_LIMIT:
+            # Whoever reads a frame holds it in memory.
+            raise BadPack("a frame of a pack is too large", why=f"{frame.content} bytes")
+        frames.append(frame)
         begin += count
     if begin != len(contents):
         raise BadPack("a pack's frames and contents do not match")
