@@ -23,9 +23,9 @@ from wherry.golang.cached_modules import (
     directory_hash,
     module_root_of,
     package_digest,
-    read_sums,
 )
 from wherry.golang.enclosure import DIRECTORY, Enclosure, OutsideError
+from wherry.golang.go_sum import read_sums
 from wherry.golang.included_files import includes_others
 from wherry.golang.listing import go_names
 from wherry.golang.settings_file import read_go_settings, read_regular

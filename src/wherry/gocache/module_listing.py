@@ -19,8 +19,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.gocache.module_names import ModuleVersion
-from wherry.gocache.module_sums import hash_files
 from wherry.gocache.table import BadPack
+from wherry.golang.go_sum import hash_files
 
 if TYPE_CHECKING:
     from wherry.process.cancel import CancelToken

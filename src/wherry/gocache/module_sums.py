@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What go.sum vouches for, and Go's hash of a module's files.
+"""What go.sum vouches for (`wherry.golang.go_sum`).
 
-A line of go.sum gives a module's hash `h1:…`: the sha256 of a list of its files with their own
-sha256. The files in force are those that Go itself asks: the main module's, or the workspace's with
-those of its modules. Sources: the Go Modules Reference, section "go.sum files", and the
-documentation of golang.org/x/mod/sumdb/dirhash (Hash1).
+The files in force are those that Go itself asks: the main module's, or the workspace's with those
+of its modules.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
-import re
 from typing import TYPE_CHECKING
 
 from wherry.gocache.module_names import ModuleVersion
+from wherry.golang import go_sum
 from wherry.golang.flagfiles import flag_files
 from wherry.golang.modfile import local_directories
 
@@ -29,7 +26,6 @@ Sums = dict[ModuleVersion, frozenset[str]]
 
 _GOMOD = "/go.mod"
 _SUM_LIMIT = 64 << 20
-_H1 = re.compile(r"h1:[A-Za-z0-9+/]{43}=")
 
 
 def sum_files(facts: GoFacts, flags: Sequence[str], directory: str) -> tuple[str, ...]:
@@ -43,13 +39,8 @@ def sum_files(facts: GoFacts, flags: Sequence[str], directory: str) -> tuple[str
 
 def read_sums(paths: Iterable[str]) -> Sums:
     """The sums of all files together; a file that is not there has none."""
-    found: dict[ModuleVersion, set[str]] = {}
-    for path in paths:
-        for line in _text(path).splitlines():
-            words = line.split()
-            if len(words) == 3 and _H1.fullmatch(words[2]):
-                found.setdefault(ModuleVersion(words[0], words[1]), set()).add(words[2])
-    return {module: frozenset(sums) for module, sums in found.items()}
+    sums = go_sum.read_sums(map(_text, paths))
+    return {ModuleVersion(*module): several for module, several in sums.items()}
 
 
 def agreed(sums: Mapping[ModuleVersion, frozenset[str]], module: ModuleVersion) -> str:
@@ -77,17 +68,9 @@ def source_modules(sums: Mapping[ModuleVersion, frozenset[str]]) -> list[ModuleV
     return sorted(module for module in sums if not module.version.endswith(_GOMOD))
 
 
-def hash_files(digests: Iterable[tuple[str, str]]) -> str:
-    """Go's Hash1 of files: pairs of a name and the sha256 of its content as hex."""
-    hasher = hashlib.sha256()
-    for name, digest in sorted((os.fsencode(name), digest) for name, digest in digests):
-        hasher.update(digest.encode("ascii") + b"  " + name + b"\n")
-    return "h1:" + base64.b64encode(hasher.digest()).decode("ascii")
-
-
 def hash_gomod(data: bytes) -> str:
     """The hash that go.sum has for a go.mod of these bytes."""
-    return hash_files([("go.mod", hashlib.sha256(data).hexdigest())])
+    return go_sum.hash_files([("go.mod", hashlib.sha256(data).hexdigest())])
 
 
 def _text(path: str) -> str:

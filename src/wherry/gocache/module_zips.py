@@ -28,7 +28,6 @@ from wherry.gocache.module_sums import (
     Sums,
     agreed,
     agreed_gomod,
-    hash_files,
     hash_gomod,
     source_modules,
 )
@@ -41,6 +40,7 @@ from wherry.gocache.modules import (
     unfit,
 )
 from wherry.gocache.table import CONTENT_LIMIT, Content, Row
+from wherry.golang.go_sum import hash_files
 
 if TYPE_CHECKING:
     from wherry.process.cancel import CancelToken

@@ -10,34 +10,22 @@ the hash `h1:`). A module that somebody edited in the cache does not travel.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
+from wherry.golang.go_sum import hash_files
 from wherry.golang.listing import is_go_name
 from wherry.golang.settings_file import read_regular
 
 _UPPER = re.compile(r"!([a-z])")
-_SUM_LINE_WORDS = 3
 _NO_FILES = ("", ".", "..")
 
 
 class UnprovenError(Exception):
     """Why a module of the cache cannot be told to be the one that go.sum names."""
-
-
-def read_sums(texts: Iterable[str]) -> dict[tuple[str, str], set[str]]:
-    """The hashes of whole modules by (path, version), of the texts of go.sum and go.work.sum."""
-    sums: dict[tuple[str, str], set[str]] = {}
-    for text in texts:
-        for line in text.splitlines():
-            words = line.split()
-            if len(words) == _SUM_LINE_WORDS and not words[1].endswith("/go.mod"):
-                sums.setdefault((words[0], words[1]), set()).add(words[2])
-    return sums
 
 
 def package_digest(directory: str, names: str, read: Callable[[str], bytes | None]) -> str:
@@ -70,9 +58,9 @@ def is_compiled(name: str) -> bool:
 
 
 class Proof:
-    """Proves modules of the cache at `cache`, each once; `sums` are what `read_sums` gave."""
+    """Proves modules of the cache at `cache`, each once; `sums` are those of go.sum."""
 
-    def __init__(self, cache: str, sums: Mapping[tuple[str, str], set[str]]) -> None:
+    def __init__(self, cache: str, sums: Mapping[tuple[str, str], Collection[str]]) -> None:
         self._cache = cache
         self._sums = sums
         self._zips: dict[str, _Listed | None] = {}
@@ -104,7 +92,7 @@ class Proof:
         `is_checked`: what is there was compared with go.sum, and may be a part of the module.
         """
         path, version = _module_of(root)
-        hashes = self._sums.get((path, version), set())
+        hashes = self._sums.get((path, version), ())
         if is_checked and len(hashes) == 1:
             return next(iter(hashes))
         found = directory_hash(os.path.join(self._cache, root), root)
@@ -112,7 +100,9 @@ class Proof:
             raise UnprovenError(f"{path} {version} in the module cache is not what go.sum names")
         return found
 
-    def _listed(self, root: str, path: str, version: str, hashes: set[str]) -> _Listed | None:
+    def _listed(
+        self, root: str, path: str, version: str, hashes: Collection[str]
+    ) -> _Listed | None:
         """The files of a module's zip, by directory; None where the directory itself is proven."""
         escaped, _, escaped_version = root.rpartition("@")
         place = os.path.join(self._cache, "cache", "download", escaped, "@v", escaped_version)
@@ -155,7 +145,7 @@ def directory_hash(place: str, root: str) -> str:
     `root` is its directory relative to the cache. Empty where something cannot be read.
     """
     name = "@".join(_module_of(root))
-    lines: list[tuple[str, str]] = []
+    digests: list[tuple[str, str]] = []
     for at, _, names in os.walk(place):
         for one in names:
             path = os.path.join(at, one)
@@ -163,11 +153,8 @@ def directory_hash(place: str, root: str) -> str:
             if data is None:
                 return ""
             inside = f"{name}/{os.path.relpath(path, place)}"
-            lines.append((inside, f"{hashlib.sha256(data).hexdigest()}  {inside}\n"))
-    hasher = hashlib.sha256()
-    for _, line in sorted(lines, key=lambda pair: os.fsencode(pair[0])):
-        hasher.update(os.fsencode(line))
-    return f"h1:{base64.b64encode(hasher.digest()).decode()}"
+            digests.append((inside, hashlib.sha256(data).hexdigest()))
+    return hash_files(digests)
 
 
 def module_root_of(directory: str) -> str:

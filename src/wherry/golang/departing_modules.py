@@ -19,14 +19,14 @@ from wherry.golang.signature import module_signature
 class DepartingModules:
     """Modules in `caches`, those in `proven` compared with go.sum already.
 
-    `sums` are what go.sum says (`read_sums`).
+    `sums` are what go.sum says (`wherry.golang.go_sum`).
     """
 
     def __init__(
         self,
         caches: Sequence[str],
         proven: Collection[str],
-        sums: Mapping[tuple[str, str], set[str]],
+        sums: Mapping[tuple[str, str], Collection[str]],
     ) -> None:
         self._caches = caches
         self._proven = proven

@@ -17,9 +17,10 @@ from functools import partial
 from typing import NamedTuple
 
 from wherry.errors import UsageError
-from wherry.golang.cached_modules import UnprovenError, read_sums
+from wherry.golang.cached_modules import UnprovenError
 from wherry.golang.departing_modules import DepartingModules, beside, cached_name
 from wherry.golang.enclosure import DIRECTORY, Enclosure, OutsideError
+from wherry.golang.go_sum import read_sums
 from wherry.golang.included_files import includes_others
 from wherry.golang.modfile import local_directories
 from wherry.golang.package_trees import package_tree, tree_signature
@@ -295,7 +296,7 @@ class _Departure:
             return None
         return data
 
-    def _sums(self) -> dict[tuple[str, str], set[str]]:
+    def _sums(self) -> dict[tuple[str, str], frozenset[str]]:
         """What the record's go.sum files say; they are as they were when it was made."""
         texts: list[str] = []
         for path, digest in self._inputs.files.items():
