@@ -15,6 +15,8 @@ import pytest
 import wherry
 from registry_servers import Server
 from travelling import Built, Machine
+from wherry.api import building
+from wherry.api.caching import TravellingCaches
 from wherry.api.registries import Registries
 from wherry.errors import NetworkError, UsageError, WherryError
 from wherry.gocache.build_cache import BuildCache
@@ -152,6 +154,23 @@ def test_one_word_for_two_directories_means_both(
     first.build(cwd=str(place.parent), source=str(first.checkout), cache_from=("./cache",))
     assert held(first.checkout / "cache").packs
     assert not place.exists()
+
+
+def test_a_delivery_that_fails_lets_go_of_the_caches(
+    machines: Machines, warm: dict[str, str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = machines()
+    first.env |= warm
+    closed: list[TravellingCaches] = []
+    monkeypatch.setattr(TravellingCaches, "close", lambda caches: closed.append(caches))
+
+    def refuse(*_args: object) -> None:
+        raise NetworkError("the registry refuses")
+
+    monkeypatch.setattr(building, "deliver", refuse)
+    with pytest.raises(NetworkError, match="refuses"):
+        first.build(place)
+    assert closed
 
 
 def test_a_branch_that_is_built_again_is_known(

@@ -20,6 +20,7 @@ from wherry.gocache.pack_set import (
     PackSet,
     RecordBlob,
     Rows,
+    User,
     applied,
     bits_of,
     encode_index,
@@ -180,6 +181,18 @@ def test_the_cap_forgets_who_was_away_for_longest() -> None:
     current = world.export(current, "new", rows[80:], most=size * 2 // 3 + 100)
     assert set(current.users) == {"older", "new"}
     assert sum(pack.blob.size for pack in current.packs) <= size * 2 // 3 + 100
+
+
+@pytest.mark.timeout(20)
+def test_many_users_whom_somebody_made_up_are_forgotten_at_once() -> None:
+    digests = [sha256(b"%d" % number) for number in range(200)]
+    packs = tuple(
+        Pack("build", Descriptor(PACK_TYPE, one, 1 << 30), Descriptor(TABLE_TYPE, one, 9), 9, 9, 1)
+        for one in digests
+    )
+    users = {f"u{number}": User(number, dict.fromkeys(digests, Rows(511))) for number in range(900)}
+    plan = make_plan(PackSet(packs, users), Change("me", 1, {}), {}, {}, lambda *_: False, 1 << 31)
+    assert plan.dropped == users.keys()
 
 
 def test_a_build_beyond_the_cap_keeps_what_took_longest_for_its_size() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.api.delivery import Delivered, deliver
@@ -76,6 +77,7 @@ def build_images(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Buil
             hook=request.trace,
             remover=namespace_remover(request.store, request.env, sink),
         ) as store,
+        ExitStack() as ends,
     ):
         failures: tuple[ImageFailure, ...] = ()
         plural = False
@@ -85,7 +87,7 @@ def build_images(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Buil
                 output, reason = _dockerfile(request, store, registries, limit)
                 outputs: tuple[Output, ...] = (output,)
             else:
-                answer = _record(request, store, registries, limit)
+                answer = _record(request, store, registries, limit, ends)
                 failures, reason, caches = answer.failures, answer.reason, answer.caches
                 outputs, plural = answer.record.outputs, answer.record.plural
             for line in dict.fromkeys(line for output in outputs for line in output.warnings):
@@ -313,13 +315,19 @@ class _Answer(NamedTuple):
 
 
 def _record(
-    request: BuildRequest, store: Store, registries: Registries, limit: StoreLimit
+    request: BuildRequest,
+    store: Store,
+    registries: Registries,
+    limit: StoreLimit,
+    ends: ExitStack,
 ) -> _Answer:
-    """The record that holds, or a new one."""
+    """The record that holds, or a new one; its caches are in use until `ends`."""
     verdict = find_verdict(request, store, registries.around)
     if verdict.record is not None and not request.cache_to:
         return _Answer(verdict.record, (), "")
     caches = _caches(request, store, registries)
+    if caches is not None:
+        ends.callback(caches.close)
     if verdict.record is not None:
         if caches is None or not caches.lacks(verdict.record):
             return _Answer(verdict.record, (), "")
@@ -335,12 +343,7 @@ def _record(
 
     _check_engines(request, registries)
     limit()
-    try:
-        record, failures = make_record(request, verdict, store, registries, caches)
-    except BaseException:
-        if caches is not None:
-            caches.close()
-        raise
+    record, failures = make_record(request, verdict, store, registries, caches)
     return _Answer(record, failures, verdict.reason, caches)
 
 

@@ -167,7 +167,7 @@ class TravellingCaches:
         self._modules.close()
 
     def close(self) -> None:
-        """End the use of what came from caches, and what is under way: the build has failed."""
+        """End the use of what came from caches, and what is still under way."""
         self._traffic.give_up()
         if self._restoring is not None:
             self._restoring.join(_CLOSE_SECONDS)

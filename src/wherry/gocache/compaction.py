@@ -134,22 +134,23 @@ def _forgotten(
     current: PackSet, change: Change, used: Mapping[str, Sequence[Row]], most: int
 ) -> frozenset[str]:
     """The users to forget so that the set keeps within its cap."""
-    others = sorted((name for name in current.users if name != change.user),
-                    key=lambda name: current.users[name].time)  # fmt: skip
-    own = sum(_estimate(rows) for rows in used.values())
-    dropped: set[str] = set()
-    for name in others:
-        left = current._replace(users={key: user for key, user in current.users.items()
-                                       if key not in dropped and key != change.user})  # fmt: skip
-        if own + sum(_live_size(left, pack) for pack in left.packs) <= most:
-            break
-        dropped.add(name)
-    return frozenset(dropped)
-
-
-def _live_size(current: PackSet, pack: Pack) -> float:
-    count = living(current, pack).bits.bit_count()
-    return pack.blob.size * count / pack.rows if pack.rows else 0.0
+    oldest_first = sorted((name for name in current.users if name != change.user),
+                          key=lambda name: current.users[name].time)  # fmt: skip
+    names = oldest_first[::-1]
+    packs = {pack.digest: pack for pack in current.packs}
+    left = most - sum(_estimate(rows) for rows in used.values())
+    living_bits: dict[Digest, int] = {}
+    # The newest ones that fit; each user is looked at once, since others may have made up many.
+    for number, name in enumerate(names):
+        for digest, rows in current.users[name].rows.items():
+            pack, before = packs.get(digest), living_bits.get(digest, 0)
+            if pack is not None and pack.rows:
+                living_bits[digest] = before | rows.bits
+                more = living_bits[digest].bit_count() - before.bit_count()
+                left -= pack.blob.size * more / pack.rows
+        if left < 0:
+            return frozenset(names[number:])
+    return frozenset()
 
 
 def _estimate(rows: Iterable[Row]) -> float:
