@@ -202,6 +202,29 @@ def test_a_build_beyond_the_cap_keeps_what_took_longest_for_its_size() -> None:
     assert fitting(rows, _MOST) == tuple(rows)
 
 
+def test_users_and_packs_stay_few_enough_to_be_read() -> None:
+    world, current = World(), PackSet()
+    for number in range(300):
+        used = {"build": [row(f"u{number}"), row("common")]}
+        change = Change(f"user {number}", number, {"build": {one.key for one in used["build"]}})
+        plan = make_plan(current, change, used, world.tables, lambda _kind, _row: False, _MOST)
+        added = tuple(pack_of(some, kind, number) for kind, some in plan.rows.items())
+        world.tables |= {pack.digest: table for pack, table in added}
+        change = change._replace(added=added, replaced=plan.replaced)
+        current = read_index(encode_index(applied(current, change, world.tables)))
+    assert len(current.users) == 200
+    assert "user 100" in current.users
+    assert "user 99" not in current.users
+    assert len(current.packs) == 128
+
+
+def test_a_build_of_very_many_entries_keeps_as_many_as_a_table_holds() -> None:
+    many = [Row(f"{number:064x}", f"{number:064x}", 1, cost=number) for number in range(150_010)]
+    kept = fitting(many, _MOST)
+    assert len(kept) == 150_000
+    assert min(one.cost for one in kept) == 10
+
+
 def test_records_stay_until_there_are_too_many() -> None:
     current = PackSet()
     for number in range(300):

@@ -24,6 +24,8 @@ _PACKS = 8
 _PACKS_LEFT = 4
 # What a pack makes of its content, where none tells yet.
 _RATIO = 0.25
+# What a table has room for.
+_MOST_ROWS = 150_000
 
 
 class Plan(NamedTuple):
@@ -80,15 +82,15 @@ def make_plan(
 
 
 def fitting(rows: Sequence[Row], most: int) -> tuple[Row, ...]:
-    """The rows that a cap of `most` bytes can hold, the most costly for their size first."""
-    if _estimate(rows) <= most:
+    """The rows that a cap of `most` bytes, and a table, can hold: the most costly for their size."""
+    if _estimate(rows) <= most and len(rows) <= _MOST_ROWS:
         return tuple(rows)
     left = most / _RATIO
     kept: set[str] = set()
     contents: set[str] = set()
     for row in sorted(rows, key=lambda row: (row.cost + 1) / (row.size + 1), reverse=True):
         size = 0 if row.content in contents else row.size
-        if size <= left:
+        if size <= left and len(kept) < _MOST_ROWS:
             left -= size
             contents.add(row.content)
             kept.add(row.key)

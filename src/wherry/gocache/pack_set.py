@@ -36,8 +36,11 @@ RECORD_TYPE: Final = "application/vnd.wherry.gocache.record.v1+zstd"
 _VERSION = 1
 _MOST_PACKS = 256
 _MOST_ROWS = 1_000_000
-_MOST_USERS = 1000
+_MOST_USERS = 256
 _MOST_RECORDS = 256
+# What an export leaves, so that several at once stay below what is read.
+_KEPT_PACKS = 128
+_KEPT_USERS = 200
 _ALL = "*"
 
 
@@ -172,13 +175,35 @@ def applied(current: PackSet, change: Change, tables: Mapping[Digest, Table]) ->
             users = moved
             gone.add(pack.digest)
     packs = [pack for pack in packs if pack.digest not in gone]
+    users = dict(_newest(users)[: _KEPT_USERS - 1])
     users[change.user] = User(change.time, _used(packs, tables, change.keys))
     records = {**current.records, **change.records}
     newest = sorted(records, key=lambda key: records[key].time, reverse=True)[:_MOST_RECORDS]
     kept = PackSet(tuple(packs), users, {key: records[key] for key in sorted(newest)})
     # What nobody uses as a whole needs no rewriting to go.
     used = tuple(pack for pack in kept.packs if living(kept, pack).bits)
-    return kept._replace(packs=used)
+    return kept._replace(packs=_most_used(kept, used))
+
+
+def _newest(users: Mapping[str, User]) -> list[tuple[str, User]]:
+    return sorted(users.items(), key=lambda pair: pair[1].time, reverse=True)
+
+
+def _most_used(current: PackSet, packs: tuple[Pack, ...]) -> tuple[Pack, ...]:
+    """As many of the packs as an index may name: those go first of which least is used.
+
+    There are more only where no exporter has at hand what lives in them.
+    """
+    if len(packs) <= _KEPT_PACKS and sum(pack.rows for pack in packs) <= _MOST_ROWS:
+        return packs
+    by_use = sorted(packs, key=lambda pack: living(current, pack).bits.bit_count(), reverse=True)
+    kept: set[Digest] = set()
+    rows = 0
+    for pack in by_use[:_KEPT_PACKS]:
+        rows += pack.rows
+        if rows <= _MOST_ROWS:
+            kept.add(pack.digest)
+    return tuple(pack for pack in packs if pack.digest in kept)
 
 
 def _places(added: Iterable[tuple[Pack, Table]]) -> dict[tuple[str, str], tuple[Digest, int]]:
