@@ -82,7 +82,7 @@ def make_plan(
 
 
 def fitting(rows: Sequence[Row], most: int) -> tuple[Row, ...]:
-    """The rows that a cap of `most` bytes, and a table, can hold: the most costly for their size."""
+    """The rows that a cap of `most` bytes and a table hold: the costliest for their size first."""
     if _estimate(rows) <= most and len(rows) <= _MOST_ROWS:
         return tuple(rows)
     left = most / _RATIO
