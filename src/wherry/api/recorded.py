@@ -144,6 +144,15 @@ def request_key(request: BuildRequest) -> str:
         pattern,
         list(request.more_sources),
         request.cwd if holds or request.more_sources else "",
+        *asked_values(request),
+    ]
+    text = json.dumps(asked, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def asked_values(request: BuildRequest) -> list[object]:
+    """What a request says of the image itself, and no place."""
+    return [
         request.frontend,
         request.target,
         request.platform,
@@ -154,8 +163,6 @@ def request_key(request: BuildRequest) -> str:
         list(request.labels),
         list(request.annotations),
     ]
-    text = json.dumps(asked, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_records(store: RecordStore, key: str) -> list[bytes]:

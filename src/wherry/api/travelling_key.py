@@ -13,7 +13,7 @@ import os
 import sys
 
 from wherry._version import __version__
-from wherry.api.recorded import codec, directory_of
+from wherry.api.recorded import asked_values, codec, directory_of
 from wherry.api.request import BuildRequest
 from wherry.golang.modfile import module_path
 from wherry.golang.record import FORMAT
@@ -50,15 +50,7 @@ def travelling_key(request: BuildRequest) -> str:
         path,
         [_source(source, request.cwd, root) for source in (request.source, *request.more_sources)],
         cwd if holds or request.more_sources else "",
-        request.frontend,
-        request.target,
-        request.platform,
-        request.base,
-        request.stamp,
-        request.locked,
-        request.pull,
-        list(request.labels),
-        list(request.annotations),
+        *asked_values(request),
     ]
     return hashlib.sha256(json.dumps(asked, ensure_ascii=True).encode()).hexdigest()
 

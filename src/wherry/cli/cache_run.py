@@ -26,6 +26,7 @@ from wherry.cli.options import (
     store_option,
     surroundings,
 )
+from wherry.cli.starting import docker_command
 from wherry.errors import InternalError, Interrupted, WherryError
 
 if TYPE_CHECKING:
@@ -71,18 +72,7 @@ class _Ended(Exception):
         self.code = code
 
 
-class _DockerCommand(click.Command):
-    """Wrong usage is 125, as for `wherry run`: what is below is the command's."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            what = error.format_message().rstrip(".")
-            raise _CannotRun(what, hint="see: wherry cache run --help") from error
-
-
-@click.command("run", cls=_DockerCommand, epilog=_EPILOG,
+@click.command("run", cls=docker_command(_CannotRun), epilog=_EPILOG,
                context_settings={"allow_interspersed_args": False},
                short_help="run a Go command with caches that travel")  # fmt: skip
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")

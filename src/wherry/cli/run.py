@@ -14,6 +14,7 @@ import click
 from wherry.api.running import fetch_missing, is_lazy, run
 from wherry.cli.options import Common, around, default_store, known, store_option
 from wherry.cli.place import working_directory
+from wherry.cli.starting import docker_command
 from wherry.sandbox.request import Caller, RunError, RunRequest, parse_port, parse_volume
 
 _PASSED_ON: Final = (
@@ -33,18 +34,7 @@ be fetched.
 """
 
 
-class _DockerCommand(click.Command):
-    """Wrong usage is 125, as in docker: what is below is the program's."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            what = error.format_message().rstrip(".")
-            raise RunError(what, hint="see: wherry run --help") from error
-
-
-@click.command("run", cls=_DockerCommand, epilog=_EPILOG,
+@click.command("run", cls=docker_command(RunError), epilog=_EPILOG,
                context_settings={"allow_interspersed_args": False},
                short_help="run a built image, unprivileged")  # fmt: skip
 @click.argument("image")
