@@ -27,6 +27,8 @@ ROWS = (SERVICE, SENT, SENT_DEEP, RESTORE)
 
 ENTRIES = "entries"
 
+_RESTORES = 3
+
 Check = Callable[[Place, str, TravelSide, Measured, Expected], None]
 
 
@@ -98,15 +100,20 @@ class Contents:
 
     def _restore_row(self) -> Row:
         """All of `wherry cache run` on a new machine for a command that needs nothing."""
+        found = [self._restored() for _ in range(_RESTORES)]
+        size, seconds = found[-1]
+        note = f"{size / 1e6:.0f} MB in {seconds:.2f} s, the start of all programs included"
+        speeds = tuple(size / 1e6 / seconds for size, seconds in found)
+        return Row(PROJECT, RESTORE, "MB/s", {WHERRY: speeds}, note)
+
+    def _restored(self) -> tuple[int, float]:
         where, wherry = self.where, self.wherry
         where.registry.reset()
         job = where.job(self.states.seed(), where.machine())
         place = f"{wherry.registry}/{wherry.caches}:{CACHE_TAG}"
         argv = (*wherry.program, "cache", "run", "--cache-from", place, "--", "go", "version")
         told = where.tools.runner.told(Command(argv, job.tree, job.machine.env))
-        size = sum(map(go_entries.size_of_files, (job.machine.gocache, job.machine.modules)))
-        note = f"{size / 1e6:.0f} MB in {told.seconds:.2f} s, the start of all programs included"
-        return Row(PROJECT, RESTORE, "MB/s", {WHERRY: (size / 1e6 / told.seconds,)}, note)
+        return go_entries.size_of_files(job.machine.gocache), told.seconds
 
 
 def _effort(measured: Measured) -> str:
