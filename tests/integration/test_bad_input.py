@@ -428,12 +428,12 @@ def test_a_go_mod_that_cannot_be_used(
         ({"GOFLAGS": "-buildmode=plugin"}, 2, "-buildmode=plugin makes no program"),
         ({"GOFLAGS": "-buildmode=pie"}, 1, "m is dynamically linked"),
         ({"GO111MODULE": "off"}, 2, "unset GO111MODULE"),
-        ({"GOWORK": "/nonexistent/go.work"}, 2, "go.work cannot be read"),
+        ({"GOWORK": "/proc/nonexistent/go.work"}, 2, "go.work cannot be read"),
         ({"GOEXPERIMENT": "surely-not"}, 2, "GOEXPERIMENT"),
         ({"GOTOOLCHAIN": "surely-not"}, 3, "invalid GOTOOLCHAIN"),
-        ({"GOROOT": "/nonexistent"}, 3, "unset GOROOT"),
+        ({"GOROOT": "/proc/nonexistent"}, 3, "unset GOROOT"),
         ({"GOCACHE": "off"}, 3, "GOCACHE"),
-        ({"GOTMPDIR": "/nonexistent"}, 3, "GOTMPDIR"),
+        ({"GOTMPDIR": "/proc/nonexistent"}, 3, "GOTMPDIR"),
     ],
 )
 def test_an_environment_that_cannot_work(

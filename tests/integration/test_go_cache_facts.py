@@ -560,7 +560,7 @@ def test_go_clean_testcache_spares_no_result_that_is_older_than_it(
 
 
 def go_is_at_least(minor: int) -> bool:
-    version = Project(Path("/"), Path("/nonexistent")).run("env", "GOVERSION").stdout
+    version = Project(Path("/"), Path("/proc/nonexistent")).run("env", "GOVERSION").stdout
     return int(version.split(".")[1]) >= minor
 
 
