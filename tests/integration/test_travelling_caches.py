@@ -20,7 +20,8 @@ from wherry.api.caching import TravellingCaches
 from wherry.api.registries import Registries
 from wherry.errors import NetworkError, UsageError, WherryError
 from wherry.gocache.build_cache import BuildCache
-from wherry.gocache.pack_set import PackSet, read_index
+from wherry.gocache.pack_index import read_index
+from wherry.gocache.pack_set import PackSet
 from wherry.gocache.table import read_table
 from wherry.oci.digest import parse_digest, sha256
 from wherry.registry.client import Repository

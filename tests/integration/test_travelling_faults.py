@@ -36,12 +36,12 @@ from travelling_faults import (
     texts_of,
 )
 from wherry.api import cache_patience, cache_traffic
-from wherry.api.cache_places import parse_cache_spec
 from wherry.api.registries import Registries, RegistryAround
 from wherry.errors import NetworkError, WherryError
 from wherry.events import Event, Message
 from wherry.gocache import build_cache
-from wherry.gocache.pack_set import encode_index, read_index
+from wherry.gocache.pack_index import encode_index, read_index
+from wherry.gocache.spec import parse_cache_spec
 from wherry.oci.digest import sha256
 from wherry.process.cancel import CancelToken
 from wherry_fixtures import write_module
@@ -395,7 +395,7 @@ def test_a_disk_that_becomes_full_keeps_nothing_of_the_cache(
 ) -> None:
     import errno
 
-    right, left = build_cache._write_all, [room]
+    right, left = build_cache.write_all, [room]
     lock = threading.Lock()
 
     def full(fd: int, data: bytes) -> None:
@@ -406,7 +406,7 @@ def test_a_disk_that_becomes_full_keeps_nothing_of_the_cache(
         if over:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(build_cache, "_write_all", full)
+    monkeypatch.setattr(build_cache, "write_all", full)
     fresh = machines()
     (line,) = restored(fresh, str(place))
     assert "No space left on device" in line

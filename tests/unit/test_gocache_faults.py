@@ -165,7 +165,7 @@ def test_a_full_disk_keeps_nothing(
     action = encode_action(Action(mine.key, mine.content, mine.size, 1))
     Path(cache.path, mine.key[:2], f"{mine.key}-a").write_bytes(action)
     before = files(cache)
-    right, left = build_cache._write_all, [room]
+    right, left = build_cache.write_all, [room]
 
     def write(fd: int, data: bytes) -> None:
         left[0] -= len(data)
@@ -173,7 +173,7 @@ def test_a_full_disk_keeps_nothing(
         if left[0] < 0:
             raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(build_cache, "_write_all", write)
+    monkeypatch.setattr(build_cache, "write_all", write)
     shelf = Shelf((*CONTENTS, b"mine"))
     with pytest.raises(NoRoom, match="cannot be written"):
         shelf.holding().restore(shelf.packs, cache)
@@ -183,14 +183,14 @@ def test_a_full_disk_keeps_nothing(
 def test_a_disk_that_breaks_keeps_what_came(
     cache: BuildCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = build_cache._write_all
+    right = build_cache.write_all
 
     def write(fd: int, data: bytes) -> None:
         if len(data) > 1_000_000:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         right(fd, data)
 
-    monkeypatch.setattr(build_cache, "_write_all", write)
+    monkeypatch.setattr(build_cache, "write_all", write)
     shelf = Shelf()
     with pytest.raises(MachineError, match="cannot be written"):
         shelf.holding().restore(shelf.packs, cache)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wherry.gocache.compaction import fitting, make_plan
+from wherry.gocache.pack_index import encode_index, read_index
 from wherry.gocache.pack_set import (
     PACK_TYPE,
     RECORD_TYPE,
@@ -23,9 +24,7 @@ from wherry.gocache.pack_set import (
     User,
     applied,
     bits_of,
-    encode_index,
     living,
-    read_index,
     rows_in,
 )
 from wherry.gocache.table import BadPack, Content, Frame, Row, Table

@@ -36,6 +36,11 @@ class AskedCaches(NamedTuple):
     untrusted: tuple[CacheSpec, ...] = ()
 
     @property
+    def places(self) -> tuple[CacheSpec, ...]:
+        """All that were named, trusted or not."""
+        return (*self.sources, *self.targets, *self.untrusted)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Lines for the user."""
         return tuple(

@@ -354,15 +354,14 @@ def _caches(request: BuildRequest, store: Store, registries: Registries) -> Trav
 
     settings, _, _ = settings_of(directory_of(request)[0], request.env)
     asked = asked_caches(request, settings)
-    for note in asked.notes:
-        registries.around.sink(Message(Level.INFO, note))
-    if not asked.sources and not asked.targets:
+    if not asked.places:
         return None
-    from wherry.api.cache_traffic import CacheTraffic  # noqa: PLC0415 - few builds have any
+    from wherry.api.cache_traffic import open_traffic  # noqa: PLC0415 - few builds have any
     from wherry.api.caching import TravellingCaches  # noqa: PLC0415 - as above
 
-    traffic = CacheTraffic(asked.sources, asked.targets, asked.key, registries)
-    traffic.load()
+    traffic = open_traffic(asked, registries)
+    if not traffic.sources and not traffic.targets:
+        return None
     return TravellingCaches(traffic, request, store)
 
 

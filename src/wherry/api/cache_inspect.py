@@ -15,7 +15,8 @@ from wherry.api.cache_places import cache_key, open_place
 from wherry.api.registries import Registries, RegistryAround
 from wherry.errors import NetworkError, UsageError
 from wherry.gocache.importing import Holding
-from wherry.gocache.pack_set import Pack, PackSet, Rows, User, living, read_index, rows_in
+from wherry.gocache.pack_index import read_index
+from wherry.gocache.pack_set import Pack, PackSet, Rows, User, living, rows_in
 from wherry.gocache.places import Found
 from wherry.gocache.spec import CacheSpec, parse_cache_spec
 from wherry.gocache.table import Table

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.api.registries import Registries
 from wherry.gocache.places import CachePlace
-from wherry.gocache.spec import CacheSpec, parse_cache_spec
+from wherry.gocache.spec import CacheSpec
 from wherry.oci.reference import Reference
 
 if TYPE_CHECKING:
     from wherry.gocache.signing import CacheKey
-
-__all__ = ["cache_key", "open_place", "parse_cache_spec", "reference_of"]
 
 DEFAULT_TAG: Final = "gocache"
 """The tag of a cache place that is named without one."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
+from wherry.api.asked_caches import AskedCaches
 from wherry.api.cache_patience import ASKING, CachePatience, fetching, sending
 from wherry.api.cache_places import cache_key, open_place
 from wherry.api.naming import cores
@@ -100,18 +101,11 @@ class CacheTraffic:
                 self._restore(place, cache)
 
     def _restore(self, place: Place, cache: BuildCache) -> None:
-        if place.current is None or not any(pack.kind == "build" for pack in place.current.packs):
+        if not place.packs("build"):
             return
         before = place.holding.downloaded
         with transfer(self._around.sink, f"Go cache from {place.spec.place}") as moving:
-            told = 0
-
-            def tell(done: int, _total: int) -> None:
-                nonlocal told
-                moving(done - told)
-                told = done
-
-            restored = self._restored(place, cache, tell)
+            restored = self._restored(place, cache, moving)
             came = place.holding.downloaded - before
             moving.remark = (
                 f"{megabytes(restored.content)} in {len(restored.rows)} entries, "
@@ -120,19 +114,17 @@ class CacheTraffic:
         with self._lock:
             self.restored.append(restored)
 
-    def _restored(
-        self, place: Place, cache: BuildCache, tell: Callable[[int, int], None]
-    ) -> Restored:
+    def _restored(self, place: Place, cache: BuildCache, came: Callable[[int], None]) -> Restored:
         holding = place.holding
         before = holding.current or PackSet()
         try:
-            return holding.restore(before, cache, tell)
+            return holding.restore(before, cache, came)
         except NetworkError:
             # An export may have replaced the packs meanwhile.
             after = holding.load()
             if after is None or after.packs == before.packs:
                 raise
-            return holding.restore(after, cache, tell)
+            return holding.restore(after, cache, came)
 
     def export(self, spec: CacheSpec, offer: Offer, scratch: str) -> Exported | None:
         """Give one place what there is; None where it could not be written."""
@@ -257,6 +249,18 @@ class CacheTraffic:
         finally:
             with self._lock:
                 self._seconds += time.monotonic() - began
+
+
+def open_traffic(asked: AskedCaches, registries: Registries) -> CacheTraffic:
+    """The places that were asked for, asked for what they hold.
+
+    The user is told of those that are not trusted. Raises `UsageError` for a bad key.
+    """
+    for note in asked.notes:
+        registries.around.sink(Message(Level.INFO, note))
+    traffic = CacheTraffic(asked.sources, asked.targets, asked.key, registries)
+    traffic.load()
+    return traffic
 
 
 def may_travel(facts: GoFacts, words: Iterable[str], warn: Callable[[str], None]) -> bool:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from wherry.api.cache_patience import fetching
 from wherry.api.cache_traffic import CacheTraffic, Place, may_travel, megabytes
-from wherry.api.registries import Registries
 from wherry.api.transfer import transfer
 from wherry.errors import WherryError
 from wherry.gocache.build_cache import BuildCache
@@ -186,15 +185,3 @@ class _Run:
         name = module_path(self._facts.gomod) if self._facts.gomod else ""
         words = sha256("\0".join(self._request.words).encode("utf-8", "surrogateescape"))
         return f"run {name or 'no module'} {words.short}"
-
-
-def open_traffic(
-    sources: Sequence[CacheSpec],
-    targets: Sequence[CacheSpec],
-    key: str,
-    registries: Registries,
-) -> CacheTraffic:
-    """The places of a command, asked for what they hold; raises `UsageError` for a bad key."""
-    traffic = CacheTraffic(sources, targets, key, registries)
-    traffic.load()
-    return traffic

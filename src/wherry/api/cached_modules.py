@@ -31,6 +31,7 @@ from wherry.golang.command import GoTool
 from wherry.golang.flags import flag_value, split_goflags
 from wherry.golang.packages import Package
 from wherry.golang.toolchain import GoFacts
+from wherry.store.go_modules import LISTINGS, path_of, trees_of
 from wherry.store.store import Store
 
 # Trees that stay from build to build: fresh machines have one, and others need none.
@@ -50,12 +51,12 @@ class ModuleRestore:
         """What the tree lacks, where a list of packages has shown that."""
         self._traffic = traffic
         self._store = store
-        self._root = os.path.join(store.path, "gocache", "modules")
-        self._listings_path = os.path.join(store.path, "gocache", "listings")
+        self._root = trees_of(store.path)
+        self._listings_path = path_of(store.path, LISTINGS)
         self._listings = Listings(self._listings_path)
         self._facts: GoFacts | None = None
         self._question: Question | None = None
-        self._is_settled = False
+        self._serves = False
         self._choices: dict[bool, Choice] = {}
 
     def applied(
@@ -64,10 +65,10 @@ class ModuleRestore:
         """How to run Go from now on: with the tree where it serves."""
         flags = _flags(facts)
         question = Question(tool.directory, flags, patterns)
-        if not self._is_settled:
-            self._is_settled = True
+        if self._question is None:
             self._facts, self._question = facts, question
-            if not refusal(facts, question) and not is_vendored(facts, flags):
+            self._serves = not refusal(facts, question) and not is_vendored(facts, flags)
+            if self._serves:
                 self._restore(facts, question)
         if self.tree is None:
             return tool, facts
@@ -107,9 +108,7 @@ class ModuleRestore:
     def material(self, packages: Iterable[Package], spec: CacheSpec) -> Mapping[str, Material]:
         """The modules that the build used, as what may be given to a place."""
         facts, question = self._facts, self._question
-        if facts is None or question is None:
-            return {}
-        if refusal(facts, question) or is_vendored(facts, question.flags):
+        if facts is None or question is None or not self._serves:
             return {}
         choice = self._choices.get(spec.private)
         if choice is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from wherry.api.cache_patience import ASKING
 from wherry.api.cache_traffic import CacheTraffic, may_travel
@@ -38,19 +39,24 @@ from wherry.golang.command import GoTool
 from wherry.golang.flags import flag_value, split_goflags
 from wherry.golang.packages import Package
 from wherry.golang.toolchain import GoFacts
+from wherry.oci.digest import sha256
 from wherry.process.cancel import Cancelled, CancelToken
 from wherry.store.store import Store
 
+if TYPE_CHECKING:
+    from wherry.api.planning import Wish
+
 # Somebody waits for an error message.
 _CLOSE_SECONDS = 5.0
+_LONGEST_USER = 200
 
 
 class TravellingCaches:
     """The caches of one build, as its Go steps and toolchains meet them."""
 
     def __init__(self, traffic: CacheTraffic, request: BuildRequest, store: Store) -> None:
-        self.user = ""
-        """Who uses the caches: set once it is known what is built."""
+        # Who uses the caches, once it is known what is built.
+        self._user = ""
         self._traffic = traffic
         self._request = request
         self._store = store
@@ -94,6 +100,16 @@ class TravellingCaches:
                 self._restoring = thread
                 thread.start()
         return self._modules.applied(tool, facts, patterns)
+
+    def built_for(self, wishes: Sequence[Wish]) -> None:
+        """Note what is built, for which platforms: who uses the caches. No path of a machine."""
+        programs = sorted({main.import_path for wish in wishes for main in wish.mains})
+        platforms = sorted({str(platform) for wish in wishes for platform in wish.asked.platforms})
+        cgo = ["cgo"] if any(wish.asked.cgo for wish in wishes) else []
+        user = " ".join((",".join(programs), *platforms, *cgo))
+        if len(user) > _LONGEST_USER:
+            user = f"{programs[0]} and others {sha256(user.encode()).short}"
+        self._user = user
 
     def without_modules(self, why: str) -> None:
         """Go on without the pruned modules, which lack something."""
@@ -158,7 +174,7 @@ class TravellingCaches:
 
         Raises only what a place with `ignore-error=false` says.
         """
-        if self.user:
+        if self._user:
             for spec in self._traffic.targets:
                 with self._traffic.passing_over(spec, "written"):
                     self._traffic.check(spec)
@@ -185,7 +201,7 @@ class TravellingCaches:
         if spec.modules != "off":
             with self._traffic.passing_over(spec, "given all modules"):
                 materials |= self._modules.material(self._packages.values(), spec)
-        offer = Offer(self.user, materials, spec.max_size)
+        offer = Offer(self._user, materials, spec.max_size)
         offer = self._with_record(offer, spec, record, is_pushed=is_pushed)
         self._traffic.export(spec, offer, self._store.scratch())
 

@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from wherry.api.asked_caches import asked_caches
-from wherry.api.cached_commands import CommandRequest, cached_command, open_traffic
+from wherry.api.cache_traffic import open_traffic
+from wherry.api.cached_commands import CommandRequest, cached_command
+from wherry.api.growing import open_to_grow
 from wherry.api.project_settings import settings_of
 from wherry.api.registries import Registries, RegistryAround
-from wherry.api.removing import namespace_remover
 from wherry.api.request import BuildRequest
-from wherry.api.store_limit import StoreLimit
 from wherry.errors import UsageError
-from wherry.events import Level, Message
-from wherry.store.store import open_store
+from wherry.store.go_modules import LISTINGS, path_of
 
 
 class CachedCommand(NamedTuple):
@@ -47,23 +45,13 @@ def caches_around(command: CachedCommand, around: RegistryAround) -> Iterator[No
         cache_key=command.cache_key,
     )
     asked = asked_caches(request, settings)
-    for note in asked.notes:
-        around.sink(Message(Level.INFO, note))
-    if not asked.sources and not asked.targets and not asked.untrusted:
+    if not asked.places:
         raise UsageError("no cache is named, and so there is nothing to do but the command",
                          why="neither a flag nor [cache] of wherry.toml names one",
                          hint="name one: --cache-from PLACE --cache-to PLACE")  # fmt: skip
-    with (
-        Registries(around) as registries,
-        open_store(
-            around.store,
-            StoreLimit(around.cwd, around.env),
-            sink=around.sink,
-            remover=namespace_remover(around.store, around.env, around.sink),
-        ) as store,
-    ):
-        traffic = open_traffic(asked.sources, asked.targets, asked.key, registries)
-        listings = os.path.join(around.store, "gocache", "listings")
+    with Registries(around) as registries, open_to_grow(around) as store:
+        traffic = open_traffic(asked, registries)
+        listings = path_of(around.store, LISTINGS)
         filled = CommandRequest(command.words, around.cwd, around.env, store.scratch(), listings)
         with cached_command(filled, traffic):
             yield

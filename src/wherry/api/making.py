@@ -171,7 +171,7 @@ def _try(
 ) -> _Tried:
     prepared = Preparation(request, verdict, store, registries, caches)
     if caches is not None:
-        caches.user = prepared.plan.user
+        caches.built_for(prepared.plan.wishes)
     made = prepared.maker.make()
     failures = prepared.failures
     if not made:

@@ -32,7 +32,6 @@ from wherry.golang.mains import MainPackage, Place, find_each, find_mains, locat
 from wherry.golang.package_trees import PackageTree, package_tree
 from wherry.golang.record import sealed
 from wherry.graph.ops import ComposedBase
-from wherry.oci.digest import sha256
 from wherry.oci.reference import parse_reference
 from wherry.process.cancel import CancelToken
 from wherry.settings.ko_files import KO_VARIABLES, ko_paths
@@ -45,8 +44,6 @@ _Known = Mapping[tuple[str, str], MainPackage]
 
 # What ext4, xfs, btrfs and tmpfs hold.
 _LONGEST_NAME = 255
-# Of who uses a travelling cache.
-_LONGEST_USER = 200
 
 
 class Wish(NamedTuple):
@@ -112,19 +109,6 @@ class Plan(NamedTuple):
     def makes_several(self) -> bool:
         """Whether there are several images, those that cannot be planned among them."""
         return len(self.wishes) + len(self.failures) > 1
-
-    @property
-    def user(self) -> str:
-        """What is built, for which platforms: who uses a travelling cache. No path of a machine."""
-        programs = sorted({main.import_path for wish in self.wishes for main in wish.mains})
-        platforms = sorted(
-            {str(platform) for wish in self.wishes for platform in wish.asked.platforms}
-        )
-        cgo = ["cgo"] if any(wish.asked.cgo for wish in self.wishes) else []
-        text = " ".join((",".join(programs), *platforms, *cgo))
-        if len(text) <= _LONGEST_USER:
-            return text
-        return f"{programs[0]} and others {sha256(text.encode()).short}"
 
 
 def make_plan(

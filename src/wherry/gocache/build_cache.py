@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from wherry.errors import MachineError, shortened
+from wherry.gocache.new_files import NEW, write_all
 from wherry.gocache.pack import Place
 from wherry.gocache.table import BadPack, Content, Row
 
@@ -27,7 +28,6 @@ _ID = re.compile(r"[0-9a-f]{64}")
 # What Go keeps for one package beside its archive: what compiling and linking it printed.
 _SUBKEYS = (b"stdout", b"link-stdout")
 _INDEX = b"go index v"
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _DESCRIPTORS = "/proc/self/fd"
 # What Go writes while it builds.
 _RESERVE = 64 << 20
@@ -211,10 +211,10 @@ class BuildCache:
 
     def _write(self, path: str, data: bytes) -> None:
         """Write a new file; what cannot be written whole goes again."""
-        fd = os.open(path, _NEW, 0o666)
+        fd = os.open(path, NEW, 0o666)
         try:
             try:
-                _write_all(fd, data)
+                write_all(fd, data)
             finally:
                 os.close(fd)
         except BaseException:
@@ -237,11 +237,11 @@ class BuildCache:
         fd, staged = self._unnamed(os.path.dirname(path)), ""
         if fd is None:
             staged = _staged(path)
-            fd = os.open(staged, _NEW, 0o666)
+            fd = os.open(staged, NEW, 0o666)
         try:
             try:
                 for piece in pieces:
-                    _write_all(fd, piece)
+                    write_all(fd, piece)
                 if not staged and not _linked(fd, path):
                     staged = _staged(path)
                     _linked(fd, staged)
@@ -317,12 +317,6 @@ def _subkeys(identity: str) -> Iterator[str]:
 def _staged(path: str) -> str:
     # With this ending Go's own trimming removes what a killed process leaves.
     return f"{path[:-2]}.{os.getpid()}-{os.urandom(4).hex()}{path[-2:]}"
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def _linked(fd: int, path: str) -> bool:

@@ -11,22 +11,22 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import BinaryIO, NamedTuple, Protocol
 
 from wherry.errors import NetworkError
 from wherry.gocache.compaction import fitting, make_plan
 from wherry.gocache.importing import Holding
 from wherry.gocache.pack import Read, write_pack
+from wherry.gocache.pack_index import OtherRelease, encode_index
 from wherry.gocache.pack_set import (
     PACK_TYPE,
     TABLE_TYPE,
     Change,
-    OtherRelease,
     Pack,
     PackSet,
     RecordBlob,
     applied,
-    encode_index,
 )
 from wherry.gocache.places import BytesBlob, Document, Found
 from wherry.gocache.table import BadPack, Row, Table, encode_table
@@ -108,8 +108,8 @@ class Exporter:
         return Exported(self._uploaded, self._size, published.tries)
 
     def _merged(self, found: Found | None) -> Document | None:
-        current = self._current(found)
-        after = self._changed(current)
+        current, tables = self._current(found)
+        after = self._changed(current, tables)
         self._size = after.size
         if found is not None and _same(current, after):
             return None
@@ -124,26 +124,25 @@ class Exporter:
         signature = self._signer.sign(index) if self._signer is not None else ""
         return Document(index, after.blobs, signature)
 
-    def _current(self, found: Found | None) -> PackSet:
+    def _current(self, found: Found | None) -> tuple[PackSet, dict[Digest, Table]]:
+        """What can be built on: the packs that are not broken, and tables of theirs."""
         if found is None:
-            return PackSet()
+            return PackSet(), {}
         try:
             current = self._holding.trusted(found)
         except OtherRelease:
             raise
         except BadPack:
             # Broken, or signed by nobody we trust: begun anew.
-            return PackSet()
+            return PackSet(), {}
         # Tables that cannot be read are found out here.
-        self._tables(current)
-        broken = self._holding.broken
-        return current._replace(
-            packs=tuple(pack for pack in current.packs if pack.digest not in broken)
-        )
-
-    def _changed(self, current: PackSet) -> PackSet:
-        offer = self._offer
         tables = self._tables(current)
+        broken = self._holding.broken
+        packs = tuple(pack for pack in current.packs if pack.digest not in broken)
+        return current._replace(packs=packs), tables
+
+    def _changed(self, current: PackSet, tables: Mapping[Digest, Table]) -> PackSet:
+        offer = self._offer
         used = {kind: fitting(one.rows, offer.most) for kind, one in offer.materials.items()}
         keys = {kind: frozenset(row.key for row in rows) for kind, rows in used.items()}
         change = Change(offer.user, int(time.time()), keys, records=offer.records)
@@ -159,11 +158,9 @@ class Exporter:
     def _tables(self, current: PackSet) -> dict[Digest, Table]:
         found: dict[Digest, Table] = {}
         for pack in current.packs:
-            try:
-                found |= self._holding.tables((pack,))
-            except NetworkError:
-                # Broken, or not to be had just now: then nobody knows what is in it.
-                continue
+            # Broken, or not to be had just now: then nobody knows what is in it.
+            with suppress(NetworkError):
+                found[pack.digest] = self._holding.table(pack)
         return found
 
     def _at_hand(self, kind: str, row: Row) -> bool:

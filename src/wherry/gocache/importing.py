@@ -11,7 +11,8 @@ from typing import BinaryIO, NamedTuple, Protocol
 from wherry.errors import NetworkError
 from wherry.gocache.build_cache import BuildCache, NoRoom
 from wherry.gocache.pack import Place, unpack
-from wherry.gocache.pack_set import Pack, PackSet, read_index
+from wherry.gocache.pack_index import read_index
+from wherry.gocache.pack_set import Pack, PackSet
 from wherry.gocache.places import CachePlace, Damaged, Found
 from wherry.gocache.table import BadPack, Content, Row, Table, read_table
 from wherry.oci.digest import Digest
@@ -80,7 +81,7 @@ class Holding:
         """The tables of packs, by the packs' digests, fetched side by side; raises `BadPack`."""
         wanted = tuple(packs)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tables") as pool:
-            found = list(pool.map(self._table, wanted))
+            found = list(pool.map(self.table, wanted))
         return {pack.digest: table for pack, table in zip(wanted, found, strict=True)}
 
     def small(self, blob: Descriptor) -> bytes:
@@ -101,29 +102,26 @@ class Holding:
         self,
         current: PackSet,
         cache: BuildCache,
-        told: Callable[[int, int], None] = lambda _done, _total: None,
+        told: Callable[[int], None] = lambda _size: None,
     ) -> Restored:
         """Put the build entries of all packs into `cache`, those that it does not have.
 
-        `told` hears how many bytes of content are there, and of how many. Raises `BadPack` for a
-        pack that is broken (what came before stays, and is right), `MachineError` where the disk
-        does not take it (then nothing stays), what the place raises, `Cancelled`.
+        `told` hears how many more bytes of content are there. Raises `BadPack` for a pack that is
+        broken (what came before stays, and is right), `MachineError` where the disk does not take
+        it (then nothing stays), what the place raises, `Cancelled`.
         """
         packs = [pack for pack in current.packs if pack.kind == "build"]
         tables = self.tables(packs)
         cache.prepare()
         missing, outputs = cache.lacks(_rows(tables))
         sizes = {row.content: row.size for row in missing}
-        total, done = sum(sizes[content] for content in outputs), 0
-        cache.check_room(total)
+        cache.check_room(sum(sizes[content] for content in outputs))
         placed: set[str] = set()
 
         def came(content: Content) -> None:
-            nonlocal done
             with self._lock:
-                done += content.size
                 placed.add(content.digest)
-            told(done, total)
+            told(content.size)
 
         def here() -> tuple[Row, ...]:
             absent = outputs - placed
@@ -138,7 +136,7 @@ class Holding:
         except NoRoom:
             cache.forget(here(), placed)
             raise
-        return Restored(missing, done)
+        return Restored(missing, sum(sizes[content] for content in placed))
 
     def unpack(self, tables: Mapping[Digest, Table], wanted: frozenset[str], place: Place) -> None:
         """Give the contents in `wanted` (digests) of these packs to `place`, pack by pack.
@@ -171,7 +169,8 @@ class Holding:
         except NetworkError:
             return False
 
-    def _table(self, pack: Pack) -> Table:
+    def table(self, pack: Pack) -> Table:
+        """The table of a pack, fetched once; raises `BadPack`, and what the place raises."""
         with self._lock:
             known = self._tables.get(pack.digest)
         if known is not None:

@@ -31,6 +31,7 @@ from wherry.gocache.module_check import check_modules, is_settled, listed_module
 from wherry.gocache.module_listing import Listing
 from wherry.gocache.module_names import ModuleVersion, Place, place_of
 from wherry.gocache.module_sums import Sums, agreed, agreed_gomod
+from wherry.gocache.new_files import write_new
 from wherry.gocache.table import BadPack, Content, Row
 from wherry.oci.canonical import Json, canonical_json
 
@@ -39,7 +40,6 @@ _MOST_ROWS = 400_000
 _MOST_BYTES = 8 << 30
 _MOST_NOTE = 16 << 20
 _TRIES = 20
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class TreePlan(NamedTuple):
@@ -282,14 +282,7 @@ class StagedTree:
         path = os.path.join(self._path, row.key)
         # As Go makes them.
         mode = 0o666 if row.key.startswith("cache/") else 0o555 if row.extra & 1 else 0o444
-        descriptor = os.open(path, _NEW, mode)
-        try:
-            for chunk in chunks:
-                rest = memoryview(chunk)
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-        finally:
-            os.close(descriptor)
+        write_new(path, chunks, mode)
         return path
 
 

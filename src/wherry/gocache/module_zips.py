@@ -39,6 +39,7 @@ from wherry.gocache.modules import (
     made_row,
     unfit,
 )
+from wherry.gocache.new_files import write_new
 from wherry.gocache.table import CONTENT_LIMIT, Content, Row
 from wherry.golang.go_sum import hash_files
 
@@ -50,7 +51,6 @@ _MOST_BYTES = 500 << 20
 _MOST_FILES = 500_000
 _PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _IS_UTF8, _IS_ENCRYPTED = 0x800, 0x1
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def choose_zips(cache: ModuleCache, cancel: CancelToken) -> Choice:
@@ -112,7 +112,7 @@ class ZipsIntoCache:
             return
         staged = self._staged(targets[0])
         try:
-            _write(staged, chunks)
+            write_new(staged, chunks)
             for row in targets[1:]:
                 self._take(row, _copied(staged, self._staged(row)))
             self._take(targets[0], staged)
@@ -215,17 +215,6 @@ def _digest(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
         while data := file.read(1 << 20):
             hasher.update(data)
     return hasher.hexdigest()
-
-
-def _write(path: str, chunks: Iterator[bytes]) -> None:
-    descriptor = os.open(path, _NEW, 0o666)
-    try:
-        for chunk in chunks:
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-    finally:
-        os.close(descriptor)
 
 
 def _copied(source: str, target: str) -> str:

@@ -26,7 +26,7 @@ _HEX = frozenset(string.hexdigits.lower())
 
 def path_of(root: str, name: str) -> str:
     """Where a tree, or what is called `LISTINGS`, is in the store at `root`."""
-    return f"{root}/gocache/{LISTINGS}" if name == LISTINGS else f"{_place(root)}/{name}"
+    return f"{root}/gocache/{LISTINGS}" if name == LISTINGS else f"{trees_of(root)}/{name}"
 
 
 def names(root: str) -> tuple[str, ...]:
@@ -38,12 +38,14 @@ def names(root: str) -> tuple[str, ...]:
 def is_tree(root: str, path: str) -> bool:
     """Whether this is the path of a tree that has its name."""
     place, _, name = path.rpartition("/")
-    return place == _place(root) and _is_digest(name)
+    return place == trees_of(root) and _is_digest(name)
 
 
 def unfinished(root: str) -> tuple[str, ...]:
     """The paths of trees that are being restored or removed, or were, by a process that died."""
-    return tuple(f"{_place(root)}/{name}" for name in _listed(root) if name.startswith(_UNFINISHED))
+    return tuple(
+        f"{trees_of(root)}/{name}" for name in _listed(root) if name.startswith(_UNFINISHED)
+    )
 
 
 def is_used(path: str) -> bool:
@@ -116,12 +118,13 @@ def _is_digest(name: str) -> bool:
     return len(name) == 64 and _HEX.issuperset(name)
 
 
-def _place(root: str) -> str:
+def trees_of(root: str) -> str:
+    """Where all trees are, in the store at `root`."""
     return f"{root}/gocache/modules"
 
 
 def _listed(root: str) -> tuple[str, ...]:
     try:
-        return tuple(sorted(os.listdir(_place(root))))
+        return tuple(sorted(os.listdir(trees_of(root))))
     except (FileNotFoundError, NotADirectoryError):
         return ()
