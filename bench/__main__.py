@@ -19,6 +19,8 @@ from bench import (
     cache_registry,
     changes,
     dockerfiles,
+    go_programs,
+    go_steps,
     measure,
     options,
     peers,
@@ -97,11 +99,13 @@ def _run(asked: argparse.Namespace, environ: Mapping[str, str], stack: ExitStack
         dockerfiles.PROJECT: dockerfiles.TITLE,
         steps.PROJECT: steps.TITLE,
         travel_ground.PROJECT: travel_ground.TITLE,
+        **go_steps.TITLES,
     }
     rows = _transfers(ground, wherry)  # first: Runner.usage tells no less than this process has
     rows += _dockerfiles(ground, wherry)
     rows += _steps(ground, wherry)
     rows += _travel(ground, wherry)
+    rows += _go_steps(ground, wherry)
     measured = [*_builds(ground, wherry), *_pushes(ground, wherry)]
     for name in asked.projects if measured else ():
         if name == projects.TWENTY:
@@ -303,6 +307,23 @@ def _travel_sides(
     if wherry is not None:
         sides.append(travel_sides.TravelWherry(wherry.program, host))
     return sides
+
+
+def _go_steps(ground: _Ground, wherry: Wherry | None) -> list[Row]:
+    wanted = tuple(name for name in ground.asked.only if name in go_steps.ROWS)
+    if not wanted or wherry is None:
+        return []
+    asked, daemon = ground.asked, None
+    if "buildkit" in asked.sides:
+        daemon = _optional("BuildKit", partial(buildkit.programs, ground.go))
+    runner = Runner({**ground.env, **go_programs.ENV})
+    measured = go_steps.GoSteps(
+        wherry, daemon, travel_ground.Tools.found(ground.go, runner, ground.work),
+        Bases(asked.cache / "bases", ground.platform, ground.env), _crane(ground).program,
+        ground.work / "gosteps", asked.rounds, asked.cold_rounds,
+    )  # fmt: skip
+    found = partial(measured.measure, asked.programs, wanted)
+    return _optional("the rows of Go steps", found) or []
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 """How large wherry's cache becomes: many commits, bumps and a Go upgrade, built one after another.
 
 Every third build is on a new machine, the others share one. That one has built another project
-before, whose entries in the same GOCACHE must not be lost.
+before, whose entries in the same GOCACHE must not be lost. Each image is compared with the one that
+is built without caches.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bench.changes import MAIN, Commits, States
 from bench.failure import BenchError, read_output
 from bench.measure import Row
 from bench.running import say
+from bench.travel_contents import Check
 from bench.travel_ground import PROJECT, REPOSITORY, Measured, Place, remove
 from bench.travel_sides import CACHE_TAG, WHERRY, Job, Machine, TravelWherry
 
@@ -37,11 +39,12 @@ _MOVED = "GOCACHE", "GOMODCACHE"
 
 @dataclass(frozen=True)
 class Growth:
-    """The servers, the module and the side; it has a repository for caches of its own."""
+    """The servers, the module and the side, which has repositories of its own; see `Contents`."""
 
     where: Place
     states: States
     wherry: TravelWherry
+    check: Check
 
     def rows(self) -> list[Row]:
         """Both rows."""
@@ -82,6 +85,10 @@ class Growth:
             measured = where.build(self.wherry, job)
             sizes.append(where.registry.size(self.wherry.caches, CACHE_TAG))
             seconds.append(measured.seconds)
+            usual = Job(job.tree, MAIN, where.usual_machine(path))
+            expected = where.expected_of(usual, self.wherry)
+            self.check(where, f"{GROWTH}, build {number + 1}", self.wherry, measured, expected)
+            remove(usual.machine.directory)
             say(f"{GROWTH}: {number + 1}, {what}: {measured.seconds:.1f} s, {sizes[-1]} bytes")
             if job.machine.directory != shared.directory and number + 1 < BUILDS:
                 remove(job.machine.directory)
@@ -104,13 +111,15 @@ class Growth:
         return {"PATH": f"{root}/bin{os.pathsep}{tools.runner.env['PATH']}"}
 
 
-def measure(where: Place, states: States, wherry: TravelWherry, wanted: Sequence[str]) -> list[Row]:
+def measure(
+    where: Place, states: States, wherry: TravelWherry, check: Check, wanted: Sequence[str]
+) -> list[Row]:
     """The wanted rows, or none where they cannot be measured."""
     if not set(ROWS) & set(wanted):
         return []
     mine = replace(wherry, image="app-growth", caches="cache-growth")
     try:
-        rows = Growth(where, states, mine).rows()
+        rows = Growth(where, states, mine, check).rows()
     except BenchError as error:
         say(f"bench: goes on without the row {GROWTH}: {error}")
         return []

@@ -87,6 +87,13 @@ def has_file(layers: Iterable[Path], file: Path) -> bool:
     return False
 
 
+def digest(layout: Path) -> str:
+    """Of the newest image in a layout: what its index names."""
+    with _opened(layout) as blobs, blobs.open("index.json") as stream:
+        found: str = json.load(stream)["manifests"][-1]["digest"]
+    return found
+
+
 def content(layout: Path) -> Content:
     """Counts the files of the newest image in a layout."""
     with _opened(layout) as blobs:

@@ -7,20 +7,32 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bench import dockerfiles, measure, pushes, steps, transfers, travel
+from bench import (
+    dockerfiles,
+    go_programs,
+    go_steps,
+    measure,
+    pushes,
+    steps,
+    transfers,
+    travel,
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIDES = ("ko", "skopeo", "crane", "buildkit", "wherry")
 PROJECTS = ("movies", "twenty", "caddy")
 
 _REGISTRY_ROWS = (*transfers.ROWS, *pushes.ROWS)
-ROWS = (*_REGISTRY_ROWS, *measure.ROWS, *dockerfiles.ROWS, *steps.ROWS, *travel.ROWS)
+ROWS = (
+    *_REGISTRY_ROWS, *measure.ROWS, *dockerfiles.ROWS, *steps.ROWS, *travel.ROWS, *go_steps.ROWS,
+)  # fmt: skip
 _GROUPS = {
     "registry": _REGISTRY_ROWS,
     "build": measure.ROWS,
     "dockerfile": dockerfiles.ROWS,
     "run": steps.ROWS,
     "travel": travel.ROWS,
+    "gosteps": go_steps.ROWS,
 }
 
 
@@ -47,6 +59,12 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--projects", type=_some_of(PROJECTS), default=PROJECTS, help=", ".join(PROJECTS)
+    )
+    parser.add_argument(
+        "--programs",
+        type=_some_of(go_programs.NAMES),
+        default=go_programs.LARGE,
+        help=f"of the rows gosteps: {', '.join(go_programs.NAMES)}; default: all but the first",
     )
     parser.add_argument(
         "--sides", type=_some_of(SIDES), default=SIDES, help="beside go build: " + ", ".join(SIDES)

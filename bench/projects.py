@@ -21,6 +21,7 @@ from bench.failure import BenchError, read_output
 
 TWENTY = "twenty"
 CADDY = "github.com/caddyserver/caddy/v2@v2.11.9"
+PROMETHEUS = "github.com/prometheus/prometheus@v0.315.0"
 
 
 def values() -> Iterator[str]:
@@ -75,10 +76,22 @@ def movies(repository: Path, work: Path) -> Project:
 
 def caddy(go: str, work: Path, env: Mapping[str, str]) -> Project:
     """A large module, from the Go module proxy: some thousand packages."""
-    found = read_output((go, "mod", "download", "-json", CADDY), work, env)
-    directory = _copy(Path(json.loads(found)["Dir"]), work / "caddy")
+    directory = _copy(_downloaded(go, CADDY, work, env), work / "caddy")
     change = ("\tcaddycmd.Main()\n", '\tprintln("VALUE")\n\tcaddycmd.Main()\n')
     return _project("caddy", "caddy v2.11.9", directory, "cmd/caddy/main.go", change)
+
+
+def prometheus(go: str, work: Path, env: Mapping[str, str]) -> Project:
+    """A larger one. Its go.work names modules that the proxy does not give with it: GOWORK=off."""
+    directory = _copy(_downloaded(go, PROMETHEUS, work, env), work / "prometheus")
+    change = ("\nfunc main() {\n", '\nfunc main() {\n\tprintln("VALUE")\n')
+    title = "prometheus v0.315.0"
+    return _project("prometheus", title, directory, "cmd/prometheus/main.go", change)
+
+
+def _downloaded(go: str, module: str, work: Path, env: Mapping[str, str]) -> Path:
+    found: str = json.loads(read_output((go, "mod", "download", "-json", module), work, env))["Dir"]
+    return Path(found)
 
 
 # What each command uses beyond the shared package, as those of one repository do.

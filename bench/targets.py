@@ -7,7 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench import dockerfiles, growth, steps, travel, travel_contents, travel_ground
+from bench import (
+    dockerfiles,
+    go_programs,
+    go_steps,
+    go_steps_fresh,
+    go_steps_overhead,
+    growth,
+    steps,
+    travel,
+    travel_contents,
+    travel_ground,
+)
 from bench.measure import BEYOND, COLD, MEMORY, NO_CHANGE, ONE_LINE, Row
 from bench.projects import TWENTY
 from bench.pushes import LAZY_BASE, UNCHANGED_PUSH
@@ -57,13 +68,18 @@ _REGISTRIES = (DOCKER_REGISTRY, MEMORY_REGISTRY)
 _DOCKERFILES = (dockerfiles.PROJECT,)
 _STEPS = (steps.PROJECT,)
 _TRAVEL = (travel_ground.PROJECT,)
-_BESIDE_PEERS = (*_REGISTRIES, *_DOCKERFILES, *_STEPS, *_TRAVEL)
+_GO_STEPS = tuple(go_programs.kind(name) for name in go_programs.LARGE)
+_ALL_GO_STEPS = tuple(go_programs.kind(name) for name in go_programs.NAMES)
+_RULES = (go_steps_overhead.PROJECT,)
+_BESIDE_PEERS = (
+    *_REGISTRIES, *_DOCKERFILES, *_STEPS, *_TRAVEL, *_ALL_GO_STEPS, *_RULES,
+)  # fmt: skip
 
 
-def _part(row: str, beside: str, divisor: int) -> Target:
+def _part(row: str, beside: str, divisor: int, projects: tuple[str, ...] = _TRAVEL) -> Target:
     """At most one part in `divisor` of what another side takes."""
     text = f"<= 1/{divisor} {beside}"
-    return Target(row, text, 1 / divisor, is_ratio=True, projects=_TRAVEL, beside=beside)
+    return Target(row, text, 1 / divisor, is_ratio=True, projects=projects, beside=beside)
 
 
 # Times have targets on the large module only: on the small one they are mostly process starts.
@@ -109,6 +125,12 @@ TARGETS = (
     Target(growth.GROWTH, "<= 1.5 x last build", 1.5, is_ratio=True, projects=_TRAVEL),
     Target(growth.LOST, "none", 0, projects=_TRAVEL, of=max),
     Target(travel.DIFFERENT, "none", 0, projects=_TRAVEL, of=max),
+    _part(go_steps.WARM, BUILDKIT, 20, _GO_STEPS),
+    _part(go_steps_fresh.LINE, BUILDKIT, 8, _GO_STEPS),
+    Target(go_steps_fresh.UNCHANGED, "<= 0.5 s", 0.5, projects=_GO_STEPS),
+    Target(go_steps.SINGLE, "<= 1.05 x BuildKit", 1.05, is_ratio=True, projects=_GO_STEPS),
+    Target(go_steps_overhead.OVERHEAD, "<= 1.03 x cache off", 1.03, is_ratio=True, projects=_RULES),
+    Target(go_steps.DIFFERENT, "none", 0, projects=_ALL_GO_STEPS, of=max),
 )
 
 

@@ -86,7 +86,10 @@ class Measured(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What a state gives without any caches that travelled: the binary, and wherry's image."""
+    """What a state gives without any caches that travelled: the binary, and wherry's image.
+
+    `digest` is empty where that image was not built.
+    """
 
     binary: Path
     digest: str
@@ -122,7 +125,10 @@ class Place:
 
     def expected(self, state: State, wherry: TravelWherry | None) -> Expected:
         """Builds a state with the machine's own Go caches, into which nothing has travelled."""
-        job = self.job(state, self.usual_machine())
+        return self.expected_of(self.job(state, self.usual_machine()), wherry)
+
+    def expected_of(self, job: Job, wherry: TravelWherry | None) -> Expected:
+        """Builds a tree with the caches of the job's machine, and none that travel."""
         binary = self.go_build(job)
         digest = ""
         if wherry is not None:
@@ -130,16 +136,17 @@ class Place:
             digest = _digest(self.tools.runner.told(wherry.build(job, words)))
         return Expected(binary, digest)
 
-    def usual_machine(self) -> Machine:
-        """One that has the Go caches of the machine itself."""
-        keeps = {"GOCACHE": str(self.tools.gocache), "GOMODCACHE": str(self.tools.modules)}
-        return self.machine(keeps)
+    def usual_machine(self, keeps: Mapping[str, str] | None = None) -> Machine:
+        """One that has the Go caches of the machine itself, and keeps other variables."""
+        places = {"GOCACHE": str(self.tools.gocache), "GOMODCACHE": str(self.tools.modules)}
+        return self.machine({**places, **(keeps or {})})
 
     def go_build(self, job: Job) -> Path:
         """Has bare `go build` make the binary, which is no part of its tree."""
         binary = job.machine.directory / "app"
         flags = (*GO_FLAGS, f"-ldflags={' '.join(LD_FLAGS)}", "-o", str(binary))
-        argv = (self.tools.go, "build", *flags, job.package)
+        found = shutil.which("go", path=job.machine.env.get("PATH", "")) or self.tools.go
+        argv = (found, "build", *flags, job.package)
         self.tools.runner.seconds(Command(argv, job.tree, job.machine.env))
         return binary
 
@@ -150,7 +157,7 @@ class Place:
             (self.registry.blob(one["digest"]) for one in layers), expected.binary
         ):
             return f"{side.name}: not the binary of go build"
-        if isinstance(side, TravelWherry):
+        if expected.digest and isinstance(side, TravelWherry):
             found = {_digest(measured.told), self.registry.digest(side.image, "1")}
             if found != {expected.digest}:
                 return f"{side.name}: {', '.join(sorted(found))} in place of {expected.digest}"
@@ -161,13 +168,17 @@ class Place:
         remove(self.directory / "machines")
 
     def make_room(self) -> None:
-        """Removes the machines where the disk may become full, and waits.
+        """Removes the machines where the disk may become full, and waits."""
+        if shutil.disk_usage(self.directory).free < _ROOM:
+            self.settle()
+
+    def settle(self) -> None:
+        """Removes the machines and waits until nothing is slower for that.
 
         ext4 without a journal looks at each file removed in the last minute whenever it makes one.
         """
-        if shutil.disk_usage(self.directory).free < _ROOM:
-            self.clear()
-            time.sleep(_SETTLED_SECONDS)
+        self.clear()
+        time.sleep(_SETTLED_SECONDS)
 
 
 @contextmanager

@@ -25,7 +25,8 @@ WHERRY = "wherry"
 
 CACHE_TAG = "main"
 
-_DOCKERFILE = """\
+# As textbooks have it.
+DOCKERFILE = """\
 FROM {host}/golang:1 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -103,13 +104,19 @@ class TravelSide(Protocol):
 
 @dataclass(frozen=True)
 class TravelWherry:
-    """wherry as a user starts it in a CI job."""
+    """wherry as a user starts it in a CI job.
+
+    It builds the Go package; with `dockerfiles`, what the package's Dockerfile there says. `words`
+    are flags of every build.
+    """
 
     program: tuple[str, ...]
     registry: str
     name: str = WHERRY
     image: str = "app-wherry"
     caches: str = "cache-wherry"
+    dockerfiles: Path | None = None
+    words: tuple[str, ...] = ()
 
     @contextmanager
     def ready(self, job: Job) -> Iterator[Command]:
@@ -122,8 +129,13 @@ class TravelWherry:
     def build(self, job: Job, words: tuple[str, ...]) -> Command:
         """A build with other words, such as none for caches."""
         options = ("--store", str(job.machine.directory / "store"), "--progress", "plain")
-        argv = (*self.program, "build", job.package, *options, *words)
+        argv = (*self.program, "build", *self._source(job), *options, *self.words, *words)
         return Command(argv, job.tree, job.machine.env)
+
+    def _source(self, job: Job) -> tuple[str, ...]:
+        if self.dockerfiles is None:
+            return (job.package,)
+        return (".", "-f", str(self.dockerfiles / dockerfile_name(job.package)))
 
 
 @dataclass(frozen=True)
@@ -159,7 +171,7 @@ def write_ko_settings(directory: Path) -> Path:
 
 @dataclass(frozen=True)
 class TravelBuildKit:
-    """A new BuildKit daemon, a Dockerfile as textbooks have it, and a cache of all its layers."""
+    """A new BuildKit daemon, the package's Dockerfile, and a cache of all its layers."""
 
     programs: Path
     registry: str
@@ -175,7 +187,7 @@ class TravelBuildKit:
         words += ["--export-cache", f"{place},mode=max"] if job.writes else []
         output = f"type=image,name={self.registry}/{self.image}:1,push=true"
         context = ("--local", f"context={job.tree}", "--local", f"dockerfile={self.dockerfiles}")
-        file = ("--opt", f"filename={_dockerfile_name(job.package)}")
+        file = ("--opt", f"filename={dockerfile_name(job.package)}")
         frontend = ("--progress", "plain", "--frontend", "dockerfile.v0", *context, *file)
         with buildkit.daemon(self.programs, job.machine.directory / "buildkit") as client:
             yield Command((*client, "build", *frontend, "--output", output, *words), job.tree)
@@ -184,9 +196,10 @@ class TravelBuildKit:
         """A Dockerfile for each program; beside the tree, which stays as it is."""
         self.dockerfiles.mkdir(parents=True, exist_ok=True)
         for package in (MAIN, SERVICE):
-            text = _DOCKERFILE.format(host=self.registry, package=package)
-            (self.dockerfiles / _dockerfile_name(package)).write_text(text)
+            text = DOCKERFILE.format(host=self.registry, package=package)
+            (self.dockerfiles / dockerfile_name(package)).write_text(text)
 
 
-def _dockerfile_name(package: str) -> str:
+def dockerfile_name(package: str) -> str:
+    """Of the Dockerfile that builds a main package of a module."""
     return f"Dockerfile.{Path(package).name}"

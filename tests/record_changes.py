@@ -204,6 +204,7 @@ OTHER_TABLES = {
         "from": Setting(None, '["../go-cache"]', UNCLEAR),
         "to": Setting(None, '["../go-cache"]', UNCLEAR),
         "key": Setting(None, '"cache.pub"', UNCLEAR),
+        "mounts": Setting(None, '["m"]', UNCLEAR),
     },
 }
 
@@ -239,6 +240,7 @@ EXEMPT = {
     "load": "it hands over what was built", "ca": "it is trusted while a base is fetched",
     "file": "for Dockerfiles", "build_args": "for Dockerfiles", "build_contexts": "for Dockerfiles",
     "no_cache_filter": "for Dockerfiles", "unpack_limit": "for Dockerfiles",
+    "go_cache": "for Dockerfiles", "cache_mounts": "for Dockerfiles",
     "secrets": "for Dockerfiles", "ssh": "for Dockerfiles", "network": "for Dockerfiles",
     "allow": "for Dockerfiles", "add_hosts": "for Dockerfiles", "shm_size": "for Dockerfiles",
     "ulimits": "for Dockerfiles", "on_error": "for Dockerfiles", "shell": "for Dockerfiles",

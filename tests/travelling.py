@@ -76,16 +76,19 @@ class Machine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    def build(self, place: object = None, **asked: object) -> Built:
-        """Build with `place` to begin from and to write to."""
-        next_file_clock_ns()
+    def request(self, place: object = None, **asked: object) -> BuildRequest:
+        """A build with `place` to begin from and to write to."""
         cwd = str(self.checkout)
         request = BuildRequest(".", cwd, dict(self.env), str(self.store), base="scratch")
         if place is not None:
             request = request._replace(cache_from=(str(place),), cache_to=(str(place),))
+        return request._replace(**asked)  # type: ignore[arg-type]
+
+    def build(self, place: object = None, **asked: object) -> Built:
+        """Build with `place` to begin from and to write to."""
+        next_file_clock_ns()
         events: list[Event] = []
-        request = request._replace(**asked)  # type: ignore[arg-type]
-        outcome = build_images(request, events.append, CancelToken())
+        outcome = build_images(self.request(place, **asked), events.append, CancelToken())
         return Built(outcome, events)
 
     def go(self, *words: str) -> subprocess.CompletedProcess[str]:

@@ -13,17 +13,23 @@ from pathlib import Path
 import pytest
 
 import wherry
+from fault_registry import FaultRegistry
+from registry_samples import layer
 from registry_servers import Server
 from travelling import Built, Machine
 from wherry.api import building
+from wherry.api.building import build_images
 from wherry.api.caching import TravellingCaches
 from wherry.api.registries import Registries
 from wherry.errors import NetworkError, UsageError, WherryError
+from wherry.events import Event, Level, Message
 from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.pack_index import read_index
 from wherry.gocache.pack_set import PackSet
 from wherry.gocache.table import read_table
 from wherry.oci.digest import parse_digest, sha256
+from wherry.oci.platform import host_platform
+from wherry.process.cancel import CancelToken
 from wherry.registry.client import Repository
 from wherry.store.store import open_store
 from wherry_fixtures import GO_MOD, write_module
@@ -100,6 +106,27 @@ def test_a_fresh_machine_compiles_what_changed(
     # Only what is new was given back.
     packs = [pack for pack in held(place).packs if pack.kind == "build"]
     assert packs[1].rows < 8 < packs[0].rows
+
+
+def test_a_base_that_is_out_of_reach_is_no_fault_of_the_cache(
+    machines: Machines, warm: dict[str, str], place: Path
+) -> None:
+    first, fresh = machines(), machines()
+    first.env |= warm
+    with FaultRegistry() as registry:
+        layers = [layer({"etc/os-release": "ID=x\n"})]
+        registry.put_image("base/x", "1", layers, platform=str(host_platform()))
+        base = f"{registry.host}/base/x:1"
+        first.build(place, base=base)
+        registry.rule("", "/manifests/", status=403)
+        request = fresh.request(place, base=base)
+        events: list[Event] = []
+        with pytest.raises(WherryError) as caught:
+            build_images(request, events.append, CancelToken())
+    assert "base/x" in str(caught.value)
+    told = [event for event in events if isinstance(event, Message)]
+    assert not [event for event in told if event.level is Level.WARNING]
+    assert any("the base" in event.text and "looked up" in event.text for event in told)
 
 
 def test_an_unchanged_fresh_machine_starts_nothing(

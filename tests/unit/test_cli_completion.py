@@ -38,7 +38,9 @@ a = "b"
 packages = ["./cmd/web"]
 """
 DOCKERFILE = (
-    "ARG GO=1.26\nFROM golang:$GO AS build\nARG MODE NAME=x\nRUN go build\nfrom scratch as final\n"
+    "ARG GO=1.26\nFROM golang:$GO AS build\nARG MODE NAME=x\nRUN go build\n"
+    "RUN --mount=type=cache,id=npm,target=/n --mount=id=$ID,type=cache,target=/t \\\n"
+    "    --mount=type=cache,dst=/go/pkg --mount=type=bind,id=no make\nfrom scratch as final\n"
     "COPY --from=build /a /a\n"
 )
 AUTHS = '{"auths": {"registry.test:5000": {}, "https://index.docker.io/v1/": {}}}'
@@ -111,14 +113,24 @@ def offered(*words: str) -> list[str]:
         (["build", "--cache-from", "ty"], ["type=wherry,"]),
         (["build", "--cache-from", "type=wherry,s"], ["type=wherry,src="]),
         (["build", "--cache-to=type=wherry,dest=x,mo"],
-         ["--cache-to=type=wherry,dest=x,modules="]),
+         ["--cache-to=type=wherry,dest=x,modules=", "--cache-to=type=wherry,dest=x,mode="]),
         (["build", "--cache-to", "type=wherry,ref=a,de"], []),
+        (["build", "plain", "--cache-mounts", ""], ["npm", "/go/pkg"]),
+        (["build", "plain", "--cache-mounts=npm,/"], ["--cache-mounts=npm,/go/pkg"]),
         (["build", "--cache-to", "type=wherry,private="],
          ["type=wherry,private=true", "type=wherry,private=false"]),
         (["build", "--label", "--"], []),
         (["pull", "--progress", "t"], ["tty"]),
         (["completion", ""], ["bash", "zsh", "fish"]),
         (["run", ""], []),
+        (["kaniko", "--destin"], ["--destination"]),
+        (["kaniko", "--single"], []),
+        (["kaniko", "-f", "plain/Dockerfile", "--target="], ["--target=build", "--target=final"]),
+        (["kaniko", "--dockerfile=plain/Dockerfile", "--build-arg", "M"], ["MODE="]),
+        (["kaniko", "--cache", "--log-format=j"], ["--log-format=json"]),
+        (["kaniko", "--custom-platform", "linux/s"], ["linux/s390x"]),
+        (["kaniko", "--git", "b"], ["branch="]),
+        (["kaniko", "--insecure-registry", "reg"], ["registry.test:5000"]),
     ],
 )  # fmt: skip
 def test_words_that_may_follow(project: Path, words: list[str], wanted: list[str]) -> None:
@@ -205,8 +217,10 @@ def test_every_flag_with_a_value_offers_something_or_cannot(
     own_words = {
         "--label", "--annotation", "--add-host", "--shm-size", "--unpack-limit", "--jobs",
         "--build-context", "--publish", "--user", "--username", "--workdir",
-        "--entrypoint", "--keep-storage",
+        "--entrypoint", "--keep-storage", "--cache-repo", "--compression-level",
+        "--registry-certificate", "--registry-client-cert", "--registry-map", "--registry-mirror",
     }  # fmt: skip
+    sources = {"build": ["plain"], "kaniko": ["--dockerfile", "plain/Dockerfile"]}
     silent = set()
     for name in VERBS:
         verb = verb_named(name)
@@ -215,7 +229,7 @@ def test_every_flag_with_a_value_offers_something_or_cannot(
             for option in command.params:
                 if isinstance(option, click.Option) and not (option.is_flag or option.hidden):
                     long = next(text for text in option.opts if text.startswith("--"))
-                    path = [name, *filter(None, [word]), *(["plain"] if name == "build" else [])]
+                    path = [name, *filter(None, [word]), *sources.get(name, [])]
                     found = answer([*path, long, ""])
                     if not found.words and not found.places:
                         silent.add(long)

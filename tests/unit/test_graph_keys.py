@@ -22,6 +22,7 @@ from wherry.graph.ops import (
     FilesOp,
     GitOp,
     GoBuildOp,
+    GoCachePlace,
     HttpOp,
     ImageOp,
     LocalOp,
@@ -81,6 +82,7 @@ OPS: tuple[Op, ...] = (
         shm_size=1,
         ulimits=(("nofile", 1, 2),),
         host_names=("db",),
+        go_caches=(GoCachePlace("build", "/root/.cache/go-build", "/root"),),
         hosts=(("db", "10.0.0.7"),),
         proxy=(("HTTP_PROXY", "http://proxy"),),
     ),
@@ -105,7 +107,7 @@ def mutations(value: object) -> list[object]:
             return [value + b"x", b""]
         case None:
             return [0]
-        case Copy() | WriteFile() | MakeDirectory() | ExecMount():
+        case Copy() | WriteFile() | MakeDirectory() | ExecMount() | GoCachePlace():
             return [
                 dataclasses.replace(value, **{field.name: item})
                 for field in dataclasses.fields(value)
@@ -196,7 +198,7 @@ def test_keys_are_what_they_were() -> None:
 
 GOLDEN = [
     "57e05c7cd965", "cb9bbfe5c92a", "3715bea14fe2", "a3d922ad87f6", "344fb5da56f7", "c49f156d985c",
-    "056926bb3799", "7c255d0a18ea", "4e8db2831b3e",
+    "056926bb3799", "7c255d0a18ea", "4e25f6dc3cf4",
 ]  # fmt: skip
 
 values = st.recursive(

@@ -157,6 +157,7 @@ def test_each_value_is_told_with_its_place() -> None:
         Line("cache", "from", ("registry.example.com/shop/cache:main", "./go-cache"),
              "wherry.toml:2"),
         Line("cache", "to", ("type=wherry,dest=../out,ignore-error=false",), "wherry.toml:6"),
+        Line("cache", "mounts", None, "default"),
         Line("cache", "key", "mine.key", "--cache-key"),
     )  # fmt: skip
     assert {line.source for line in explain_cache(settings(""), {})} == {"default"}
@@ -177,7 +178,7 @@ def test_print_settings_shows_them(module: BuildRequest) -> None:
     table = text.partition("[cache]\n")[2]
     untrusted = "wherry.toml:2, not used, since config.toml does not trust it: ./a"
     assert [line.rpartition("# ")[2] for line in table.splitlines()] == [
-        untrusted, "--cache-to", "--cache-key",
+        untrusted, "--cache-to", "default", "--cache-key",
     ]  # fmt: skip
 
 
@@ -186,19 +187,13 @@ def test_print_settings_refuses_what_a_build_refuses(module: BuildRequest) -> No
         shown_settings(module._replace(cache_from=("type=registry,ref=a",)))
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("cache_from", ("./a",)), ("cache_to", ("r.test/a",)), ("cache_key", "k")]
-)
-def test_caches_of_dockerfiles_do_not_travel_yet(
-    module: BuildRequest, field: str, value: object
-) -> None:
+def test_caches_are_for_dockerfiles_too(module: BuildRequest) -> None:
     Path(module.cwd, "Dockerfile").write_text("FROM scratch\n")
-    with pytest.raises(UsageError) as caught:
-        check_request(module._replace(**{field: value}))
-    flag = "--" + field.replace("_", "-")
-    assert caught.value.what == f"{flag} is for Go modules, and this builds a Dockerfile"
-    assert caught.value.why == "caches of Dockerfiles do not travel yet"
-    # What the file says is for Go modules and harms nobody.
+    asked = module._replace(cache_from=("./a",), cache_to=("r.test/a",), cache_key="k")
+    assert check_request(asked) == "dockerfile"
+    with pytest.raises(UsageError, match="--cache-to: not a cache"):
+        check_request(module._replace(cache_to=("type=gha",)))
+    # What the file says is for both.
     Path(module.cwd, "wherry.toml").write_text('[cache]\nfrom = ["./a"]\n')
     assert check_request(module) == "dockerfile"
 

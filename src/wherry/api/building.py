@@ -38,6 +38,7 @@ from wherry.store.store import Store, open_store
 
 if TYPE_CHECKING:
     from wherry.api.caching import TravellingCaches
+    from wherry.api.travelling_steps import TravellingSteps
 
 
 def build_image(request: BuildRequest, sink: Sink, cancel: CancelToken) -> BuildResult:
@@ -82,9 +83,10 @@ def build_images(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Buil
         failures: tuple[ImageFailure, ...] = ()
         plural = False
         caches: TravellingCaches | None = None
+        steps: TravellingSteps | None = None
         try:
             if frontend == "dockerfile":
-                output, reason = _dockerfile(request, store, registries, limit)
+                output, reason, steps = _dockerfile(request, store, registries, limit, ends)
                 outputs: tuple[Output, ...] = (output,)
             else:
                 answer = _record(request, store, registries, limit, ends)
@@ -96,10 +98,11 @@ def build_images(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Buil
             delivered = deliver(request, outputs, store, registries)
         except WherryError:
             # What a build leaves that fails again and again counts, too.
+            ends.close()
             if store.grew:
                 store.enforce_limit()
             raise
-        if reason or store.grew:
+        if (reason or store.grew) and steps is None:
             store.enforce_limit()
         seconds = time.monotonic() - began
         images = tuple(
@@ -112,24 +115,44 @@ def build_images(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Buil
         if caches is not None:
             is_pushed = all(one.pushed for one in delivered)
             caches.export(answer.record, is_pushed=is_pushed)
+        if steps is not None:
+            steps.export()
+            # What steps had left was still to be read.
+            ends.close()
+            if reason or store.grew:
+                store.enforce_limit()
     return outcome
 
 
 def _dockerfile(
-    request: BuildRequest, store: Store, registries: Registries, limit: StoreLimit
-) -> tuple[Output, str]:
-    """What the record of a Dockerfile's build says, or what building it gives, and why."""
+    request: BuildRequest,
+    store: Store,
+    registries: Registries,
+    limit: StoreLimit,
+    ends: ExitStack,
+) -> tuple[Output, str, TravellingSteps | None]:
+    """What the record of a Dockerfile's build says, or what building it gives, and why.
+
+    Its caches are in use until `ends`.
+    """
     from wherry.api.settled import find_settled  # noqa: PLC0415 - not for Go modules
 
     settled = find_settled(request, store, registries.around.cancel)
-    if settled is not None:
-        return settled, ""
+    if settled is not None and not request.cache_to:
+        return settled, "", None
+    from wherry.api.opened_caches import open_step_caches  # noqa: PLC0415 - not for most
+
+    caches = open_step_caches(request, store, registries)
+    if caches is not None:
+        ends.callback(caches.close)
+    if settled is not None and (caches is None or not caches.lacks(settled)):
+        return settled, "", None
     from wherry.api.dockerfiles import make_image  # noqa: PLC0415 - the engine is heavy
 
     _check_engines(request, registries)
     # What is wrong with the files that name the cap is told before the work, not after it.
     limit()
-    return make_image(request, store, registries)
+    return *make_image(request, store, registries, caches), caches
 
 
 def _check_engines(request: BuildRequest, registries: Registries) -> None:
@@ -163,11 +186,12 @@ def check_request(request: BuildRequest) -> str:
     _check_word("frontend", request.frontend, FRONTENDS)
     _check_word("stamp", request.stamp, ("", *STAMPS))
     frontend = _frontend(request)
+    if request.cache_from or request.cache_to:
+        from wherry.api.asked_caches import check_cache_flags  # noqa: PLC0415 - few give any
+
+        check_cache_flags(request)
     if frontend == "dockerfile":
         _refuse_flags(request, _GO_ONLY, "Go modules", "Dockerfile")
-        _refuse_flags(
-            request, _CACHES, "Go modules", "Dockerfile", "caches of Dockerfiles do not travel yet"
-        )
         if request.more_sources:
             raise UsageError(f"several SOURCEs: {request.source}, {request.more_sources[0]}",
                              why="a Dockerfile has one build context",
@@ -182,10 +206,6 @@ def check_request(request: BuildRequest) -> str:
             read_step_options(request)
         return frontend
     _refuse_flags(request, _DOCKERFILE_ONLY, "Dockerfiles", "Go module")
-    if request.cache_from or request.cache_to:
-        from wherry.api.asked_caches import check_cache_flags  # noqa: PLC0415 - few give any
-
-        check_cache_flags(request)
     directory, _ = directory_of(request)
     if not os.access(directory, os.R_OK | os.X_OK):
         raise UsageError(f"{directory} cannot be read", why="its mode does not let you in",
@@ -267,7 +287,6 @@ def _is_elsewhere(request: BuildRequest) -> bool:
 
 
 _GO_ONLY = ("base", "stamp")
-_CACHES = ("cache_from", "cache_to", "cache_key")
 _STEP_OPTIONS = (
     "secrets", "ssh", "network", "allow", "add_hosts", "shm_size", "ulimits", "on_error",
 )  # fmt: skip
@@ -277,19 +296,21 @@ _DOCKERFILE_ONLY = (
     "build_contexts",
     "no_cache_filter",
     "unpack_limit",
+    "go_cache",
+    "cache_mounts",
     *_STEP_OPTIONS,
 )
 
 
-def _refuse_flags(
-    request: BuildRequest, fields: tuple[str, ...], whose: str, here: str, why: str = ""
-) -> None:
+def _refuse_flags(request: BuildRequest, fields: tuple[str, ...], whose: str, here: str) -> None:
     """Say which flags mean nothing to this front end, rather than pass them over."""
     for name in fields:
         if getattr(request, name):
-            flag = name.replace("_", "-").removesuffix("s")
+            flag = name.replace("_", "-")
+            # A list is in its plural, others are given for each item.
+            flag = flag if name == "cache_mounts" else flag.removesuffix("s")
             other = "gomodule" if here == "Dockerfile" else "dockerfile"
-            raise UsageError(f"--{flag} is for {whose}, and this builds a {here}", why=why,
+            raise UsageError(f"--{flag} is for {whose}, and this builds a {here}",
                              hint=f"leave it out, or say --frontend {other}")  # fmt: skip
 
 
@@ -325,7 +346,9 @@ def _record(
     verdict = find_verdict(request, store, registries.around)
     if verdict.record is not None and not request.cache_to:
         return _Answer(verdict.record, (), "")
-    caches = _caches(request, store, registries)
+    from wherry.api.opened_caches import open_go_caches  # noqa: PLC0415 - not where one holds
+
+    caches = open_go_caches(request, store, registries)
     if caches is not None:
         ends.callback(caches.close)
     if verdict.record is not None:
@@ -345,24 +368,6 @@ def _record(
     limit()
     record, failures = make_record(request, verdict, store, registries, caches)
     return _Answer(record, failures, verdict.reason, caches)
-
-
-def _caches(request: BuildRequest, store: Store, registries: Registries) -> TravellingCaches | None:
-    """The travelling caches that are asked for, None where there are none."""
-    from wherry.api.asked_caches import asked_caches  # noqa: PLC0415 - not where a record holds
-    from wherry.api.project_settings import settings_of  # noqa: PLC0415 - as above
-
-    settings, _, _ = settings_of(directory_of(request)[0], request.env)
-    asked = asked_caches(request, settings)
-    if not asked.places:
-        return None
-    from wherry.api.cache_traffic import open_traffic  # noqa: PLC0415 - few builds have any
-    from wherry.api.caching import TravellingCaches  # noqa: PLC0415 - as above
-
-    traffic = open_traffic(asked, registries)
-    if not traffic.sources and not traffic.targets:
-        return None
-    return TravellingCaches(traffic, request, store)
 
 
 def _asked_again(verdict: Verdict, outputs: tuple[Output, ...], registries: Registries) -> Verdict:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a cache place holds: its packs, who uses how much of them, records, and what nobody uses.
 
+Steps of Dockerfiles are counted, with the layers that are kept for them.
+
 Read are the index and the packs' tables, not the packs. Names in them are what exporters wrote,
 whoever they were.
 """
@@ -19,6 +21,7 @@ from wherry.gocache.pack_index import read_index
 from wherry.gocache.pack_set import Pack, PackSet, Rows, User, living, rows_in
 from wherry.gocache.places import Found
 from wherry.gocache.spec import CacheSpec, parse_cache_spec
+from wherry.gocache.step_records import StepSet
 from wherry.gocache.table import Table
 from wherry.oci.digest import Digest
 
@@ -64,12 +67,34 @@ class CacheRecord(NamedTuple):
     layers_size: int
 
 
+class CacheSteps(NamedTuple):
+    """Steps of Dockerfiles: results that are known, and the layers that are kept for them.
+
+    `layers_size` is in bytes; `hollow` are runs of RUN of which no layer is kept; `images` are
+    those of which all steps are known.
+    """
+
+    results: int
+    images: int
+    layers: int
+    layers_size: int
+    hollow: int
+
+
+class CacheMounts(NamedTuple):
+    """Cache mounts of RUN: their number, and the bytes of their archives."""
+
+    number: int
+    size: int
+
+
 class CacheContents(NamedTuple):
     """All that a place holds, `size` bytes of it, of which about `dead` are used by nobody.
 
     `users` stand in the order of their last builds, the last one first. `signed_by` is the id of
     the key that signed it, as the signature says, empty where there is none; `distrust` why it is
-    not the key's that was asked for, empty where it is or none was.
+    not the key's that was asked for, empty where it is or none was. `faults` are parts of the index
+    that cannot be read.
     """
 
     place: str
@@ -83,6 +108,9 @@ class CacheContents(NamedTuple):
     signed_by: str
     checked: bool
     distrust: str
+    steps: CacheSteps
+    mounts: CacheMounts
+    faults: tuple[str, ...]
 
 
 def inspect_cache(text: str, around: RegistryAround, key: str = "") -> CacheContents:
@@ -119,6 +147,9 @@ def inspect_cache(text: str, around: RegistryAround, key: str = "") -> CacheCont
         _signer(found),
         signer is not None,
         signer.check(found.index, found.signature) if signer is not None else "",
+        _steps(current.steps),
+        CacheMounts(len(current.mounts), sum(one.blob.size for one in current.mounts.values())),
+        current.faults,
     )
 
 
@@ -182,6 +213,13 @@ def _records(current: PackSet) -> Iterator[CacheRecord]:
         layers = sum(layer.size for layer in record.layers)
         size = sum(blob.size for blob in (record.blob, *record.modules))
         yield CacheRecord(key, record.time, size, len(record.layers), layers)
+
+
+def _steps(steps: StepSet) -> CacheSteps:
+    # A step has two keys, of what it is and of what it reads.
+    results = len({record.stack for record in steps.records.values()})
+    hollow = len(steps.hollow)
+    return CacheSteps(results, len(steps.results), len(steps.kept), steps.size, hollow)
 
 
 def _signer(found: Found) -> str:

@@ -76,6 +76,11 @@ def fetching(packs: Iterable[Pack]) -> float:
     return min(max(_LEAST, worth), _MOST)
 
 
+def filling(content: int) -> float:
+    """The seconds that fetching a cache mount with so many bytes of content is worth."""
+    return min(max(_LEAST, content / _MODULES_PER_SECOND), _MOST)
+
+
 def sending(content: int) -> float:
     """The seconds that sending so many bytes of content may take, once the result is delivered."""
     return min(_EXPORT + content / _EXPORT_BYTES_PER_SECOND, 2 * _MOST)

@@ -58,6 +58,7 @@ class CacheTraffic:
     """The places of one build or command. Thread-safe but for `load` and `export`.
 
     `key_path` names the file of `--cache-key`, empty for none. Raises `UsageError` for a bad one.
+    `noun` is what the user calls such a place.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class CacheTraffic:
         self.sources = tuple(sources)
         self.targets = tuple(targets)
         self.registries = registries
+        self.noun = "Go cache"
         self.restored: list[Restored] = []
         self._around = registries.around
         self._key = cache_key(key_path)
@@ -129,13 +131,14 @@ class CacheTraffic:
     def export(self, spec: CacheSpec, offer: Offer, scratch: str) -> Exported | None:
         """Give one place what there is; None where it could not be written."""
         content = sum(row.size for one in offer.materials.values() for row in one.rows)
+        content += sum(blob.descriptor.size for blob in offer.blobs)
         with self._timed(), self.passing_over(spec, "written", sending(content)):
             holding = self.holding(spec)
             if self._key is not None and not self._key.can_sign:
                 # Raises why.
                 self._key.sign(b"")
             before = holding.downloaded
-            with transfer(self._around.sink, f"Go cache to {spec.place}") as moving:
+            with transfer(self._around.sink, f"{self.noun} to {spec.place}") as moving:
                 cancel = self._place(spec).patience.token
                 exporter = Exporter(holding, offer, scratch, cancel, self._key)
                 done = exporter.run()
@@ -146,16 +149,21 @@ class CacheTraffic:
             return done
         return None
 
-    def tell(self, used: Callable[[str], bool]) -> None:
-        """Say in one line what travelling was worth; `used` tells of an entry's id."""
+    def tell(self, used: Callable[[str], bool], more: str = "") -> None:
+        """Say in one line what travelling was worth; `used` tells of an entry's id.
+
+        `more` are further words.
+        """
         if not self._places:
             return
         came = {row.key: row for restored in self.restored for row in restored.rows}
         cost = sum(_cost(row) for key, row in came.items() if used(key))
         downloaded = sum(place.holding.downloaded for place in self._places.values())
         text = (
-            f"Go caches: {megabytes(downloaded)} downloaded, {megabytes(self._uploaded)} uploaded"
+            f"{self.noun}s: {megabytes(downloaded)} downloaded, "
+            f"{megabytes(self._uploaded)} uploaded"
         )
+        text += f", {more}" if more else ""
         text += f", {self._seconds:.1f} s spent"
         # Go compiles on all cores.
         won = cost / 1000 / cores()
@@ -234,12 +242,14 @@ class CacheTraffic:
         if not spec.ignore_error:
             raise error
         why = f": {error.why.splitlines()[0]}" if error.why else ""
-        self.warn(f"the Go cache {spec.place} is not {what}: {error.what}{why}")
+        self.warn(f"the {self.noun} {spec.place} is not {what}: {error.what}{why}")
 
     def _load_one(self, spec: CacheSpec) -> None:
         with self.passing_over(spec, seconds=ASKING):
             current = self.holding(spec).load()
             self._places[spec.address] = self._places[spec.address]._replace(current=current)
+            for fault in current.faults if current is not None else ():
+                self.warn(f"not all of the cache {spec.place} is used: {fault}")
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

@@ -159,8 +159,11 @@ def _answered(kept: Kept, place: Place, request: BuildRequest, store: Store) -> 
         return found
     known = _asked_anyway(request, found.outputs, place.spec, place.registries)
     kept = kept._replace(at={digest: _of_these(known, names) for digest, names in kept.at.items()})
+    moved = _moved_base(found, place.registries)
+    if moved:
+        return moved
     with place.patience.within(ASKING):
-        return _answered_there(found, kept, place, store)
+        return _kept_here(found, kept, place, store, place.registries)
 
 
 def _asked_anyway(
@@ -186,16 +189,18 @@ def _of_these(known: frozenset[str], names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name.partition("/")[0] in known)[:_REPOSITORIES]
 
 
-def _answered_there(
-    found: TravelledRecord, kept: Kept, place: Place, store: Store
-) -> BuildRecord | str:
-    registries = place.registries
+def _moved_base(found: TravelledRecord, registries: Registries) -> str:
+    """What is wrong with a record's bases; empty where their names mean the same as then."""
     for name, digest in found.bases.items():
         reference = parse_reference(name)
-        now = registries.of(reference).resolve(reference.tag)
+        try:
+            now = registries.of(reference).resolve(reference.tag)
+        except NetworkError:
+            # The cache is not to blame; the build asks once more, and tells what is wrong.
+            return f"the base {reference.familiar} cannot be looked up"
         if now is None or str(now.digest) != digest:
             return f"the base {reference.familiar} is another one now"
-    return _kept_here(found, kept, place, store, registries)
+    return ""
 
 
 def _kept_here(

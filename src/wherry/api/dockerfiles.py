@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from typing import Final, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.api.agents import Agents
 from wherry.api.bases import BasePolicy
 from wherry.api.contexts import ContextReader, Inputs
 from wherry.api.epoch import source_date_epoch
 from wherry.api.fetching import Fetching
-from wherry.api.image_parts import step_parts
 from wherry.api.lazy import fetcher
 from wherry.api.naming import cores, repository_name
 from wherry.api.recorded import Output, codec
@@ -27,6 +27,8 @@ from wherry.api.resolving import Resolver
 from wherry.api.snippets import Snippets
 from wherry.api.step_choices import StepChoices
 from wherry.api.step_options import read_step_options
+from wherry.api.step_output import step_output
+from wherry.api.step_solving import Solving
 from wherry.api.watching import Watch
 from wherry.api.workers import Workers
 from wherry.engines.local.dry import Planned
@@ -35,7 +37,6 @@ from wherry.engines.local.executors import FileExecutors
 from wherry.engines.local.files import FileRules, FileSteps
 from wherry.engines.local.results import Held
 from wherry.engines.local.running import Running
-from wherry.engines.local.snapshot_files import LostChange
 from wherry.engines.local.storage import LayerSettings, Times
 from wherry.errors import BuildError, UsageError, WherryError, near
 from wherry.events import Level, Message
@@ -51,27 +52,38 @@ from wherry.fstree.limits import Limits
 from wherry.graph.build import BuildGraph, Lines
 from wherry.graph.ops import GitOp, HttpOp, LocalOp
 from wherry.oci.canonical import canonical_json
-from wherry.oci.image import Descriptor
 from wherry.oci.platform import host_platform, parse_platform
 from wherry.solver.model import Step
 from wherry.store.store import Store
 
+if TYPE_CHECKING:
+    from wherry.api.travelling_steps import TravellingSteps
+
 _EPOCH_ARG: Final = "SOURCE_DATE_EPOCH"
 
 
-def make_image(request: BuildRequest, store: Store, registries: Registries) -> tuple[Output, str]:
+def make_image(
+    request: BuildRequest,
+    store: Store,
+    registries: Registries,
+    caches: TravellingSteps | None = None,
+) -> tuple[Output, str]:
     """Build, and give what was made with why it was made: an empty text where nothing changed.
 
-    Raises `UsageError` or `SeveralErrors` for a Dockerfile that says nothing that can be done,
-    `BuildError` for one whose steps fail, and what bases and downloads raise.
+    What the build has begun goes on until `caches` are closed, where there are any: they may have
+    to read what steps left. Raises `UsageError` or `SeveralErrors` for a Dockerfile that says
+    nothing that can be done, `BuildError` for one whose steps fail, and what bases and downloads
+    raise.
     """
     with ExitStack() as closing:
         watch = Watch(request)
-        building = _Building(request, store, registries, closing)
+        lasting = closing if caches is None else caches.closing
+        building = _Building(request, store, registries, lasting, caches)
         graph, solved = building.solve(watch)
         output = building.output(graph, solved)
         watch.record(store, output._replace(warnings=tuple(building.warnings)))
-        return output, "" if solved.was_there else "its steps ran"
+        is_answered = solved.was_there or (caches is not None and caches.answered)
+        return output, "" if is_answered else "its steps ran"
 
 
 def dry_image(
@@ -95,8 +107,14 @@ class _Building:
     """One build of one Dockerfile."""
 
     def __init__(
-        self, request: BuildRequest, store: Store, registries: Registries, closing: ExitStack
+        self,
+        request: BuildRequest,
+        store: Store,
+        registries: Registries,
+        closing: ExitStack,
+        caches: TravellingSteps | None = None,
     ) -> None:
+        self._caches = caches
         self._request = request
         self._store = store
         self._registries = registries
@@ -143,17 +161,15 @@ class _Building:
         return repository_name(self._inputs.context.name), lowered.graph, engine.dry(lowered.graph)
 
     def _run(self, lowered: Lowered, resolver: Resolver) -> Solved:
-        engine = self._engine(resolver, reuse=not self._request.no_cache)
-        try:
-            solved = engine.solve_one(lowered.graph)
-        except LostChange as error:
-            if self._request.no_cache:
-                raise
-            # Removed under our hands, or made under other user ids.
-            self._say(f"{error.what}: all steps run again")
-            engine = self._engine(resolver, reuse=False)
-            solved = engine.solve_one(lowered.graph)
-        engine.keep(solved)
+        request, caches, graph = self._request, self._caches, lowered.graph
+        if caches is not None:
+            caches.met(graph)
+        cached = None if caches is None else caches.cached(self._layer_settings())
+        is_delivered = bool(request.outputs or request.load)
+        solving = Solving(partial(self._engine, resolver), cached, self._say, is_delivered)
+        solved, engine = solving.solve(graph, reuse=not request.no_cache)
+        if caches is not None and self._shared is not None:
+            caches.built(engine, graph, solved, self._shared)
         return solved
 
     def _looked_at(self, error: WherryError) -> WherryError:
@@ -173,27 +189,8 @@ class _Building:
 
     def output(self, graph: BuildGraph, solved: Solved) -> Output:
         """What delivery wants to know."""
-        image = solved.image
-        descriptors = (image.descriptor, image.manifest.config, *image.manifest.layers)
-        sizes = [layer.unpacked for layer in solved.layers]
         name = repository_name(self._inputs.context.name)
-        return Output(
-            name=name,
-            tags=(),
-            default_tag=f"{name}:latest",
-            bases=(),
-            manifest=str(image.digest),
-            manifest_size=len(image.manifest_bytes),
-            config=str(image.manifest.config.digest),
-            blobs=_sizes((*descriptors[:2], *_layers(solved, made=True))),
-            lazy=_sizes(_layers(solved, made=False)),
-            size=sum(item.size for item in descriptors),
-            unpacked=None if None in sizes else sum(filter(None, sizes)),
-            platform=str(image.config.platform),
-            binaries=(),
-            warnings=(),
-            parts=step_parts(graph, solved),
-        )
+        return step_output(name, graph, solved, self._store)
 
     def _lowered(self, resolver: Resolver) -> Lowered:
         inputs, request = self._inputs, self._request
@@ -225,6 +222,7 @@ class _Building:
                 shm_size=self._options.shm_size,
                 ulimits=self._options.ulimits,
                 file=inputs.dockerfile.name,
+                go_cache=request.go_cache != "off",
             )
             lowered = lower(asked)
         except Problems as problems:
@@ -250,30 +248,41 @@ class _Building:
 
     def _engine(self, resolver: Resolver, *, reuse: bool, is_plan: bool = False) -> LocalEngine:
         request, store, around = self._request, self._store, self._around
-        jobs = request.jobs or cores()
-        settings = LayerSettings(Compression(), jobs, codec(), reuse)
+        settings = self._layer_settings()._replace(reuse=reuse)
+        cached = None if self._caches is None else self._caches.cached(settings)
+        fetch = fetcher(store, self._registries, is_plan=is_plan)
+        if cached is not None:
+            settings = settings._replace(offered=cached)
+            fetch = fetch if is_plan else cached.fetching(fetch)
         workers = Workers(store, around.env, self._say)
         running = Running(store, settings, workers, self._choices(), self._say)
         running.keep_failed = bool(self._options.on_error)
+        if self._caches is not None and not is_plan:
+            self._caches.attend(running)
         self._closing.callback(running.close)
         shared = self._shared = FileSteps(
             store,
-            fetcher(store, self._registries, is_plan=is_plan),
+            fetch,
             FileRules(settings, Times(self._epoch or 0, self._epoch), self._limits),
             around.cancel,
             running.reader,
         )
+        shared.selections = None if cached is None else cached.selections
         sources = _Sources(self._inputs.context.held, resolver, self._fetching)
         return LocalEngine(
             storage=store,
             settings=settings,
-            executors=FileExecutors(shared, sources, running),
-            jobs=jobs,
+            executors=FileExecutors(shared, sources, running, ahead=not cached),
+            jobs=settings.workers,
             programs=request.jobs,
             sink=around.sink,
             cancel=around.cancel,
             trace=request.trace,
+            beyond=cached,
         )
+
+    def _layer_settings(self) -> LayerSettings:
+        return LayerSettings(Compression(), self._request.jobs or cores(), codec())
 
     def _choices(self) -> StepChoices:
         directory = os.path.join(self._store.path, "agents")
@@ -353,20 +362,6 @@ def _is_text(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _layers(solved: Solved, *, made: bool) -> tuple[Descriptor, ...]:
-    """The layers that this build, or one before it, made; or those of images, which may be lazy."""
-    return tuple(
-        layer.descriptor
-        for built in solved.layers
-        if (built.tree is not None) is made
-        for layer in built.layers
-    )
-
-
-def _sizes(blobs: tuple[Descriptor, ...]) -> tuple[tuple[str, int], ...]:
-    return tuple((str(item.digest), item.size) for item in blobs)
 
 
 class _Sources(NamedTuple):

@@ -62,8 +62,10 @@ class Options(TypedDict, total=False):
     shm_size: str
     ulimits: tuple[str, ...]
     on_error: str
+    go_cache: str
     cache_from: tuple[str, ...]
     cache_to: tuple[str, ...]
+    cache_mounts: tuple[str, ...]
     cache_key: str
 
 

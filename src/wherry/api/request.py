@@ -52,18 +52,20 @@ class BuildRequest(NamedTuple):
 
     For Dockerfiles: `file` is the Dockerfile (`-`: it comes from `stdin`), `target` the stage,
     `build_args` values for ARG (None: the environment's), `build_contexts` further contexts by
-    name, `no_cache_filter` stages whose steps run anew, `unpack_limit` the most bytes that archives
-    may unpack to (0: the default).
+    name, `no_cache_filter` stages whose steps run anew, `go_cache` `off` for Go steps that begin
+    with empty caches, `unpack_limit` the most bytes that archives may unpack to (0: the default).
 
     For RUN, each in the form of its flag, read by `wherry.api.step_options`: `secrets`
     (`id=NAME[,src=FILE|env=VARIABLE][,type=file|env]`) and `ssh` (`ID[=SOCKET|KEY[,KEY]]`) are
     what steps may mount, never part of a key; `network` is `default`, `none` or `host` where RUN
     names none; `allow` are the rights `network.host` and `security.insecure`; `add_hosts`
     (`NAME=ADDRESS`), `shm_size` (`128m`) and `ulimits` (`NAME=SOFT[:HARD]`) are as docker has
-    them. `on_error` `shell` opens a shell in the root of a step that failed: `shell` is called
-    with what runs it on three streams; where it is None, the root is kept as an image.
+    them. `cache_mounts` are caches of RUN that travel with `cache_from` and `cache_to`, each text
+    a list with commas (`wherry.api.asked_mounts`). `on_error` `shell` opens a shell in the root of
+    a step that failed: `shell` is called with what runs it on three streams; where it is None, the
+    root is kept as an image.
 
-    For Go modules: `cache_from` are cache places to begin from, in the order in which they are
+    For both: `cache_from` are cache places to begin from, in the order in which they are
     asked, `cache_to` those to write to, each in the form of its flag, read by
     `wherry.gocache.spec.parse_cache_spec`; `cache_key` is the PEM file whose Ed25519 key signs
     what is written and checks what is read (empty: neither). `delivered` is called with the
@@ -111,8 +113,10 @@ class BuildRequest(NamedTuple):
     stdin: BinaryIO | None = None
     stdout: BinaryIO | None = None
     trace: Callable[[str], None] = no_trace
+    go_cache: str = ""
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
+    cache_mounts: tuple[str, ...] = ()
     cache_key: str = ""
     delivered: Callable[[BuildOutcome], None] | None = None
 

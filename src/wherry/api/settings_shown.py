@@ -13,6 +13,7 @@ from typing import Any
 
 from wherry.api.asked import ask, chosen_images, targets
 from wherry.api.asked_caches import asked_caches
+from wherry.api.asked_mounts import asked_mounts
 from wherry.api.building import check_request
 from wherry.api.planning import meant, path_of, whole_module
 from wherry.api.project_settings import settings_of
@@ -106,6 +107,8 @@ def _cache_lines(request: BuildRequest) -> tuple[Line, ...]:
         flags["from"] = tuple(filter(None, request.cache_from))
     if request.cache_to:
         flags["to"] = tuple(filter(None, request.cache_to))
+    if request.cache_mounts:
+        flags["mounts"] = asked_mounts(request, settings)
     if request.cache_key:
         flags["key"] = request.cache_key
     remarks: dict[str, str] = {}

@@ -167,8 +167,10 @@ def _request(flags: BuildFlags) -> BuildRequest:
         shm_size=flags.shm_size,
         ulimits=flags.ulimits,
         on_error=flags.on_error,
+        go_cache=flags.go_cache,
         cache_from=flags.cache_from,
         cache_to=flags.cache_to,
+        cache_mounts=flags.cache_mounts,
         cache_key=flags.cache_key,
         # None where it was closed.
         stdin=sys.stdin.buffer if sys.stdin else None,

@@ -18,7 +18,7 @@ from wherry.cli.progress.units import format_size
 from wherry.errors import BuildError
 
 if TYPE_CHECKING:
-    from wherry.api.cache_inspect import CacheContents, CacheUser
+    from wherry.api.cache_inspect import CacheContents, CacheSteps, CacheUser
 
 _PACKS = ("PACK", "KIND", "SIZE", "CONTENT", "ENTRIES", "MADE", "IN USE")
 _USERS = ("USER", "LAST BUILD", "USES", "SHARE", "OF EACH PACK")
@@ -74,6 +74,11 @@ def _lines(found: CacheContents, now: float) -> Iterator[str]:
             for record in found.records
         ]
         yield from ("", *_table([_RECORDS, *rows]))
+    if found.steps.results:
+        yield from ("", _steps(found.steps))
+    if found.mounts.number:
+        yield from ("", f"cache mounts: {found.mounts.number}, {format_size(found.mounts.size)}")
+    yield from (f"not to be read: {printable(fault)}" for fault in found.faults)
     yield ""
     share = f" ({_percent(found.dead / found.size)})" if found.size else ""
     yield (
@@ -105,6 +110,14 @@ def _user(user: CacheUser, now: float) -> tuple[str, ...]:
         _percent(user.share),
         ", ".join("?" if share is None else _percent(share) for share in user.shares),
     )
+
+
+def _steps(steps: CacheSteps) -> str:
+    text = (
+        f"steps of Dockerfiles: {steps.results} results of {steps.images} images, "
+        f"{steps.layers} layers, {format_size(steps.layers_size)}"
+    )
+    return f"{text}; {steps.hollow} RUN without a layer" if steps.hollow else text
 
 
 def _signature(found: CacheContents) -> str:
@@ -149,7 +162,10 @@ def _as_json(found: CacheContents) -> dict[str, object]:
         for user in found.users
     ]
     records = [record._asdict() | {"time": _time(record.time)} for record in found.records]
-    return found._asdict() | {"packs": packs, "users": users, "records": records}
+    steps, mounts = found.steps._asdict(), found.mounts._asdict()
+    return found._asdict() | {
+        "packs": packs, "users": users, "records": records, "steps": steps, "mounts": mounts
+    }  # fmt: skip
 
 
 def _time(seconds: int) -> str:

@@ -28,11 +28,13 @@ _OUTPUT_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
 CACHE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "--cache-from": ("ref", "src", "ignore-error"),
     "--cache-to": (
-        "ref", "dest", "ignore-error", "private", "paths", "modules", "layers", "max-size",
+        "ref", "dest", "ignore-error", "private", "paths", "modules", "layers", "mode",
+        "max-size",
     ),
 }  # fmt: skip
 _CACHE_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "modules": ("auto", "off"),
+    "mode": ("max", "min"),
     **dict.fromkeys(("ignore-error", "private", "paths", "layers"), _BOOLEANS),
 }
 

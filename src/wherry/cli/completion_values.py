@@ -31,6 +31,7 @@ _FIXED: Final = {
     "--base": ("static", "scratch"),
     "--allow": ("network.host", "security.insecure"),
     "--ssh": ("default",),
+    "--git": ("branch=", "recurse-submodules=true"),
 }
 # What stands without a flag: a kind, or the words themselves.
 _PLACES: Final = {
@@ -43,6 +44,7 @@ _IMAGE_TABLE: Final = re.compile(
     r"^\s*\[\s*image\s*\.\s*([\w-]+|\"[^\"]+\"|'[^']+')\s*[].]", re.MULTILINE
 )
 _ARG: Final = re.compile(r"^\s*ARG\s+(.+)$", re.MULTILINE | re.IGNORECASE)
+_CACHE_MOUNT: Final = re.compile(r"--mount=(\S*\btype=cache\b\S*)", re.IGNORECASE)
 _STAGE: Final = re.compile(r"^\s*FROM\s.*\sAS\s+(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -50,20 +52,22 @@ def known_values(
     flag: str, typed: str, sources: Sequence[str], given: Mapping[str, Sequence[str]]
 ) -> Values:
     """What may follow `flag` where `typed` stands; `given` are the values of flags before it."""
-    file = given.get("--file", ("",))[-1]
+    file = (given.get("--file") or given.get("--dockerfile") or ("",))[-1]
     named = _NAMED.get(flag)
     if named is not None:
         return named(typed, sources[0] if sources else ".", file)
     match flag:
-        case "--platform":
+        case "--platform" | "--custom-platform":
             return listed_values(typed, _PLATFORMS)
         case _ if flag in _FIELDS:
             return _FIELDS[flag](typed)
-        case "--base" | "--tag":
+        case "--base" | "--tag" | "--destination":
             store = given.get("--store", ("",))[-1]
             return Values((*_FIXED.get(flag, ()), *images(store)), "", typed)
         case "--env" | "-e":
             return Values(variables(), "", typed)
+        case "--insecure-registry":
+            return Values(registries(), "", typed)
         case _ if flag in _PLACE_IN:
             return Values(places=_PLACE_IN[flag](typed))
     return Values(_FIXED.get(flag, ()), "", typed)
@@ -75,6 +79,10 @@ def _targets(typed: str, source: str, file: str) -> Values:
 
 def _arguments(typed: str, source: str, file: str) -> Values:
     return _assigned(typed, arguments(source, file))
+
+
+def _mounts(typed: str, source: str, file: str) -> Values:
+    return listed_values(typed, mounts(source, file))
 
 
 def _limits(typed: str, _source: str, _file: str) -> Values:
@@ -95,7 +103,7 @@ def _volume_place(typed: str) -> str:
 # What has names, most of them the project's: images, stages, a Dockerfile's arguments, limits.
 _NAMED: Final[Mapping[str, Callable[[str, str, str], Values]]] = {
     "--target": _targets, "--no-cache-filter": _targets, "--build-arg": _arguments,
-    "--ulimit": _limits,
+    "--ulimit": _limits, "--cache-mounts": _mounts,
 }  # fmt: skip
 _PLACE_IN: Final[Mapping[str, Callable[[str], str]]] = {
     "--build-context": _context_place, "--volume": _volume_place, "-v": _volume_place,
@@ -127,6 +135,19 @@ def arguments(source: str, file: str) -> tuple[str, ...]:
     for text in _dockerfiles(source, file):
         for line in _ARG.findall(text):
             found |= dict.fromkeys(word.partition("=")[0] for word in line.split())
+    return tuple(found)
+
+
+def mounts(source: str, file: str) -> tuple[str, ...]:
+    """The ids of a Dockerfile's cache mounts, or the targets of those that have none."""
+    found: dict[str, None] = {}
+    for text in _dockerfiles(source, file):
+        for words in _CACHE_MOUNT.findall(text):
+            fields = dict(word.partition("=")[::2] for word in words.split(","))
+            names = (fields.get(key, "") for key in ("id", "target", "dst", "destination"))
+            name = next(filter(None, names), "")
+            if name and "$" not in name:
+                found[name] = None
     return tuple(found)
 
 

@@ -113,14 +113,21 @@ _CACHE = (
     Flag("no-cache", "no_cache", "nothing", "Use no build record and no cache record."),
     Flag("no-cache-filter", "no_cache_filter", "texts",
          "Run the steps of this stage anew; repeatable.", metavar="STAGE"),
+    Flag("go-cache", "go_cache", "choice",
+         "Whether Go steps of a Dockerfile use what earlier builds left in Go's caches.  "
+         "[default: auto]", choices=("auto", "off")),
     Flag("cache-from", "cache_from", "texts",
-         "Begin with the Go caches in PLACE: an image reference, or a directory that begins with "
+         "Begin with the caches in PLACE, of Go or of a Dockerfile's steps: an image reference, or "
+         "a directory that begins with "
          "/, ./ or ../; repeatable, asked in this order.", metavar="PLACE"),
     Flag("cache-to", "cache_to", "texts",
-         "Keep there what this build needed of the Go caches, once its result is delivered; "
+         "Keep there what this build needed of its caches, once its result is delivered; "
          "repeatable.", metavar="PLACE"),
+    Flag("cache-mounts", "cache_mounts", "texts",
+         "Let these caches of RUN --mount=type=cache come from and go to the PLACEs, too: ids, or "
+         "targets where there is none, with commas between; repeatable.", metavar="ID"),
     Flag("cache-key", "cache_key", "text",
-         "Take only Go caches that this Ed25519 key has signed, and sign those that are kept.",
+         "Take only caches that this Ed25519 key has signed, and sign those that are kept.",
          metavar="FILE"),
     Flag("store", "store", "text",
          "The local store.  [env: WHERRY_STORE; default: wherry/v1 in the user's cache directory]",
@@ -202,8 +209,10 @@ class BuildFlags(NamedTuple):
     as_json: bool = False
     quiet: bool = False
     store: str = ""
+    go_cache: str = ""
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
+    cache_mounts: tuple[str, ...] = ()
     cache_key: str = ""
 
     @property

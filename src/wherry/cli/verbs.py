@@ -26,6 +26,7 @@ VERBS = {
     "lock": "pin bases and Go version in wherry.lock",
     "cache": "show and prune the local store, show Go caches elsewhere",
     "doctor": "say what this machine can do and what it lacks",
+    "kaniko": "build as kaniko's executor is asked to",
     "completion": "write the completion script of a shell",
 }
 # What fingers know from docker, crane and skopeo, and what does it here.

@@ -12,11 +12,12 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from wherry.errors import NetworkError
 from wherry.gocache.compaction import fitting, make_plan
 from wherry.gocache.importing import Holding
+from wherry.gocache.mount_records import MountChange, merged_mounts
 from wherry.gocache.pack import Read, write_pack
 from wherry.gocache.pack_index import OtherRelease, encode_index
 from wherry.gocache.pack_set import (
@@ -28,7 +29,14 @@ from wherry.gocache.pack_set import (
     RecordBlob,
     applied,
 )
-from wherry.gocache.places import BytesBlob, Document, Found
+from wherry.gocache.places import BytesBlob, Document, FileBlob, Found
+from wherry.gocache.step_records import (
+    StepChange,
+    StepSet,
+    bounded_steps,
+    fitting_steps,
+    merged_steps,
+)
 from wherry.gocache.table import BadPack, Row, Table, encode_table
 from wherry.oci.digest import Digest, sha256
 from wherry.oci.image import Descriptor
@@ -57,7 +65,8 @@ class Material(NamedTuple):
 class Offer(NamedTuple):
     """All that a build has for a cache: `user` names it, `most` bytes is what a set may take.
 
-    `records` are travelling records by key, with the blobs that have to be put for them.
+    Without a user there are no materials, and packs stay as they are. `records` are travelling
+    records by key, `steps` those of a Dockerfile; `blobs` have to be put for all of them.
     """
 
     user: str
@@ -65,6 +74,8 @@ class Offer(NamedTuple):
     most: int
     records: Mapping[str, RecordBlob] = {}
     blobs: Sequence[BlobSource] = ()
+    steps: StepChange | None = None
+    mounts: MountChange = MountChange()
 
 
 class Exported(NamedTuple):
@@ -109,7 +120,7 @@ class Exporter:
 
     def _merged(self, found: Found | None) -> Document | None:
         current, tables = self._current(found)
-        after = self._changed(current, tables)
+        after = _with_sections(self._changed(current, tables), self._offer)
         self._size = after.size
         if found is not None and _same(current, after):
             return None
@@ -135,6 +146,8 @@ class Exporter:
         except BadPack:
             # Broken, or signed by nobody we trust: begun anew.
             return PackSet(), {}
+        if not self._offer.user:
+            return current, {}
         # Tables that cannot be read are found out here.
         tables = self._tables(current)
         broken = self._holding.broken
@@ -143,6 +156,8 @@ class Exporter:
 
     def _changed(self, current: PackSet, tables: Mapping[Digest, Table]) -> PackSet:
         offer = self._offer
+        if not offer.user:
+            return current
         used = {kind: fitting(one.rows, offer.most) for kind, one in offer.materials.items()}
         keys = {kind: frozenset(row.key for row in rows) for kind, rows in used.items()}
         change = Change(offer.user, int(time.time()), keys, records=offer.records)
@@ -192,7 +207,7 @@ class Exporter:
         blob = Descriptor(PACK_TYPE, Digest("sha256", hasher.hexdigest()), size)
         encoded = encode_table(table)
         described = Descriptor(TABLE_TYPE, sha256(encoded), len(encoded))
-        self._put(_FileBlob(blob, path))
+        self._put(FileBlob(blob, path))
         self._put(BytesBlob(described, encoded))
         pack = Pack(kind, blob, described, table.size, len(table.rows), int(time.time()))
         return pack, table
@@ -202,17 +217,29 @@ class Exporter:
         self._uploaded += self._holding.place.put(blob)
 
 
-class _FileBlob(NamedTuple):
-    """A blob in a file of the scratch directory."""
+def fitting_change(current: PackSet, change: StepChange, most: int) -> StepChange:
+    """The change of steps that a place with `current` has room for, in `most` bytes."""
+    return fitting_steps(current.steps, change, _room(current._replace(steps=StepSet()), most))
 
-    descriptor: Descriptor
-    path: str
-    repositories: tuple[str, ...] = ()
 
-    def open(self, offset: int) -> BinaryIO:
-        file = open(self.path, "rb")  # noqa: SIM115 - closed by who asked
-        file.seek(offset)
-        return file
+def _with_sections(current: PackSet, offer: Offer) -> PackSet:
+    """The set with what the offer has of cache mounts, which the user named, and of steps."""
+    steps, mounts = current.steps, current.mounts
+    others = current._replace(steps=StepSet(), mounts={}, faults=())
+    if offer.mounts.used or offer.mounts.written:
+        mounts = merged_mounts(mounts, offer.mounts, _room(others, offer.most))
+    others = others._replace(mounts=mounts)
+    room = _room(others, offer.most)
+    if offer.steps is not None:
+        steps = merged_steps(steps, offer.steps, room)
+    elif steps.size > room:
+        steps = bounded_steps(steps, room)
+    return others._replace(steps=steps)
+
+
+def _room(current: PackSet, most: int) -> int:
+    """The bytes that are left."""
+    return max(0, most - current.size)
 
 
 def _same(before: PackSet, after: PackSet) -> bool:
@@ -221,6 +248,7 @@ def _same(before: PackSet, after: PackSet) -> bool:
     def essence(one: PackSet) -> tuple[object, ...]:
         users = {name: dict(user.rows) for name, user in one.users.items()}
         records = {key: record._replace(time=0) for key, record in one.records.items()}
-        return one.packs, users, records
+        mounts = {key: record._replace(time=0) for key, record in one.mounts.items()}
+        return one.packs, users, records, one.steps, mounts
 
     return essence(before) == essence(after)

@@ -93,10 +93,14 @@ class Holding:
         self._count(len(data))
         return data
 
+    def open_blob(self, blob: Descriptor) -> BinaryIO:
+        """The bytes of a blob, counted as downloaded; closed by the caller."""
+        self._count(blob.size)
+        return self.place.open(blob)
+
     def open_pack(self, pack: Pack) -> BinaryIO:
-        """The bytes of a pack, counted as downloaded; closed by the caller."""
-        self._count(pack.blob.size)
-        return self.place.open(pack.blob)
+        """As `open_blob`, of a pack."""
+        return self.open_blob(pack.blob)
 
     def restore(
         self,

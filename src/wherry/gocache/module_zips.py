@@ -11,13 +11,10 @@ the Go Modules Reference, section "Module cache", and experiments with the go co
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import secrets
 import shutil
 import threading
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -41,16 +38,10 @@ from wherry.gocache.modules import (
 )
 from wherry.gocache.new_files import write_new
 from wherry.gocache.table import CONTENT_LIMIT, Content, Row
-from wherry.golang.go_sum import hash_files
+from wherry.golang.module_zip import hash_zip
 
 if TYPE_CHECKING:
     from wherry.process.cancel import CancelToken
-
-# What Go unpacks at most, for one module (golang.org/x/mod/zip, MaxZipFile).
-_MOST_BYTES = 500 << 20
-_MOST_FILES = 500_000
-_PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_IS_UTF8, _IS_ENCRYPTED = 0x800, 0x1
 
 
 def choose_zips(cache: ModuleCache, cancel: CancelToken) -> Choice:
@@ -165,7 +156,7 @@ class ZipsIntoCache:
     def _fault(self, path: str, place: Place) -> str:
         module = place.module
         if place.kind == "zip":
-            is_right = hash_zip(path, module) == agreed(self._sums, module)
+            is_right = hash_zip(path, str(module)) == agreed(self._sums, module)
         else:
             with open(path, "rb") as file:
                 data = file.read()
@@ -174,47 +165,6 @@ class ZipsIntoCache:
             else:
                 is_right = clean_info(data, module) == data
         return "" if is_right else f"its {place.kind} is not the one of go.sum"
-
-
-def hash_zip(path: str, module: ModuleVersion) -> str:
-    """The hash that go.sum has for a module with this zip; empty for what is no such zip.
-
-    Only plain zips count: every reader has to see the same files in it.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if not _is_plain(archive, entries, f"{module}/"):
-                return ""
-            return hash_files((entry.filename, _digest(archive, entry)) for entry in entries)
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, zlib.error):
-        return ""
-
-
-def _is_plain(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], prefix: str) -> bool:
-    names = {entry.filename for entry in entries}
-    return (
-        len(entries) <= _MOST_FILES
-        and len(names) == len(entries)
-        and not archive.comment
-        and sum(entry.file_size for entry in entries) <= _MOST_BYTES
-        and all(
-            entry.filename == entry.orig_filename
-            and entry.filename.startswith(prefix)
-            and entry.compress_type in _PLAIN
-            and not entry.flag_bits & _IS_ENCRYPTED
-            and (entry.filename.isascii() or bool(entry.flag_bits & _IS_UTF8))
-            for entry in entries
-        )
-    )
-
-
-def _digest(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
-    hasher = hashlib.sha256()
-    with archive.open(entry) as file:
-        while data := file.read(1 << 20):
-            hasher.update(data)
-    return hasher.hexdigest()
 
 
 def _copied(source: str, target: str) -> str:

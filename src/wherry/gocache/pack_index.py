@@ -7,8 +7,11 @@ JSON form of the index, version 1:
               "rows": count, "made": time}, ...]
    "users": {name: {"time": time, "rows": {pack digest: base64 of a bitmap, or "*"}}}
    "records": {key: {"blob": [digest, size], "time": time, "layers": [[digest, size, type], ...],
-                     "results": [digest, ...], "modules": [[digest, size], ...]}}}
-Times are seconds since 1970. Dictionaries with keys not named here are read and dropped.
+                     "results": [digest, ...], "modules": [[digest, size], ...]}},
+   "steps": {...}    as `step_index` has them, left out where there are none
+   "mounts": {...}}  as `mount_records` has them, left out where there are none
+Times are seconds since 1970. Dictionaries with keys not named here are read and dropped. Broken
+steps or mounts are dropped alone: what Go builds need of an index does not depend on them.
 """
 
 from __future__ import annotations
@@ -16,10 +19,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from wherry.errors import UsageError
+from wherry.gocache.mount_records import MountRecord, encode_mounts, read_mounts
 from wherry.gocache.pack_set import (
     MOST_PACKS,
     MOST_RECORDS,
@@ -34,6 +38,8 @@ from wherry.gocache.pack_set import (
     Rows,
     User,
 )
+from wherry.gocache.step_index import encode_steps, read_steps
+from wherry.gocache.step_records import StepSet
 from wherry.gocache.table import KINDS, BadPack
 from wherry.oci.digest import Digest, parse_digest
 from wherry.oci.image import Descriptor
@@ -48,7 +54,7 @@ class OtherRelease(BadPack):
 
 def encode_index(current: PackSet) -> bytes:
     """The index as JSON; equal sets give equal bytes."""
-    value = {
+    value: dict[str, object] = {
         "v": _VERSION,
         "packs": [
             {
@@ -83,6 +89,10 @@ def encode_index(current: PackSet) -> bytes:
             for key, record in current.records.items()
         },
     }
+    if current.steps != StepSet():
+        value["steps"] = encode_steps(current.steps)
+    if current.mounts:
+        value["mounts"] = encode_mounts(current.mounts)
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
@@ -109,11 +119,36 @@ def _index(value: Any) -> PackSet:  # noqa: ANN401 - a stranger's JSON, checked 
         raise BadPack(f"the index of a Go cache has more than {MOST_ROWS} rows")
     # Made once for each pack: "*" is short, and what it stands for is not.
     wholes = {pack.digest: Rows((1 << pack.rows) - 1) for pack in packs}
+    faults: list[str] = []
+    none: dict[str, MountRecord] = {}
     return PackSet(
         packs,
         {str(name): _user(user, wholes) for name, user in value["users"].items()},
         {str(key): _record(record) for key, record in value["records"].items()},
+        _section(value, "steps", read_steps, StepSet(), faults),
+        _section(value, "mounts", read_mounts, none, faults),
+        tuple(faults),
     )
+
+
+_Section = TypeVar("_Section")
+
+
+def _section(
+    value: Any,  # noqa: ANN401 - as above
+    name: str,
+    read: Callable[[Any], _Section],
+    nothing: _Section,
+    faults: list[str],
+) -> _Section:
+    """A part that others can do without; why it cannot be read goes to `faults`."""
+    if name not in value:
+        return nothing
+    try:
+        return read(value[name])
+    except BadPack as error:
+        faults.append(f"{error.what}: {error.why}" if error.why else error.what)
+        return nothing
 
 
 def _pack(value: Any) -> Pack:  # noqa: ANN401 - as above

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
+from wherry.gocache.mount_records import MountRecord, mount_blobs
+from wherry.gocache.step_records import StepSet
 from wherry.gocache.table import Row, Table
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor
@@ -79,11 +81,18 @@ class RecordBlob(NamedTuple):
 
 
 class PackSet(NamedTuple):
-    """All that a cache place holds."""
+    """All that a cache place holds.
+
+    `steps` are those of Dockerfiles, `mounts` cache mounts by key. `faults` say which parts of an
+    index were not to be read, and are no part of it.
+    """
 
     packs: tuple[Pack, ...] = ()
     users: Mapping[str, User] = {}
     records: Mapping[str, RecordBlob] = {}
+    steps: StepSet = StepSet()
+    mounts: Mapping[str, MountRecord] = {}
+    faults: tuple[str, ...] = ()
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -93,6 +102,8 @@ class PackSet(NamedTuple):
             found |= {pack.blob.digest: pack.blob, pack.table.digest: pack.table}
         for record in self.records.values():
             found |= {blob.digest: blob for blob in (record.blob, *record.layers, *record.modules)}
+        found |= self.steps.kept
+        found |= {blob.digest: blob for blob in mount_blobs(self.mounts)}
         return tuple(found.values())
 
     @property
@@ -161,7 +172,9 @@ def applied(current: PackSet, change: Change, tables: Mapping[Digest, Table]) ->
     users[change.user] = User(change.time, _used(packs, tables, change.keys))
     records = {**current.records, **change.records}
     newest = sorted(records, key=lambda key: records[key].time, reverse=True)[:MOST_RECORDS]
-    kept = PackSet(tuple(packs), users, {key: records[key] for key in sorted(newest)})
+    kept = current._replace(
+        packs=tuple(packs), users=users, records={key: records[key] for key in sorted(newest)}
+    )
     # What nobody uses as a whole needs no rewriting to go.
     used = tuple(pack for pack in kept.packs if living(kept, pack).bits)
     return kept._replace(packs=_most_used(kept, used))

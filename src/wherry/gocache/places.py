@@ -106,3 +106,17 @@ class BytesBlob(NamedTuple):
     def open(self, offset: int) -> BinaryIO:
         """The bytes from `offset` on."""
         return io.BytesIO(self.data[offset:])
+
+
+class FileBlob(NamedTuple):
+    """A blob in a file, as a source to put."""
+
+    descriptor: Descriptor
+    path: str
+    repositories: tuple[str, ...] = ()
+
+    def open(self, offset: int) -> BinaryIO:
+        """The bytes from `offset` on."""
+        file = open(self.path, "rb")  # noqa: SIM115 - closed by who asked
+        file.seek(offset)
+        return file

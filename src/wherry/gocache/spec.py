@@ -19,6 +19,7 @@ from wherry.oci.reference import parse_reference
 _DIRECTORY: Final = ("/", "./", "../")
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _MODULES: Final = ("auto", "off")
+_MODES: Final = ("max", "min")
 _BUILDKIT_TYPES: Final = ("registry", "local", "inline", "gha", "s3", "azblob")
 # Of BuildKit's registry and local types: known, and of no use here.
 _BUILDKIT_KEYS: Final = (
@@ -27,7 +28,7 @@ _BUILDKIT_KEYS: Final = (
 )  # fmt: skip
 _IMPORT_KEYS: Final = ("type", "ref", "src", "ignore-error")
 _EXPORT_KEYS: Final = (
-    "type", "ref", "dest", "ignore-error", "private", "paths", "modules", "layers",
+    "type", "ref", "dest", "ignore-error", "private", "paths", "modules", "layers", "mode",
     "max-size",
 )  # fmt: skip
 
@@ -38,7 +39,8 @@ class CacheSpec(NamedTuple):
     `place` is a reference or a directory as the user wrote it, `path` the directory's absolute
     path. Only exports know the rest: `private` takes private modules in, `max_size` is in bytes,
     `modules` says whether modules travel (`auto`, `off`), `layers` whether the image's layers do
-    where nobody pushed them, `paths` lets entries out that name directories of this machine.
+    where nobody pushed them, `paths` lets entries out that name directories of this machine. Of a
+    Dockerfile `mode` says which steps' layers travel: `max` all, `min` those of the image.
     """
 
     place: str
@@ -50,6 +52,7 @@ class CacheSpec(NamedTuple):
     layers: bool = True
     path: str = ""
     paths: bool = False
+    mode: str = "max"
 
     @property
     def address(self) -> str:
@@ -87,6 +90,7 @@ def parse_cache_spec(text: str, flag: str, cwd: str) -> CacheSpec:
         max_size=said.size("max-size", CacheSpec._field_defaults["max_size"]),
         modules=said.word("modules", _MODULES, "auto"),
         layers=said.boolean("layers", default=True),
+        mode=said.word("mode", _MODES, "max"),
         path=_absolute(directory, cwd) if directory else "",
     )
 

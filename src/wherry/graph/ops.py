@@ -262,15 +262,29 @@ class ExecMount:
 
 
 @dataclass(frozen=True, slots=True)
+class GoCachePlace:
+    """A directory of a RUN's root that may be kept beside it: a Go cache, by its absolute path.
+
+    `kind` is `build` (GOCACHE) or `modules` (GOMODCACHE). `home` is the home directory of the
+    step's user that the path was made of; empty where it was not.
+    """
+
+    kind: str
+    path: str
+    home: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ExecOp:
     """Run a command in the root of input 0; its result is that root, changed.
 
     `shm_size` is the size of /dev/shm in bytes, 0 for the default. `ulimits` are name, soft and
     hard limit, -1 for none. `hosts` are lines of /etc/hosts, name and address, `host_names` their
-    names alone: as in BuildKit an address that changed runs no step again.
+    names alone: as in BuildKit an address that changed runs no step again. `go_caches` are the Go
+    caches that its result need not hold, should it turn out to be a Go step.
     """
 
-    KIND: ClassVar[str] = "exec/2"
+    KIND: ClassVar[str] = "exec/3"
 
     args: tuple[str, ...]
     env: tuple[str, ...]
@@ -288,11 +302,16 @@ class ExecOp:
     shm_size: int = 0
     ulimits: tuple[tuple[str, int, int], ...] = ()
     host_names: tuple[str, ...] = ()
+    go_caches: tuple[GoCachePlace, ...] = ()
     hosts: tuple[tuple[str, str], ...] = outside_key(
         "only the names count, which host_names holds", default=()
     )
     # Variables of the proxy: for the process, never for keys or the image.
     proxy: tuple[tuple[str, str], ...] = outside_key("a proxy changes no result", default=())
+    # Why a Go step is given no Go caches, or not all.
+    no_go_caches: str = field(
+        default="", compare=False, metadata={"outside_key": "what the user reads"}
+    )
 
 
 Op = (

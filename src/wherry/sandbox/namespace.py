@@ -21,6 +21,7 @@ from wherry.sandbox.host_facts import HostFacts
 from wherry.sandbox.step_spec import Executed, StepSpec
 
 if TYPE_CHECKING:
+    from wherry.sandbox.mount_archives import MountArchive
     from wherry.sandbox.namespace_link import Started
 
 
@@ -150,7 +151,8 @@ class Namespace:
         self._explain()
         fields = {"lowers": lowers, "staged": staged, "step": step.as_json()}
         answer = self._ask("run the step", "execute", fields, streams, cancel)
-        return Executed(**{**answer, "notes": tuple(answer["notes"])})
+        rows = {name: tuple(answer[name]) for name in ("notes", "outside", "seen", "used")}
+        return Executed(**{**answer, **rows})
 
     def scan(self, snapshot: str) -> Iterator[Scanned]:
         """What the slab in `snapshot` changes: parents before what they hold, sorted."""
@@ -195,6 +197,23 @@ class Namespace:
         """Make the directory `target` where it is missing, with this owner and mode."""
         fields = {"target": target, "uid": uid, "gid": gid, "mode": mode}
         self._ask(f"make {target}", "make_directory", fields)
+
+    def fill_mount(
+        self, target: str, archive: MountArchive, blob: BinaryIO, cancel: CancelToken
+    ) -> tuple[str, ...]:
+        """Unpack the archive in the file `blob` into the empty directory of a cache mount.
+
+        Returns a few words on what was left out. Raises `UsageError` for an archive that is
+        damaged, or other than was said; then `target` holds a part.
+        """
+        fields = {"target": target, **archive.as_json()}
+        answer = self._ask("unpack a cache mount", "fill_mount", fields, (blob.fileno(),), cancel)
+        return tuple(answer["skipped"])
+
+    def status(self, path: str) -> tuple[int, int, int]:
+        """Mode, user and group of a directory; raises `UsageError` for what is none."""
+        answer = self._ask(f"look at {path}", "status", {"path": path})
+        return answer["mode"], answer["uid"], answer["gid"]
 
     def remove(self, paths: tuple[str, ...]) -> None:
         """Remove trees, whoever their files belong to; what is not there is fine."""

@@ -40,6 +40,8 @@ class Serving:
             "scan": self._scan,
             "copy_out": self._copy_out,
             "make_directory": self._make_directory,
+            "fill_mount": self._fill_mount,
+            "status": self._status,
             "remove": self._remove,
         }
 
@@ -131,6 +133,31 @@ class Serving:
             _give(descriptor, fields["uid"], fields["gid"])
             os.chmod(descriptor, fields["mode"])
         return {}
+
+    def _fill_mount(
+        self, fields: Fields, descriptors: tuple[int, ...], cancel: CancelToken
+    ) -> Fields:
+        from wherry.fstree.unpack import Ownership  # noqa: PLC0415 - as for `_unpack`
+        from wherry.sandbox.mount_archives import (  # noqa: PLC0415 - few builds have any
+            MountArchive,
+            unpack_mount,
+        )
+
+        is_one = self._surroundings.mapping is Mapping.ONE
+        owner = Ownership.IGNORE if is_one else Ownership.KEEP
+        with open(descriptors[0], "rb", closefd=False) as blob:
+            archive = MountArchive.parse(fields)
+            skipped = unpack_mount(blob, archive, fields["target"], owner, cancel)
+        if is_one:
+            fields = {**fields, "uid": 0, "gid": 0}
+        self._make_directory(fields, descriptors, cancel)
+        return {"skipped": skipped}
+
+    def _status(self, fields: Fields, _files: tuple[int, ...], _cancel: CancelToken) -> Fields:
+        from wherry.sandbox.mount_archives import status_of  # noqa: PLC0415 - as above
+
+        mode, uid, gid = status_of(fields["path"])
+        return {"mode": mode, "uid": uid, "gid": gid}
 
     def _remove(self, fields: Fields, _files: tuple[int, ...], _cancel: CancelToken) -> Fields:
         for path in fields["paths"]:

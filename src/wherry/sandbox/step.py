@@ -23,6 +23,8 @@ from wherry.errors import MachineError
 from wherry.process.cancel import CancelToken
 from wherry.sandbox import seccomp, syscalls
 from wherry.sandbox.executable import check_program
+from wherry.sandbox.go_caches import Chosen, choose
+from wherry.sandbox.go_harvest import Harvested, harvest, has_loose_modules
 from wherry.sandbox.hosts_files import HOSTNAME
 from wherry.sandbox.mapping import Mapping, is_mapped
 from wherry.sandbox.mounts import Mount
@@ -38,7 +40,7 @@ from wherry.sandbox.spec import (
 from wherry.sandbox.step_mounts import make_mount_points, plan_mounts
 from wherry.sandbox.step_process import StepProcess
 from wherry.sandbox.step_program import make_working_directory, step_program
-from wherry.sandbox.step_spec import Executed, StepSpec, Surroundings
+from wherry.sandbox.step_spec import Executed, StepSpec, Surroundings, Trees
 from wherry.sandbox.stubs import Stubs
 
 # Devices beside the usual ones for `--security=insecure`, as far as this machine has them.
@@ -64,10 +66,59 @@ def run_step(
     """
     _check_rights(surroundings, spec)
     cancel.check()
-    with surroundings.trees.root(lowers, staged) as root, _bundle(surroundings) as bundle:
-        code = _Step(surroundings, spec, root, bundle).run(streams, cancel)
-    change = surroundings.trees.measure(lowers, staged)
-    return Executed(code, change.empty, change.size)
+    trees = surroundings.trees
+    with _bundle(surroundings) as hidden:
+        chosen = _chosen(trees, lowers, spec, hidden)
+        every = (*chosen.lowers, *lowers)
+        with trees.root(every, staged) as root, _bundle(surroundings) as bundle:
+            code = _Step(surroundings, spec, root, bundle).run(streams, cancel)
+        used, notes = _harvested(trees, every, staged, chosen, cancel)
+        change = trees.measure(every, staged)
+    return Executed(
+        code,
+        change.empty,
+        change.size,
+        notes,
+        outside=tuple(cache.path for cache in chosen.caches),
+        refused=chosen.refused,
+        seen=chosen.seen,
+        used=used,
+    )
+
+
+def _chosen(trees: Trees, lowers: tuple[str, ...], spec: StepSpec, scratch: str) -> Chosen:
+    """The Go caches that the step sees."""
+    if not spec.go_caches:
+        return Chosen((), "")
+    with trees.tree(lowers, writable=False) as plain:
+        return choose(spec, plain, scratch)
+
+
+def _harvested(
+    trees: Trees, lowers: tuple[str, ...], staged: str, chosen: Chosen, cancel: CancelToken
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Have the Go caches take what the step added to them.
+
+    Gives the actions that it used, and lines for the user where a cache cannot take anything.
+    """
+    if not chosen.filled:
+        return (), ()
+    top = os.path.join(staged, "fs")
+    used: list[str] = []
+    # Without a module cache nobody knows what modules are like.
+    loose = True
+    with trees.tree(lowers, writable=False) as below:
+        for cache in sorted(chosen.filled, key=lambda cache: cache.kind != "modules"):
+            try:
+                step = Harvested(top, below, trees.opaque, loose)
+                used += harvest(cache, step, chosen.goroots, cancel)
+            except OSError as error:
+                # What it could not take stays where it is.
+                return (), (f"the Go cache of {cache.path} was not filled: {error.strerror}",)
+            if cache.kind == "modules":
+                own = (f"{lower}/fs" for lower in lowers if lower not in chosen.lowers)
+                loose = has_loose_modules(cache, (top, *own))
+    return tuple(used), ()
 
 
 class _Step:

@@ -55,6 +55,37 @@ class StepMount(NamedTuple):
         )
 
 
+class StepGoCache(NamedTuple):
+    """A Go cache that the step may use: a directory at `path` in its root, kept in `lower`.
+
+    `kind` is build or modules; `lower` is like a snapshot, whose `fs` holds the directory by its
+    whole path. `home` is the home directory that the path was made of, empty where it was not.
+    With `left` an earlier step of the root has left files there; `strangers` are the snapshots of
+    the root that hold what no such step left. Where `shown` is False the step may see it only
+    because of `left`, and leaves nothing. `seen` are the modules that earlier steps of the root saw
+    there, each as a line of go.sum.
+    """
+
+    kind: str
+    path: str
+    lower: str
+    home: str = ""
+    left: bool = False
+    strangers: tuple[str, ...] = ()
+    shown: bool = True
+    seen: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Json]:
+        """All fields."""
+        return {**self._asdict(), "strangers": list(self.strangers), "seen": list(self.seen)}
+
+    @classmethod
+    def parse(cls, value: dict[str, Any]) -> Self:
+        """The cache whose `as_json` is `value`."""
+        rows = {name: tuple(value[name]) for name in ("strangers", "seen")}
+        return cls(**{**value, **rows})
+
+
 class StepSpec(NamedTuple):
     """Everything about one step but its root.
 
@@ -64,7 +95,8 @@ class StepSpec(NamedTuple):
     for the default; `ulimits` hold a name, the soft and the hard limit (-1: none). `pipes` are
     files of the shell forms' heredocs, a name below /dev/pipes and its text. `proxy` are variables
     for the process alone; `certificates` extra ones in PEM; `secret_env` variables that are
-    secrets. With `terminal` the streams' first is a terminal to be the program's own.
+    secrets. With `terminal` the streams' first is a terminal to be the program's own. `go_caches`
+    are directories that are kept beside the root.
     """
 
     args: tuple[str, ...]
@@ -83,6 +115,7 @@ class StepSpec(NamedTuple):
     certificates: bytes = b""
     secret_env: tuple[tuple[str, bytes], ...] = ()
     terminal: bool = False
+    go_caches: tuple[StepGoCache, ...] = ()
 
     def __repr__(self) -> str:
         """The command alone: proxies may hold passwords, and variables secrets."""
@@ -101,6 +134,7 @@ class StepSpec(NamedTuple):
             "proxy": [list(pair) for pair in self.proxy],
             "certificates": _encode(self.certificates),
             "secret_env": [[name, _encode(value)] for name, value in self.secret_env],
+            "go_caches": [cache.as_json() for cache in self.go_caches],
         }
 
     @classmethod
@@ -116,6 +150,7 @@ class StepSpec(NamedTuple):
             "mounts": tuple(StepMount.parse(mount) for mount in value["mounts"]),
             "certificates": _decode(value["certificates"]),
             "secret_env": tuple((name, _decode(text)) for name, text in value["secret_env"]),
+            "go_caches": tuple(StepGoCache.parse(cache) for cache in value["go_caches"]),
         }
         return cls(**fields)
 
@@ -124,13 +159,20 @@ class Executed(NamedTuple):
     """The step ended; `code` as a shell tells it.
 
     `empty` says that it changed no file, `size` how many bytes the change takes on the disk.
-    `notes` are lines for the user.
+    `notes` are lines for the user. `outside` are the paths of the Go caches that it used, which the
+    change does not hold; `refused` says why it was not given others; `seen` are the modules that it
+    found there or may have left there, each as a line of go.sum; `used` the actions of Go's build
+    cache that it used or made.
     """
 
     code: int
     empty: bool
     size: int
     notes: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+    refused: str = ""
+    seen: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()
 
 
 class Change(NamedTuple):
@@ -146,6 +188,11 @@ class Trees(Protocol):
     Every mount is nodev. Leaving a context unmounts it; nothing may be open in it any more.
     Raises `OSError`.
     """
+
+    @property
+    def opaque(self) -> str:
+        """The attribute of directories that hide what lower ones hold; empty without overlay."""
+        ...
 
     def root(self, lowers: tuple[str, ...], staged: str) -> AbstractContextManager[str]:
         """The writable root of a step; what is written becomes `staged`/fs when it is left."""

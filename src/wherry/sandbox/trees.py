@@ -117,6 +117,11 @@ class Trees:
         self._empty = os.path.join(memory, "empty")
         os.makedirs(os.path.join(self._empty, "fs"), 0o755)
 
+    @property
+    def opaque(self) -> str:
+        """The attribute of directories that hide what lower ones hold; empty without overlay."""
+        return "" if self.overlay is None else f"{self.overlay.mark}opaque"
+
     @contextmanager
     def root(self, lowers: tuple[str, ...], staged: str) -> Iterator[str]:
         """A writable root on `lowers`; what is written becomes `staged`/fs."""

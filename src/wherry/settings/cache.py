@@ -28,6 +28,11 @@ def parse_places(value: object) -> tuple[str, ...]:
     return parse_items(value, _place)
 
 
+def parse_mounts(value: object) -> tuple[str, ...]:
+    """A list of ids of cache mounts, each once."""
+    return tuple(dict.fromkeys(parse_items(value, _mount)))
+
+
 def parse_key(value: object) -> str:
     """The path of a key's file."""
     text = parse_text(value)
@@ -65,6 +70,12 @@ PLACES = Kind(
     schema=PLACES_SCHEMA,
 )
 KEY = Kind("file", parse_key, '"cache.pub"', locate_key, schema=KEY_SCHEMA)
+MOUNTS = Kind(
+    "list of ids of cache mounts",
+    parse_mounts,
+    '["npm", "/var/cache/ccache"]',
+    schema=list_of(_FILLED, "wherry reads names"),
+)
 TRUST = Kind(
     "list of registries, repositories or directories",
     parse_trust,
@@ -93,6 +104,12 @@ class CacheSettings:
         "Where what a build needed of the Go caches is kept, once its result is delivered",
         flag="--cache-to",
     )
+    mounts: tuple[str, ...] | None = setting(
+        MOUNTS,
+        "Caches of `RUN --mount=type=cache` in a Dockerfile that travel, too: their ids, or the "
+        "targets of those that have none",
+        flag="--cache-mounts",
+    )
     key: str | None = setting(
         KEY,
         "The Ed25519 key that caches have to be signed with, a PEM file; a private one signs, too",
@@ -120,6 +137,15 @@ def _trusted(value: object) -> str:
     if text.startswith((".", "~")):
         raise UsageError(f"{text!r} is no whole path", hint="begin it with / or ~/")
     return hosts.parse_default(text)
+
+
+def _mount(value: object) -> str:
+    text = parse_text(value)
+    if not text.strip():
+        raise UsageError("names no cache mount", hint="write its id, or its target")
+    if "\n" in text or "\r" in text:
+        raise UsageError("names a cache mount with a line break", hint="write it on one line")
+    return text.strip()
 
 
 def _place(value: object) -> str:

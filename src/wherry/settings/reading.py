@@ -31,7 +31,7 @@ _ELSEWHERE = {
     "go": "[build]",
     "trust": "[cache] of the user's own config.toml",
 }
-_PROJECTS = dict.fromkeys(("from", "to", "key"), f"[cache] of a project's {FILE_NAME}")
+_PROJECTS = dict.fromkeys(("from", "to", "mounts", "key"), f"[cache] of a project's {FILE_NAME}")
 
 _T = TypeVar("_T")
 

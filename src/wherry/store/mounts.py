@@ -88,6 +88,15 @@ class Mounts:
             self._mark(fd)
             os.close(fd)
 
+    def names(self) -> tuple[str, ...]:
+        """The ids of cache mounts that steps have had here; raises `MachineError`."""
+        rows = self._database.rows("SELECT DISTINCT key FROM mounts ORDER BY key")
+        return tuple(str(row[0]) for row in rows)
+
+    def there(self, name: str) -> bool:
+        """Whether the directory of that name, the last part of the path above `fs`, still is."""
+        return bool(name) and os.path.isdir(f"{self._trees.directory}/{name}")
+
     def _taken(self, claim: _Claim, check: Check) -> tuple[int, int]:
         """The directory's number and its lock."""
         while True:

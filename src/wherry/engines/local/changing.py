@@ -14,8 +14,7 @@ from wherry.fstree.copying import CopySpec, Target
 from wherry.fstree.files import Files
 from wherry.fstree.layer_index import index_of_tree
 from wherry.fstree.missing import NotFound
-from wherry.fstree.tree import Entry, File, make_tree
-from wherry.fstree.view import View
+from wherry.fstree.tree import Entry, File, InLayer, make_tree
 from wherry.graph.ops import Copy, MakeDirectory, WriteFile
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def change(operation: FileOperation, below: Built, inputs: tuple[Result, ...], s
 def _copy(
     action: Copy, target: Target, files: Files, shared: FileSteps, cancel: CancelToken
 ) -> None:
-    target.copy(files, _spec(action), lambda file, tree: _opened(file, tree, shared, cancel))
+    target.copy(files, _spec(action), lambda file, _tree: _opened(file, shared, cancel))
 
 
 def _make(action: WriteFile | MakeDirectory, target: Target) -> None:
@@ -76,12 +75,10 @@ def _make(action: WriteFile | MakeDirectory, target: Target) -> None:
             assert_never(action)
 
 
-def _opened(
-    file: File, files: Files, shared: FileSteps, cancel: CancelToken
-) -> Iterable[Entry] | None:
+def _opened(file: File, shared: FileSteps, cancel: CancelToken) -> Iterable[Entry] | None:
     """The entries of a file that is an archive, None for one that is not."""
     content = file.content
-    if isinstance(files, View):
+    if isinstance(content, InLayer):
         (extracted,) = shared.roots.extracted((file,))
         assert isinstance(extracted, File)  # noqa: S101 - it was one
         content = extracted.content

@@ -136,6 +136,10 @@ class _Dry:
         if _is_read(vertex) and known is not None:
             self.noted[self.number] = Planned(self.number, Fate.READ)
             return self.operation.run(known, step)
+        if isinstance(vertex.op, MergeOp) and known is not None:
+            # There is no work in it: what stands on it can be looked up.
+            self.noted[self.number] = Planned(self.number, Fate.REUSED)
+            return self.operation.run(known, step)
         if self.number not in self.noted:
             self.noted[self.number] = Planned(self.number, *self._fate(vertex, inputs))
         return _NOT_RUN

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wherry.engines.local.base import ComposedOperation, EmptyOperation, RegistryOperation
 from wherry.engines.local.results import Built, Result
-from wherry.engines.local.storage import CacheRecords, LayerSettings, Storage
+from wherry.engines.local.storage import CacheRecords, LayerSettings, StepCache, Storage
 from wherry.errors import InternalError, WherryError
 from wherry.events import Sink
 from wherry.graph.build import BuildGraph, ImageOutput, Vertex
@@ -59,7 +59,8 @@ class LocalEngine:
 
     `jobs` is how much of wherry's own work runs at once, `programs` how many of the user's
     programs (0: any number). `trace` is called at named points, so that tests can stop the process
-    there. With `settings.reuse` False nothing that an earlier build left in the store is used.
+    there. With `settings.reuse` False nothing that an earlier build left in the store is used. What
+    the store lacks is looked up `beyond` it.
     """
 
     storage: Storage
@@ -70,6 +71,7 @@ class LocalEngine:
     sink: Sink
     cancel: CancelToken
     trace: Callable[[str], None]
+    beyond: StepCache | None = None
 
     def solve(
         self, graph: BuildGraph, made: Mapping[int, Result] | None = None
@@ -80,7 +82,7 @@ class LocalEngine:
         Raises any other failure, the first one, or `Cancelled`. `made` holds results of vertices
         that a graph of the same build has had made already.
         """
-        cache = CacheRecords(self.storage, self.settings)
+        cache = self._cache()
         solver = Solver[Result](cache, self.sink, self.cancel, self.jobs, self.programs)
         bases = _bases_of_programs(graph)
         tasks = [
@@ -131,8 +133,26 @@ class LocalEngine:
         from wherry.engines.local.dry import dry_solve  # noqa: PLC0415 - most builds do run
 
         operations = [self._operation(vertex) for vertex in graph.vertices]
-        cache = CacheRecords(self.storage, self.settings)
-        return dry_solve(graph, operations, cache, self.cancel, reuse=self.settings.reuse)
+        return dry_solve(graph, operations, self._cache(), self.cancel, reuse=self.settings.reuse)
+
+    def look_up(self, graph: BuildGraph) -> None:
+        """Look up the steps that have a definition key, also those that a solve had no need of.
+
+        `beyond` hears of what is there.
+        """
+        cache = self._cache()
+        known: list[CacheKey | None] = []
+        for vertex in graph.vertices:
+            inputs = [known[number] for number in vertex.inputs]
+            found = tuple(key.digest for key in inputs if key is not None)
+            is_fixed = len(found) == len(inputs)
+            key = self._operation(vertex).definition(found) if is_fixed else None
+            if key is not None:
+                cache.lookup(key)
+            known.append(None if vertex.fresh else key)
+
+    def _cache(self) -> CacheRecords:
+        return CacheRecords(self.storage, self.settings, self.beyond)
 
     def _settled(self, made: Mapping[int, Built]) -> dict[int, Built]:
         """All results, by vertex, as layers in the store; written side by side."""

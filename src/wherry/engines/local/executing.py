@@ -27,9 +27,11 @@ from wherry.oci.digest import Digest, sha256
 from wherry.solver.model import Step
 
 if TYPE_CHECKING:
+    from wherry.engines.local.go_caches import Offered
     from wherry.sandbox.step_spec import Executed, StepSpec
 
 _SHELL: Final = ("/bin/sh",)
+_SUMS: Final = ("go.sum", "go.work.sum")
 
 
 class StepFailed(BuildError):
@@ -95,16 +97,22 @@ class ExecOperation:
         snapshots = storage.snapshots
         with ExitStack() as stack:
             spec = self._specified(inputs, step, stack)
+            offered = self._offered(root, lowers, step, stack)
+            spec = spec._replace(go_caches=offered.caches)
             staged = snapshots.stage()
             try:
                 executed, last = self._execute(lowers, staged, spec, step)
                 self._check(executed, last)
                 change = _kept(executed, staged, root, running)
+                change = change._replace(outside=offered.used(executed, storage))
             except BaseException:
                 running.drop(staged)
                 raise
         for note in executed.notes:
             running.say(note)
+        remark = offered.remark(executed)
+        if remark:
+            step.remark(remark)
         result = Built((), change.size, below=root.stack, change=change)
         if executed.code != 0:
             error = self._failed(executed, last)
@@ -123,7 +131,10 @@ class ExecOperation:
         snapshots = self.shared.storage.snapshots
         with ExitStack() as stack:
             spec = self._specified(inputs, step, stack)
-            spec = spec._replace(args=_SHELL, terminal=os.isatty(streams[0]))
+            offered = self._offered(left, lowers, step, stack)
+            spec = spec._replace(
+                args=_SHELL, terminal=os.isatty(streams[0]), go_caches=offered.caches
+            )
             staged = snapshots.stage()
             stack.callback(self.running.drop, staged)
             namespace = self.running.namespace()
@@ -134,6 +145,32 @@ class ExecOperation:
         from wherry.engines.local.specifying import Given, Specified  # noqa: PLC0415 - as below
 
         return Specified(Given(self.op, inputs, self.shared, self.running), step, stack).spec()
+
+    def _offered(
+        self, root: Built, lowers: tuple[str, ...], step: Step, stack: ExitStack
+    ) -> Offered:
+        """The Go caches that the step may use, held until `stack` ends."""
+        from wherry.engines.local.go_caches import (  # noqa: PLC0415 - only where a step runs
+            Given,
+            offer,
+        )
+
+        given = Given(self.op, root.stack, lowers, self.running, lambda: self._sums(root))
+        return offer(given, step, stack)
+
+    def _sums(self, root: Built) -> tuple[str, ...]:
+        """The texts of the go.sum files in the step's working directory."""
+        from wherry.fstree.resolve import resolve  # noqa: PLC0415 - as above
+        from wherry.fstree.tree import File  # noqa: PLC0415 - as above
+
+        roots = self.shared.roots
+        view = roots.view(root.stack)
+        found = (view.entry(resolve(view, f"{self.op.cwd}/{name}")) for name in _SUMS)
+        return tuple(
+            roots.read(entry).decode("utf-8", "replace")
+            for entry in found
+            if isinstance(entry, File)
+        )
 
     def _check(self, executed: Executed, last: tuple[str, ...]) -> None:
         """Raise for a command that failed, unless what it left is wanted."""

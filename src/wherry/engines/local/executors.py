@@ -31,11 +31,15 @@ class Sources(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileExecutors:
-    """The executors of a Dockerfile's ops; `running` is what RUN steps share."""
+    """The executors of a Dockerfile's ops; `running` is what RUN steps share.
+
+    With `ahead` bases are unpacked before a RUN asks for them: not where it may well not run.
+    """
 
     shared: FileSteps
     sources: Sources
     running: Running
+    ahead: bool = True
 
     def operation(self, vertex: Vertex) -> Operation[Result] | None:
         """The executor of the vertex's op, None for one of a Go module's."""
@@ -70,4 +74,5 @@ class FileExecutors:
 
     def prepare(self, base: Built, step: Step) -> None:
         """Begin to unpack a base in which a RUN will run; does not wait."""
-        self.running.prepare(base.stack, self.shared.fetch, step)
+        if self.ahead:
+            self.running.prepare(base.stack, self.shared.fetch, step)

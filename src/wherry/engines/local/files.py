@@ -11,8 +11,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from wherry.engines.local.guarded_files import GuardedFiles
 from wherry.engines.local.results import Built, Held, Result
 from wherry.engines.local.storage import Fetch, LayerSettings, Storage, Times, written_layer
 from wherry.fstree.files import Files
@@ -46,6 +47,16 @@ class FileRules(NamedTuple):
     limits: Limits
 
 
+class Selections(Protocol):
+    """What steps select of roots, as other builds have found; roots are the same everywhere."""
+
+    def find(self, key: str) -> Digest | None:
+        """The digest of a selection; None where nobody told."""
+
+    def note(self, key: str, selected: Digest) -> None:
+        """Hear of a selection of this build."""
+
+
 class FileSteps:
     """What all file steps of a build share; safe for threads.
 
@@ -67,6 +78,7 @@ class FileSteps:
         self._changes = changes
         self._lock = threading.Lock()
         self._roots: Roots | None = None
+        self.selections: Selections | None = None
 
     @property
     def roots(self) -> Roots:
@@ -90,10 +102,12 @@ class FileSteps:
         self._fetch(layers)
 
     def files_of(self, source: Result) -> Files:
-        """An input as files to copy from."""
+        """An input as files to copy from, which raise `HiddenCache` for what was left outside."""
         if isinstance(source, Held):
             return source.files
-        return self.roots.view(source.stack)
+        view = self.roots.view(source.stack)
+        outside = [cache.path for cache in source.outside]
+        return GuardedFiles(view, outside) if outside else view
 
     def shown(self, mount: ExecMount, source: Result) -> Digest:
         """The digest of what a mount shows of its source; raises as `selected`."""
@@ -108,11 +122,21 @@ class FileSteps:
         Raises `NotFound` where it is not there.
         """
         key = _memo_key(action, source, seen=True)
-        records = self.storage.records
-        if key is not None and self.settings.reuse:
-            known = records.get(_KIND, key)
-            if known is not None:
-                return parse_digest(known.decode())
+        travelling = self.selections if isinstance(source, Built) else None
+        found = self._remembered(key, travelling) or self._looked_up(action, source, key)
+        if travelling is not None and key is not None:
+            travelling.note(key, found)
+        return found
+
+    def _remembered(self, key: str | None, travelling: Selections | None) -> Digest | None:
+        if key is None or not self.settings.reuse:
+            return None
+        known = self.storage.records.get(_KIND, key)
+        if known is not None:
+            return parse_digest(known.decode())
+        return travelling.find(key) if travelling is not None else None
+
+    def _looked_up(self, action: Copy, source: Result, key: str | None) -> Digest:
         from wherry.fstree.missing import NotFound  # noqa: PLC0415 - not if unchanged
         from wherry.fstree.selection import selection_digest  # noqa: PLC0415 - as above
 
@@ -131,7 +155,7 @@ class FileSteps:
         found = found or sha256(b"")
         # Looked at again: what changed meanwhile is remembered under neither state.
         if key is not None and key == _memo_key(action, source, seen=False):
-            records.put(_KIND, key, str(found).encode(), ())
+            self.storage.records.put(_KIND, key, str(found).encode(), ())
         return found
 
 

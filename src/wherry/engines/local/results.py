@@ -46,17 +46,41 @@ class Binary(NamedTuple):
         return not self.facts.is_static
 
 
+class Outside(NamedTuple):
+    """A Go cache that a RUN used and its change does not hold.
+
+    `kind` is build or modules, `path` where it is in the root, `owner` the user of a build cache,
+    `pool` the name of the cache mount in which it is kept, empty where that is on another machine.
+    `seen` is the digest of a blob with a
+    line for each module that the step could see (as in go.sum), or each action of the build cache
+    that it used.
+    """
+
+    kind: str
+    path: str
+    owner: str
+    pool: str = ""
+    seen: str = ""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a later step may fail without it; a build cache only saves time."""
+        return self.kind == "modules"
+
+
 class Change(NamedTuple):
     """What one run of a RUN changed: a snapshot, which becomes a layer where one is needed.
 
     `id` is new for each run: what two runs of one command do need not be equal. `place` is the
-    place of its snapshot's key, `size` in bytes, with `empty` it changed nothing at all.
+    place of its snapshot's key, `size` in bytes, with `empty` it changed nothing at all. `outside`
+    are Go caches that a later step of the root has to find.
     """
 
     id: Digest
     place: str
     size: int
     empty: bool = False
+    outside: tuple[Outside, ...] = ()
 
 
 Slab = Layer | Change
@@ -100,6 +124,12 @@ class Built:
         """All slabs of the root, lowest first."""
         own = (*self.below, *self.layers)
         return own if self.change is None else (*own, self.change)
+
+    @property
+    def outside(self) -> tuple[Outside, ...]:
+        """The Go caches that steps of the root have used and that it does not hold."""
+        changes = (slab for slab in self.stack if isinstance(slab, Change))
+        return tuple(cache for change in changes for cache in change.outside)
 
     @property
     def root_digest(self) -> Digest:
@@ -204,18 +234,22 @@ def _encoded(value: dict[str, Json]) -> bytes:
 def _slab_json(slab: Slab) -> dict[str, Json]:
     if isinstance(slab, Layer):
         return {"layer": slab.descriptor.as_json(), "diff_id": str(slab.diff_id)}
-    return {
+    value: dict[str, Json] = {
         "change": str(slab.id),
         "place": slab.place,
         "size": slab.size,
         "empty": slab.empty,
     }
+    if slab.outside:
+        value["outside"] = [list(cache) for cache in slab.outside]
+    return value
 
 
 def _parse_slab(value: dict[str, Any]) -> Slab:
     if "change" in value:
         size, empty = int(value["size"]), bool(value["empty"])
-        return Change(parse_digest(value["change"]), str(value["place"]), size, empty)
+        outside = tuple(Outside(*map(str, cache)) for cache in value.get("outside", ()))
+        return Change(parse_digest(value["change"]), str(value["place"]), size, empty, outside)
     return Layer(parse_descriptor(value["layer"]), parse_digest(value["diff_id"]))
 
 

@@ -192,16 +192,25 @@ class Roots:
 
     def _read(self, layer: Layer) -> LayerIndex:
         self._fetch((layer,))
-        with self._storage.blobs.open(layer.descriptor.digest) as blob:
-            tar = decompressed(blob, layer.descriptor.media_type)
-            verified = VerifiedDiff(tar, layer.diff_id, self._cancel)
-            stream = io.BufferedReader(verified, _BUFFER)
-            index = read_index(stream, layer.descriptor, self._limits)
-            verified.finish()
-        return index
+        return _read(self._storage, layer, self._limits, self._cancel)
 
     def _open(self, digest: Digest) -> BinaryIO:
         layer = self._layers.get(digest)
         if layer is not None:
             self._fetch((layer,))
         return self._storage.blobs.open(digest)
+
+
+def check_layer(storage: Storage, layer: Layer, cancel: CancelToken) -> None:
+    """Read a layer that is in the store; raises `UsageError` where it is not what it says."""
+    _read(storage, layer, Limits(), cancel)
+
+
+def _read(storage: Storage, layer: Layer, limits: Limits, cancel: CancelToken) -> LayerIndex:
+    with storage.blobs.open(layer.descriptor.digest) as blob:
+        tar = decompressed(blob, layer.descriptor.media_type)
+        verified = VerifiedDiff(tar, layer.diff_id, cancel)
+        stream = io.BufferedReader(verified, _BUFFER)
+        index = read_index(stream, layer.descriptor, limits)
+        verified.finish()
+    return index

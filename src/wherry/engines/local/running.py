@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from wherry.engines.local.results import Change, Held, Slab, root_digest, snapshot_key
+from wherry.engines.local.results import Change, Held, Outside, Slab, root_digest, snapshot_key
 from wherry.engines.local.snapshot_files import SnapshotReader, lost
 from wherry.engines.local.storage import LayerSettings, Storage, written_layer
 from wherry.errors import BuildError, MachineError, WherryError
@@ -23,6 +23,8 @@ from wherry.process.cancel import Cancelled, CancelToken
 from wherry.solver.model import Step
 
 if TYPE_CHECKING:
+    from wherry.engines.local.mount_files import NewMount
+    from wherry.graph.ops import ExecMount
     from wherry.sandbox.namespace import Namespace
 
 
@@ -56,6 +58,29 @@ class Starter(Protocol):
         """Why none can work here, where that is certain; nothing is started to find out."""
 
 
+class MountSource(Protocol):
+    """Where the contents of new cache mounts may come from."""
+
+    def used(self, mount: ExecMount, name: str) -> None:
+        """A step that runs has the mount that `name` tells from all others."""
+
+    def fill(self, new: NewMount, namespace: Namespace, step: Step) -> bool:
+        """Put what there is for a mount into its new, empty directory.
+
+        False where that is nothing: then the directory is as it was. Raises `Cancelled`.
+        """
+
+
+class GoSource(Protocol):
+    """Where the contents of Go caches may come from."""
+
+    def fill(self, cache: Outside, directory: str, sums: Callable[[], tuple[str, ...]]) -> None:
+        """Put what there is into a Go cache at `directory`, which the store keeps.
+
+        `sums` gives the texts of the go.sum files that vouch for modules. Raises `Cancelled`.
+        """
+
+
 class Running:
     """Made for one build; safe for threads. `close` ends the worker and all that runs in it."""
 
@@ -72,6 +97,9 @@ class Running:
         self.say = say
         # Whether a failed step's root is wanted afterwards.
         self.keep_failed = False
+        # Where cache mounts come from that other machines filled.
+        self.mounts: MountSource | None = None
+        self.go_source: GoSource | None = None
         self._settings = settings
         self._starter = starter
         self._lock = threading.Lock()

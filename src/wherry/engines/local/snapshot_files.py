@@ -12,8 +12,8 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal, cast
 
@@ -80,6 +80,21 @@ class SnapshotReader:
         found = _Collected(self._opening(place), below() if one_id else None)
         found.take(namespace.scan(place))
         return found.index()
+
+
+@contextmanager
+def read_directory(namespace: Namespace, place: str) -> Iterator[LayerIndex]:
+    """What lies in the directory `fs` of `place`, as owners are inside of the namespace.
+
+    Contents can be read inside of the block. Raises `MachineError` where names go meanwhile.
+    """
+    opening = _Opening(namespace, place)
+    try:
+        found = _Collected(opening, None)
+        found.take(namespace.scan(place))
+        yield found.index()
+    finally:
+        opening.close()
 
 
 class LostChange(BuildError):

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import Final, NamedTuple
 
 from wherry.engines.local.files import FileSteps
+from wherry.engines.local.mount_files import NewMount, mount_name, stored_name
 from wherry.engines.local.results import Built, Held, Result
 from wherry.engines.local.running import Running
 from wherry.engines.local.storage import Sharing
@@ -105,6 +106,8 @@ class Specified:
             self._cache_name(mount): mount for mount in mounts if mount.kind is MountKind.CACHE
         }
         for name, mount in sorted(named.items()):
+            if self._running.mounts is not None:
+                self._running.mounts.used(mount, self._mount_name(mount))
             # Two mounts of one step with the same directory hold it once.
             held = self._running.storage.mounts.hold(
                 name,
@@ -115,16 +118,15 @@ class Specified:
             self._caches[name] = self._stack.enter_context(held).path
 
     def _cache_name(self, mount: ExecMount) -> str:
-        """What tells this cache from others."""
-        name = mount.id
-        if mount.mode is not None:
-            # As in BuildKit, a cache of another owner or mode is another cache.
-            name += f"\0{mount.mode:o} {mount.uid}:{mount.gid}"
+        """What tells this cache from others here."""
+        return stored_name(self._mount_name(mount), self._running.namespace().place)
+
+    def _mount_name(self, mount: ExecMount) -> str:
+        """What tells this cache from others, wherever it is."""
+        name = mount_name(mount)
         if mount.input >= 0:
             name += f"\0{self._shared.shown(mount, self._inputs[mount.input])}"
-        # What belongs to the ids of one mapping is of no use to another.
-        place = self._running.namespace().place
-        return f"{name}\0{place._replace(kind='').name}"
+        return name
 
     def _cache(self, mount: ExecMount) -> StepMount:
         path = self._caches[self._cache_name(mount)]
@@ -132,11 +134,14 @@ class Specified:
 
     def _begin(self, mount: ExecMount, path: str) -> None:
         """Fill a new cache mount."""
+        namespace, arriving = self._running.namespace(), self._running.mounts
+        new = NewMount(mount, self._mount_name(mount), path)
+        if arriving is not None and arriving.fill(new, namespace, self._step):
+            return
         source = self._inputs[mount.input] if mount.input >= 0 else None
         if mount.mode is not None and not mount.selector.strip("/"):
             # As in BuildKit: an owner or a mode begins with an empty directory.
             source = None
-        namespace = self._running.namespace()
         mode = 0o755 if mount.mode is None else mount.mode
         if isinstance(source, Built) and source.stack:
             owner = self._owner_of(source, mount)

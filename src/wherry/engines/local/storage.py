@@ -15,6 +15,7 @@ from wherry.engines.local.results import (
     Built,
     Change,
     Held,
+    Outside,
     Result,
     decode_layer,
     encode_change,
@@ -130,6 +131,9 @@ class Mounts(Protocol):
         `check` is called while another one holds it.
         """
 
+    def there(self, name: str) -> bool:
+        """Whether the directory of that name, the last part of the path above `fs`, still is."""
+
 
 class WorkDirectory(Protocol):
     """A directory of one Go build, locked while held."""
@@ -175,16 +179,33 @@ Fetch = Callable[[tuple[Layer, ...]], object]
 """Brings the bytes of lazy layers into the store; raises `NetworkError`."""
 
 
+class Offered(Protocol):
+    """Layers of earlier steps that are not in the store, and that a cache of this build has."""
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether the bytes can be fetched."""
+
+    def written(self, change: Digest, latest: int | None) -> Layer | None:
+        """The layer that was written of a change, with times up to `latest`; None for none."""
+
+
 class LayerSettings(NamedTuple):
     """How layers are written: compression, threads, the name of the zlib in use.
 
-    `reuse` is False for a build that takes no result of an earlier one from the store.
+    `reuse` is False for a build that takes no result of an earlier one from the store. `offered`
+    are layers that it may fetch from caches.
     """
 
     compression: Compression
     workers: int
     codec: str
     reuse: bool = True
+    offered: Offered | None = None
+
+    @property
+    def written_by(self) -> str:
+        """What a layer's bytes depend on beside its tree: equal for equal bytes."""
+        return f"{self.compression.kind} {self.compression.level} {self.codec}"
 
 
 class KnownPieces(NamedTuple):
@@ -242,7 +263,7 @@ def store_next_layer(
         writing = Writing(settings.compression, settings.workers, earlier)
         layer, pieces = _write(storage, tree, mtime, writing, cancel)
     name = str(layer.descriptor.digest)
-    _remember(known.file, encode_index(pieces, _codec(settings), name))
+    _remember(known.file, encode_index(pieces, settings.written_by, name))
     return Built((layer,), tree.size)
 
 
@@ -276,7 +297,7 @@ def _earlier(storage: Storage, settings: LayerSettings, known: KnownPieces) -> E
         return EarlierPieces((), "", known.siblings)
     try:
         with open(known.file, "rb") as file:
-            pieces, blob = decode_index(file.read(), _codec(settings))
+            pieces, blob = decode_index(file.read(), settings.written_by)
     except OSError:
         pieces, blob = (), ""
     path = storage.blobs.path(parse_digest(blob)) if pieces else ""
@@ -292,31 +313,43 @@ def _remember(index: str, data: bytes) -> None:
         os.replace(staged, index)
 
 
-def _codec(settings: LayerSettings) -> str:
-    compression = settings.compression
-    return f"{compression.kind} {compression.level} {settings.codec}"
-
-
 def is_whole(storage: Storage, built: Built, settings: LayerSettings) -> bool:
     """Whether all of the result can still be had; layers below may be in a registry.
 
     A change is there as long as its snapshot is, or the layer that was written of it.
     """
-    own = (layer.descriptor for layer in built.layers)
-    if not all(storage.blobs.has(item.digest, item.size) for item in own):
+    if not all(_is_had(storage, layer.descriptor, settings) for layer in built.layers):
         return False
     stack = built.stack
     for slab, digest in zip(stack, prefix_digests(stack), strict=True):
         if isinstance(slab, Layer):
-            if not storage.blobs.known(slab.descriptor.digest, slab.descriptor.size):
+            known = storage.blobs.known(slab.descriptor.digest, slab.descriptor.size)
+            if not known and not _is_had(storage, slab.descriptor, settings):
                 return False
         elif not _has_change(storage, slab, digest, settings):
             return False
     return True
 
 
+def _is_had(storage: Storage, blob: Descriptor, settings: LayerSettings) -> bool:
+    """Whether a blob is there, or a cache of this build has it."""
+    if storage.blobs.has(blob.digest, blob.size):
+        return True
+    return settings.offered is not None and settings.offered.has(blob)
+
+
+def _is_outside(storage: Storage, cache: Outside) -> bool:
+    """Whether what a later step has to find of a Go cache is still there."""
+    if not cache.is_needed:
+        return True
+    is_known = not cache.seen or storage.blobs.has(parse_digest(cache.seen))
+    return is_known and storage.mounts.there(cache.pool)
+
+
 def _has_change(storage: Storage, change: Change, digest: Digest, settings: LayerSettings) -> bool:
     """Whether a change is there; `digest` is that of the root which it is on top of."""
+    if not all(_is_outside(storage, cache) for cache in change.outside):
+        return False
     if change.empty or storage.snapshots.find(snapshot_key(change.place, digest)) is not None:
         return True
     return written_layer(storage, change, settings) is not None
@@ -325,17 +358,17 @@ def _has_change(storage: Storage, change: Change, digest: Digest, settings: Laye
 def written_layer(
     storage: Storage, change: Change, settings: LayerSettings, latest: int | None = None
 ) -> Layer | None:
-    """The layer that was written of a change with such settings, if the store still has it.
+    """The layer that was written of a change with such settings, if it still can be had.
 
     `latest` is what its times were cut off at.
     """
     data = storage.records.get(_WRITTEN, _written_key(change, settings, latest))
     built = decode_layer(data) if data is not None else None
-    if built is None or len(built.layers) != 1:
-        return None
-    layer = built.layers[0]
-    descriptor = layer.descriptor
-    return layer if storage.blobs.has(descriptor.digest, descriptor.size) else None
+    if built is not None and len(built.layers) == 1:
+        layer = built.layers[0]
+        if storage.blobs.has(layer.descriptor.digest, layer.descriptor.size):
+            return layer
+    return None if settings.offered is None else settings.offered.written(change.id, latest)
 
 
 def remember_written(
@@ -351,17 +384,41 @@ def _written_key(change: Change, settings: LayerSettings, latest: int | None) ->
     return _layer_key(change.id, -1 if latest is None else latest, settings)
 
 
-class CacheRecords:
-    """The solver's cache on a store's records; `codec` goes into every key."""
+class StepCache(Protocol):
+    """Results of steps beyond the store."""
 
-    def __init__(self, storage: Storage, settings: LayerSettings) -> None:
+    def lookup(self, key: Digest) -> Built | None:
+        """The result of the step with this key, in which all can be had that will be asked for."""
+
+    def note(self, key: Digest, result: Built) -> None:
+        """Hear which results a build has found and made."""
+
+
+class CacheRecords:
+    """The solver's cache on a store's records; `codec` goes into every key.
+
+    What the store lacks is looked up in `beyond`.
+    """
+
+    def __init__(
+        self, storage: Storage, settings: LayerSettings, beyond: StepCache | None = None
+    ) -> None:
         self._storage = storage
         self._settings = settings
+        self._beyond = beyond
 
     def lookup(self, key: CacheKey) -> Result | None:
         """The recorded result, if its layers are still there."""
         if not self._settings.reuse:
             return None
+        found = self._own(key)
+        if self._beyond is not None:
+            found = found or self._beyond.lookup(key.digest)
+            if found is not None:
+                self._beyond.note(key.digest, found)
+        return found
+
+    def _own(self, key: CacheKey) -> Built | None:
         data = self._storage.records.get("cache", self._key(key))
         built = decode_layer(data) if data is not None else None
         if built is None or not is_whole(self._storage, built, self._settings):
@@ -379,7 +436,12 @@ class CacheRecords:
         else:
             return
         blobs = [slab.descriptor.digest for slab in result.stack if isinstance(slab, Layer)]
-        self._storage.records.put("cache", self._key(key), value, blobs)
+        blobs += [parse_digest(cache.seen) for cache in result.outside if cache.seen]
+        # What a root is said to consist of, and nobody had to fetch, no record can keep.
+        if self._settings.offered is None or all(map(self._storage.blobs.known, blobs)):
+            self._storage.records.put("cache", self._key(key), value, blobs)
+        if self._beyond is not None:
+            self._beyond.note(key.digest, result)
 
     def _key(self, key: CacheKey) -> str:
         return _layer_key(key.digest, 0, self._settings)

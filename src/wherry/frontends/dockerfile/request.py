@@ -96,7 +96,8 @@ class Request(NamedTuple):
     the name of the machine that RUN sees. `extra_hosts` are names and addresses that RUN knows,
     `shm_size` the bytes of its /dev/shm (0: the default), `ulimits` its limits: name, soft, hard.
     `allowed` are what RUN may ask for besides: `network.host`, `security.insecure`. `checks` are
-    the warnings that the file switches off.
+    the warnings that the file switches off. With `go_cache` Go steps may use the Go caches of
+    earlier builds.
     """
 
     dockerfile: Dockerfile
@@ -121,6 +122,7 @@ class Request(NamedTuple):
     allowed: frozenset[str] = frozenset()
     file: str = "Dockerfile"
     checks: Checks = _NO_CHECKS
+    go_cache: bool = True
 
 
 class Lowered(NamedTuple):

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Go caches of RUN steps, from cache places and to them, in the packs of Go builds.
+
+What a place holds comes into a cache of the store when a step of the build first uses that: all
+build entries, and the zips of the modules that the step's go.sum names (Go compares them with it
+once more). What goes to a place is what the Go steps of this Dockerfile used, told by the steps
+that ran, now or in an earlier build of this store.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import BinaryIO, Final
+
+from wherry.api.cache_patience import fetching
+from wherry.api.cache_traffic import CacheTraffic, Place, megabytes
+from wherry.api.transfer import transfer
+from wherry.engines.local.results import Built, Outside
+from wherry.errors import MachineError
+from wherry.gocache.build_cache import BuildCache
+from wherry.gocache.exporting import Material
+from wherry.gocache.module_listing import Listings
+from wherry.gocache.module_names import ModuleVersion
+from wherry.gocache.module_sums import Sums
+from wherry.gocache.module_zips import ZipsIntoCache, choose_zips
+from wherry.gocache.modules import ModuleCache
+from wherry.gocache.table import Row
+from wherry.golang.go_sum import read_sums
+from wherry.oci.digest import parse_digest
+from wherry.store.store import Store
+
+# As `wherry.sandbox.go_harvest` leaves them: what is used shows by Go's renewing an action's time.
+_UNUSED_SECONDS: Final = 2 * 3600
+_NEVER_SECONDS: Final = 36525 * 24 * 3600
+
+
+class TravellingPools:
+    """The Go caches of one build's steps; implements the engine's `GoSource`. Thread-safe."""
+
+    def __init__(self, traffic: CacheTraffic, store: Store) -> None:
+        self._traffic = traffic
+        self._store = store
+        self._lock = threading.Lock()
+        self._filling: dict[str, threading.Lock] = {}
+        self._filled: set[str] = set()
+
+    def fill(self, cache: Outside, directory: str, sums: Callable[[], tuple[str, ...]]) -> None:
+        """Put what places hold into a Go cache, once for each build. Raises `Cancelled`."""
+        # A cache of another user is that user's to fill.
+        if cache.owner or not self._traffic.places:
+            return
+        with self._lock:
+            alone = self._filling.setdefault(cache.pool, threading.Lock())
+        with alone:
+            if cache.pool in self._filled:
+                return
+            self._filled.add(cache.pool)
+            if cache.kind == "build":
+                self._traffic.restore_builds(directory)
+                _make_unused(directory)
+            elif any(place.packs("zips") for place in self._traffic.places):
+                self._fill_modules(directory, _sums(sums()))
+
+    def materials(self, used: Iterable[Built]) -> dict[str, Material] | None:
+        """What the Go steps among these results have used; None where that is not known of all."""
+        found: dict[tuple[str, str, str], set[str]] = {}
+        for cache in {cache for built in used for cache in built.outside}:
+            lines = self._lines(cache)
+            if lines is None:
+                return None
+            found.setdefault((cache.kind, cache.path, cache.pool), set()).update(lines)
+        builds = {self._directory(path, pool): lines
+                  for (kind, path, pool), lines in found.items() if kind == "build"}  # fmt: skip
+        modules = {self._directory(path, pool): lines
+                   for (kind, path, pool), lines in found.items() if kind == "modules"}  # fmt: skip
+        materials = {}
+        if builds:
+            materials["build"] = _Builds(builds).material()
+        if len(modules) == 1:
+            ((directory, seen),) = modules.items()
+            materials["zips"] = self._zips(directory, seen)
+        return materials
+
+    def _fill_modules(self, directory: str, sums: Sums) -> None:
+        for place in self._traffic.places:
+            seconds = fetching(place.packs("zips"))
+            with self._traffic.passing_over(place.spec, seconds=seconds):
+                self._fill_of(place, directory, sums)
+        _open_to_all(directory)
+
+    def _fill_of(self, place: Place, directory: str, sums: Sums) -> None:
+        tables = place.holding.tables(place.packs("zips"))
+        rows = [row for table in tables.values() for row in table.rows]
+        zips = ZipsIntoCache(directory, rows, sums)
+        wanted = zips.contents
+        if not wanted:
+            return
+        sink = self._traffic.registries.around.sink
+        size = sum({row.content: row.size for row in rows if row.content in wanted}.values())
+        with transfer(sink, f"modules from {place.spec.place}", size) as moving:
+            place.holding.unpack(tables, wanted, zips.place)
+            moving.remark = megabytes(size)
+
+    def _zips(self, directory: str, lines: Iterable[str]) -> Material:
+        listings = Listings(self._store.scratch())
+        cache = ModuleCache(directory, _sums(("\n".join(lines),)), "", listings)
+        choice = choose_zips(cache, self._traffic.registries.around.cancel)
+        return Material(choice.rows, choice.open, choice.at_hand)
+
+    def _lines(self, cache: Outside) -> list[str] | None:
+        """What a step used of a cache; None where its machine was another one."""
+        if not cache.pool or not cache.seen:
+            return None
+        with suppress(MachineError):
+            return self._store.blobs.read(parse_digest(cache.seen)).decode().splitlines()
+        return None
+
+    def _directory(self, path: str, pool: str) -> str:
+        return f"{self._store.path}/mounts/{pool}/fs{path}"
+
+
+class _Builds:
+    """The entries of several build caches, by their directories, that steps have used."""
+
+    def __init__(self, used: Mapping[str, Iterable[str]]) -> None:
+        self._caches = [BuildCache(directory) for directory in used]
+        rows: dict[str, Row] = {}
+        for cache, keys in zip(self._caches, used.values(), strict=True):
+            for key in keys:
+                row = cache.row(key)
+                if row is not None:
+                    rows[row.key] = row
+        self._rows = tuple(rows[key] for key in sorted(rows))
+
+    def material(self) -> Material:
+        return Material(self._rows, self._open, self._holds)
+
+    def _open(self, row: Row) -> BinaryIO:
+        for cache in self._caches:
+            with suppress(OSError):
+                return cache.open_output(row)
+        raise FileNotFoundError(row.key)
+
+    def _holds(self, row: Row) -> bool:
+        return any(cache.holds(row) for cache in self._caches)
+
+
+def _sums(texts: Iterable[str]) -> Sums:
+    return {ModuleVersion(*module): several for module, several in read_sums(texts).items()}
+
+
+def _make_unused(directory: str) -> None:
+    """Give what came from elsewhere the times of what no step has used yet."""
+    now = time.time()
+    for number in range(256):
+        with suppress(FileNotFoundError), os.scandir(f"{directory}/{number:02x}") as entries:
+            for entry in entries:
+                late = entry.name.endswith("-d")
+                wanted = now + _NEVER_SECONDS if late else now - _UNUSED_SECONDS
+                changed = entry.stat(follow_symlinks=False).st_mtime
+                is_right = changed > now + _UNUSED_SECONDS if late else changed <= wanted
+                if not is_right and entry.name[-2:] in ("-a", "-d"):
+                    os.utime(entry.path, (wanted, wanted), follow_symlinks=False)
+
+
+def _open_to_all(directory: str) -> None:
+    """Let every user write to directories of downloads, as in caches that steps filled."""
+    for place, names, _ in os.walk(f"{directory}/cache"):
+        for name in (".", *names):
+            path = os.path.join(place, name)
+            if stat.S_IMODE(os.lstat(path).st_mode) != 0o777:
+                os.chmod(path, 0o777)  # noqa: S103 - as above

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Go caches of a RUN step: kept beside its root, shown to it below everything else.
+
+A cache is the lowest layer of the step's overlay and no mount: it can be removed, renamed, copied
+and given to somebody else like any other directory of the root, and whatever the step does to it
+stays in the step's own change. Only what Go has added, and what can be proven to be what it says,
+is taken out of the change and into the cache (`wherry.sandbox.go_harvest`); the rest stays, so that
+the next step of the root finds exactly what this one left.
+
+The rules that only the files of the root can tell are here; for the others see
+`wherry.frontends.dockerfile.go_caches`. A step has a cache only (4) where the image and the steps
+that had none left nothing in its place, and (5) where its user's home and Go's own settings file
+leave it in that place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from wherry.sandbox.go_modules import hide, own, vouched
+from wherry.sandbox.rootpath import read_bytes, resolve
+from wherry.sandbox.spec import DEFAULT_PATH
+from wherry.sandbox.step_program import step_user
+from wherry.sandbox.step_spec import StepGoCache, StepSpec
+from wherry.sandbox.users import User
+
+# What `go env -w` can write that moves a cache, or fills it with what is not for others.
+_MOVED: Final = re.compile(
+    rb"^(GOCACHE|GOMODCACHE|GOPATH|GOCACHEPROG)=|toolexec|modcacherw", re.MULTILINE
+)
+_LARGEST_FILE: Final = 1 << 20
+_TRIMMED: Final = "trim.txt"
+# As Go does with its own.
+_DAY_SECONDS: Final = 24 * 3600
+_UNUSED_DAYS: Final = 5
+
+
+class Chosen(NamedTuple):
+    """The caches that a step sees, and why it does not see the others."""
+
+    caches: tuple[StepGoCache, ...]
+    refused: str
+    goroots: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+
+    @property
+    def lowers(self) -> tuple[str, ...]:
+        """Their directories, as the lowest of a root's."""
+        return (*(cache.lower for cache in self.caches), *self.masks)
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The modules that the step finds or may leave, as lines of go.sum."""
+        return tuple(line for cache in self.caches for line in cache.seen)
+
+    @property
+    def filled(self) -> tuple[StepGoCache, ...]:
+        """Those into which the step's work goes."""
+        return tuple(cache for cache in self.caches if cache.shown)
+
+
+def choose(spec: StepSpec, root: str, scratch: str) -> Chosen:
+    """Which caches the step sees; `root` is its root without them.
+
+    What hides modules from it is made in `scratch`, a new directory. Raises `OSError`, `RunError`.
+    """
+    if not spec.go_caches:
+        return Chosen((), "")
+    user = step_user(root, spec.user)
+    env = dict(item.partition("=")[::2] for item in spec.env)
+    home = env.get("HOME") or user.home
+    chosen: list[StepGoCache] = []
+    refused: list[str] = []
+    masks: list[str] = []
+    for cache in spec.go_caches:
+        why = _why_not(cache, home, env, root)
+        if why:
+            refused.append(why)
+        if not why or cache.left:
+            _begin(cache, user)
+            cache = cache._replace(shown=cache.shown and not why)  # noqa: PLW2901 - the same one
+            if cache.kind == "modules":
+                visible = vouched(root, spec.cwd) | frozenset(cache.seen)
+                cache = cache._replace(seen=tuple(sorted(visible)))  # noqa: PLW2901 - as above
+                mask = f"{scratch}/{len(masks)}"
+                own(mask, cache.path, (user.uid, user.gid))
+                hide(cache.lower, mask, cache.path, visible)
+                masks.append(mask)
+            chosen.append(cache)
+    told = ", ".join(dict.fromkeys(refused))
+    return Chosen(tuple(chosen), told, _goroots(env, root), tuple(masks))
+
+
+def _why_not(cache: StepGoCache, home: str, env: dict[str, str], root: str) -> str:
+    if cache.home and os.path.normpath(home) != cache.home:
+        return f"the user's home is {home}"
+    for stranger in cache.strangers:
+        if _holds(f"{stranger}/fs", cache.path):
+            return f"the image has files in {cache.path}"
+    settings = env.get("GOENV", "")
+    if settings != "off":
+        config = env.get("XDG_CONFIG_HOME") or f"{home}/.config"
+        path = settings or f"{config}/go/env"
+        with suppress(OSError):
+            if _MOVED.search(read_bytes(root, path, _LARGEST_FILE)):
+                return f"{path} changes Go's settings"
+    return ""
+
+
+def _holds(top: str, path: str) -> bool:
+    """Whether a snapshot has anything in a directory, or leads elsewhere on the way to it."""
+    here = top
+    for part in path.strip("/").split("/"):
+        here = f"{here}/{part}"
+        try:
+            mode = os.lstat(here).st_mode
+        except FileNotFoundError:
+            return False
+        if not stat.S_ISDIR(mode):
+            # What was removed is absent; a link or a file is something of the image's.
+            return not stat.S_ISCHR(mode)
+    return bool(os.listdir(here))
+
+
+def _goroots(env: dict[str, str], root: str) -> tuple[str, ...]:
+    """Where Go's own tree is in the root."""
+    found = [env["GOROOT"]] if env.get("GOROOT") else []
+    for directory in (env.get("PATH") or DEFAULT_PATH).split(":"):
+        if directory.startswith("/"):
+            with suppress(OSError):
+                real = resolve(root, f"{directory}/go")
+                if os.path.isfile(real):
+                    found.append(os.path.dirname(os.path.dirname(real)).removeprefix(root))
+    return tuple(dict.fromkeys(os.path.normpath(path) for path in found if path.strip("/")))
+
+
+def _begin(cache: StepGoCache, user: User) -> None:
+    """Make the directories of a cache, and have Go leave them alone for a day."""
+    build = cache.kind == "build"
+    owner, mode = ((user.uid, user.gid), 0o755) if build else ((0, 0), 0o777)
+    here = f"{cache.lower}/fs"
+    for part in cache.path.strip("/").split("/"):
+        here = f"{here}/{part}"
+        _make(here, mode, owner)
+    if not build:
+        return
+    for number in range(256):
+        _make(f"{here}/{number:02x}", mode, owner)
+    # Go would remove what it has not used for days by times that mean something else here.
+    if _is_due(f"{here}/{_TRIMMED}"):
+        _trim(here)
+    staged = f"{here}/{_TRIMMED}.{os.getpid()}-{time.monotonic_ns()}"
+    with open(staged, "x", encoding="ascii") as file:
+        file.write(str(int(time.time())))
+    _give(staged, owner)
+    os.replace(staged, f"{here}/{_TRIMMED}")
+
+
+def _is_due(path: str) -> bool:
+    try:
+        return os.lstat(path).st_mtime < time.time() - _DAY_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _trim(top: str) -> None:
+    """Remove actions that no step has used for days, and outputs that none of the others names."""
+    oldest = time.time() - _UNUSED_DAYS * _DAY_SECONDS
+    named = set()
+    for number in range(256):
+        with os.scandir(f"{top}/{number:02x}") as entries:
+            for entry in entries:
+                if not entry.name.endswith("-a"):
+                    continue
+                if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    with suppress(FileNotFoundError):
+                        os.unlink(entry.path)
+                    continue
+                with open(entry.path, "rb", buffering=0) as file:
+                    named.add(file.read(132)[68:].decode("ascii", "replace"))
+    for number in range(256):
+        for name in os.listdir(f"{top}/{number:02x}"):
+            if name.endswith("-d") and name[:-2] not in named:
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{top}/{number:02x}/{name}")
+
+
+def _make(path: str, mode: int, owner: tuple[int, int]) -> None:
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        return
+    os.chmod(path, mode)
+    _give(path, owner)
+
+
+def _give(path: str, owner: tuple[int, int]) -> None:
+    # Where there is but one id, everything is its own.
+    with suppress(OSError):
+        os.chown(path, *owner, follow_symlinks=False)
