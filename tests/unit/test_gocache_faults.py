@@ -250,6 +250,16 @@ def test_time_is_up_for_good() -> None:
         pause(30, patience.token)
 
 
+def test_a_place_that_is_left_was_not_too_slow() -> None:
+    # A build that fails leaves its places while they are still being read.
+    patience = CachePatience(CancelToken())
+    with pytest.raises(Cancelled), patience.within(30):
+        threading.Timer(0.05, patience.leave).start()
+        pause(30, patience.token)
+    with pytest.raises(Cancelled):
+        patience.check()
+
+
 def test_what_is_in_time_is_not_disturbed() -> None:
     patience = CachePatience(CancelToken())
     with patience.within(0.05):

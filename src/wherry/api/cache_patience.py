@@ -41,12 +41,18 @@ class CachePatience:
     def __init__(self, parent: CancelToken) -> None:
         self.token = CancelToken()
         self._parent = parent
+        self._left = False
+
+    def leave(self) -> None:
+        """End what is under way for good, as nobody wants it any more: no fault of the place."""
+        self._left = True
+        self.token.cancel()
 
     @contextmanager
     def within(self, seconds: float | None) -> Iterator[None]:
         """Let the block have so many seconds; raises `TooSlow`, now and from now on.
 
-        None is as long as it takes; what asks the place ends at once where it was given up before.
+        Raises `Cancelled` where the build was, or the place was left. None is as long as it takes; what asks the place ends at once where it was given up before.
         """
         timer = threading.Timer(seconds or _MOST, self.token.cancel)
         timer.daemon = True
@@ -56,7 +62,8 @@ class CachePatience:
             with self._parent.on_cancel(self.token.cancel):
                 yield
         except Cancelled:
-            self._parent.check()
+            if self._left or self._parent.cancelled:
+                raise
             raise TooSlow("it is too slow, and given up for this build") from None
         finally:
             timer.cancel()

@@ -182,7 +182,7 @@ class CacheTraffic:
         with self._lock:
             places = tuple(self._places.values())
         for place in places:
-            place.patience.token.cancel()
+            place.patience.leave()
 
     def holding(self, spec: CacheSpec) -> Holding:
         """The holding of a place: one for reading and writing."""
