@@ -14,7 +14,7 @@ from pathlib import Path
 import zstandard
 
 from travelling import Built, Machine
-from wherry.gocache.build_cache import parse_action
+from wherry.golang.build_entries import parse_action
 
 # A program of one's own code in three packages, so that a change has something to leave alone.
 FILES = {

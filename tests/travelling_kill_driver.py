@@ -19,9 +19,10 @@ import sys
 from pathlib import Path
 
 from travelling_faults import spoilt
-from wherry.gocache.build_cache import Action, BuildCache, encode_action
+from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.pack import unpack, write_pack
 from wherry.gocache.table import Row, Table
+from wherry.golang.build_entries import Action, encode_action
 from wherry.process.cancel import CancelToken
 
 # The last is taken in several pieces.

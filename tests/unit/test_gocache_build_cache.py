@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from wherry.errors import MachineError
-from wherry.gocache.build_cache import Action, BuildCache, encode_action, parse_action
+from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.pack import unpack, write_pack
 from wherry.gocache.table import BadPack, Content, Row, Table
+from wherry.golang.build_entries import Action, encode_action, parse_action
 from wherry.process.cancel import CancelToken
 
 

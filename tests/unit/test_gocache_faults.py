@@ -15,12 +15,13 @@ import pytest
 from wherry.api.cache_patience import CachePatience, TooSlow, fetching, sending
 from wherry.errors import MachineError
 from wherry.gocache import build_cache
-from wherry.gocache.build_cache import Action, BuildCache, NoRoom, encode_action
+from wherry.gocache.build_cache import BuildCache, NoRoom
 from wherry.gocache.importing import Holding
 from wherry.gocache.pack import write_pack
 from wherry.gocache.pack_set import PACK_TYPE, TABLE_TYPE, Pack, PackSet
 from wherry.gocache.places import Damaged
 from wherry.gocache.table import BadPack, Content, Row, encode_table
+from wherry.golang.build_entries import Action, encode_action
 from wherry.oci.digest import sha256
 from wherry.oci.image import Descriptor
 from wherry.process.cancel import Cancelled, CancelToken

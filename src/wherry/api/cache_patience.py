@@ -52,7 +52,8 @@ class CachePatience:
     def within(self, seconds: float | None) -> Iterator[None]:
         """Let the block have so many seconds; raises `TooSlow`, now and from now on.
 
-        Raises `Cancelled` where the build was, or the place was left. None is as long as it takes; what asks the place ends at once where it was given up before.
+        None is as long as it takes; what asks the place ends at once where it was given up before.
+        Raises `Cancelled` where the build was, or the place was left.
         """
         timer = threading.Timer(seconds or _MOST, self.token.cancel)
         timer.daemon = True

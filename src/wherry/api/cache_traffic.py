@@ -23,6 +23,8 @@ from wherry.events import Level, Message
 from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.exporting import Exported, Exporter, Offer
 from wherry.gocache.importing import Holding, Restored
+from wherry.gocache.module_sums import Sums
+from wherry.gocache.module_zips import ZipsIntoCache
 from wherry.gocache.pack_set import Pack, PackSet
 from wherry.gocache.spec import CacheSpec
 from wherry.gocache.table import Row
@@ -34,6 +36,8 @@ from wherry.process.cancel import Cancelled
 _BYTES_PER_MS = 5000
 # A cache is worth less patience than an image.
 _RETRIES = 2
+# Of modules that are refused: one reason serves for the others.
+_TOLD = 3
 
 
 class Place(NamedTuple):
@@ -73,6 +77,7 @@ class CacheTraffic:
         self.registries = registries
         self.noun = "Go cache"
         self.restored: list[Restored] = []
+        self.zips: list[ZipsIntoCache] = []
         self._around = registries.around
         self._key = cache_key(key_path)
         self._places: dict[str, Place] = {}
@@ -101,6 +106,32 @@ class CacheTraffic:
             seconds = fetching(place.packs("build"))
             with self._timed(), self.passing_over(place.spec, seconds=seconds):
                 self._restore(place, cache)
+
+    def restore_zips(self, path: str, sums: Sums) -> None:
+        """Put the zips that all places have of the modules in `sums` into the GOMODCACHE at `path`.
+
+        What was begun stands in `zips`. Raises `Cancelled`.
+        """
+        for place in self.places:
+            packs = place.packs("zips")
+            with self.passing_over(place.spec, seconds=fetching(packs)):
+                if packs:
+                    self._restore_zips(place, path, sums)
+
+    def _restore_zips(self, place: Place, path: str, sums: Sums) -> None:
+        tables = place.holding.tables(place.packs("zips"))
+        rows = [row for table in tables.values() for row in table.rows]
+        zips = ZipsIntoCache(path, rows, sums)
+        wanted = zips.contents
+        if not wanted:
+            return
+        self.zips.append(zips)
+        size = sum({row.content: row.size for row in rows if row.content in wanted}.values())
+        with transfer(self._around.sink, f"modules from {place.spec.place}", size) as moving:
+            place.holding.unpack(tables, wanted, zips.place)
+            moving.remark = megabytes(size)
+        for module, why in sorted(zips.refused.items())[:_TOLD]:
+            self.warn(f"{module} of the {self.noun} {place.spec.place} is not used: {why}")
 
     def _restore(self, place: Place, cache: BuildCache) -> None:
         if not place.packs("build"):

@@ -14,9 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from typing import NamedTuple
 
-from wherry.api.cache_patience import fetching
-from wherry.api.cache_traffic import CacheTraffic, Place, may_travel, megabytes
-from wherry.api.transfer import transfer
+from wherry.api.cache_traffic import CacheTraffic, may_travel
 from wherry.errors import WherryError
 from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.exporting import Material, Offer
@@ -24,7 +22,7 @@ from wherry.gocache.marks import Epoch, epoch, used
 from wherry.gocache.module_listing import Listings
 from wherry.gocache.module_names import is_private
 from wherry.gocache.module_sums import Sums, read_sums, source_modules, sum_files
-from wherry.gocache.module_zips import ZipsIntoCache, choose_zips
+from wherry.gocache.module_zips import choose_zips
 from wherry.gocache.modules import Choice, ModuleCache, private_patterns
 from wherry.gocache.spec import CacheSpec
 from wherry.gocache.table import Row
@@ -81,7 +79,6 @@ class _Run:
         self._request = request
         self._traffic = traffic
         self._facts = facts
-        self._zips: list[ZipsIntoCache] = []
         self._choices: dict[bool, Choice] = {}
 
     @cached_property
@@ -91,17 +88,13 @@ class _Run:
 
     def restore_zips(self) -> None:
         """Put the zips of modules that the user's module cache lacks into it."""
-        sums = self._sums()
-        for place in self._traffic.places:
-            seconds = fetching(place.packs("zips"))
-            with self._traffic.passing_over(place.spec, seconds=seconds):
-                self._restore_of(place, sums)
+        self._traffic.restore_zips(self._facts.gomodcache, self._sums())
 
     def settle(self) -> None:
         """Take away the zips that Go did not ask for."""
-        for zips in self._zips:
+        for zips in self._traffic.zips:
             zips.settle()
-        self._zips.clear()
+        self._traffic.zips.clear()
 
     def export(self, since: Epoch) -> None:
         """Give the places what the command used, and tell what travelling was worth."""
@@ -113,25 +106,6 @@ class _Run:
                 self._traffic.export(spec, self._offer(spec, rows), self._request.scratch)
         keys = {row.key for row in rows}
         self._traffic.tell(keys.__contains__)
-
-    def _restore_of(self, place: Place, sums: Sums) -> None:
-        packs = place.packs("zips")
-        if not packs:
-            return
-        tables = place.holding.tables(packs)
-        rows = [row for table in tables.values() for row in table.rows]
-        zips = ZipsIntoCache(self._facts.gomodcache, rows, sums)
-        wanted = zips.contents
-        if not wanted:
-            return
-        self._zips.append(zips)
-        around = self._traffic.registries.around
-        size = sum({row.content: row.size for row in rows if row.content in wanted}.values())
-        with transfer(around.sink, f"modules from {place.spec.place}", size) as moving:
-            place.holding.unpack(tables, wanted, zips.place)
-            moving.remark = megabytes(size)
-        for module, why in sorted(zips.refused.items())[:3]:
-            self._traffic.warn(f"{module} of the Go cache {place.spec.place} is not used: {why}")
 
     def _offer(self, spec: CacheSpec, rows: Sequence[Row]) -> Offer:
         cache = BuildCache(self._facts.gocache)

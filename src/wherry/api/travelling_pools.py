@@ -15,28 +15,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
-from wherry.api.cache_patience import fetching
-from wherry.api.cache_traffic import CacheTraffic, Place, megabytes
-from wherry.api.transfer import transfer
+from wherry.api.cache_traffic import CacheTraffic
 from wherry.engines.local.results import Built, Outside
 from wherry.errors import MachineError
 from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.exporting import Material
 from wherry.gocache.module_listing import Listings
-from wherry.gocache.module_names import ModuleVersion
-from wherry.gocache.module_sums import Sums
-from wherry.gocache.module_zips import ZipsIntoCache, choose_zips
+from wherry.gocache.module_sums import parse_sums
+from wherry.gocache.module_zips import choose_zips
 from wherry.gocache.modules import ModuleCache
 from wherry.gocache.table import Row
-from wherry.golang.go_sum import read_sums
+from wherry.golang.build_entries import NEVER_SECONDS, UNUSED_SECONDS
 from wherry.oci.digest import parse_digest
 from wherry.store.store import Store
-
-# As `wherry.sandbox.go_harvest` leaves them: what is used shows by Go's renewing an action's time.
-_UNUSED_SECONDS: Final = 2 * 3600
-_NEVER_SECONDS: Final = 36525 * 24 * 3600
 
 
 class TravellingPools:
@@ -64,20 +57,19 @@ class TravellingPools:
                 self._traffic.restore_builds(directory)
                 _make_unused(directory)
             elif any(place.packs("zips") for place in self._traffic.places):
-                self._fill_modules(directory, _sums(sums()))
+                self._traffic.restore_zips(directory, parse_sums(sums()))
+                _open_to_all(directory)
 
     def materials(self, used: Iterable[Built]) -> dict[str, Material] | None:
         """What the Go steps among these results have used; None where that is not known of all."""
-        found: dict[tuple[str, str, str], set[str]] = {}
+        builds: dict[str, set[str]] = {}
+        modules: dict[str, set[str]] = {}
         for cache in {cache for built in used for cache in built.outside}:
             lines = self._lines(cache)
             if lines is None:
                 return None
-            found.setdefault((cache.kind, cache.path, cache.pool), set()).update(lines)
-        builds = {self._directory(path, pool): lines
-                  for (kind, path, pool), lines in found.items() if kind == "build"}  # fmt: skip
-        modules = {self._directory(path, pool): lines
-                   for (kind, path, pool), lines in found.items() if kind == "modules"}  # fmt: skip
+            found = builds if cache.kind == "build" else modules
+            found.setdefault(self._directory(cache.path, cache.pool), set()).update(lines)
         materials = {}
         if builds:
             materials["build"] = _Builds(builds).material()
@@ -86,29 +78,9 @@ class TravellingPools:
             materials["zips"] = self._zips(directory, seen)
         return materials
 
-    def _fill_modules(self, directory: str, sums: Sums) -> None:
-        for place in self._traffic.places:
-            seconds = fetching(place.packs("zips"))
-            with self._traffic.passing_over(place.spec, seconds=seconds):
-                self._fill_of(place, directory, sums)
-        _open_to_all(directory)
-
-    def _fill_of(self, place: Place, directory: str, sums: Sums) -> None:
-        tables = place.holding.tables(place.packs("zips"))
-        rows = [row for table in tables.values() for row in table.rows]
-        zips = ZipsIntoCache(directory, rows, sums)
-        wanted = zips.contents
-        if not wanted:
-            return
-        sink = self._traffic.registries.around.sink
-        size = sum({row.content: row.size for row in rows if row.content in wanted}.values())
-        with transfer(sink, f"modules from {place.spec.place}", size) as moving:
-            place.holding.unpack(tables, wanted, zips.place)
-            moving.remark = megabytes(size)
-
     def _zips(self, directory: str, lines: Iterable[str]) -> Material:
         listings = Listings(self._store.scratch())
-        cache = ModuleCache(directory, _sums(("\n".join(lines),)), "", listings)
+        cache = ModuleCache(directory, parse_sums(("\n".join(lines),)), "", listings)
         choice = choose_zips(cache, self._traffic.registries.around.cancel)
         return Material(choice.rows, choice.open, choice.at_hand)
 
@@ -150,10 +122,6 @@ class _Builds:
         return any(cache.holds(row) for cache in self._caches)
 
 
-def _sums(texts: Iterable[str]) -> Sums:
-    return {ModuleVersion(*module): several for module, several in read_sums(texts).items()}
-
-
 def _make_unused(directory: str) -> None:
     """Give what came from elsewhere the times of what no step has used yet."""
     now = time.time()
@@ -161,9 +129,9 @@ def _make_unused(directory: str) -> None:
         with suppress(FileNotFoundError), os.scandir(f"{directory}/{number:02x}") as entries:
             for entry in entries:
                 late = entry.name.endswith("-d")
-                wanted = now + _NEVER_SECONDS if late else now - _UNUSED_SECONDS
+                wanted = now + NEVER_SECONDS if late else now - UNUSED_SECONDS
                 changed = entry.stat(follow_symlinks=False).st_mtime
-                is_right = changed > now + _UNUSED_SECONDS if late else changed <= wanted
+                is_right = changed > now + UNUSED_SECONDS if late else changed <= wanted
                 if not is_right and entry.name[-2:] in ("-a", "-d"):
                     os.utime(entry.path, (wanted, wanted), follow_symlinks=False)
 

@@ -14,12 +14,13 @@ from typing import cast
 
 from wherry.api.building import build_images
 from wherry.api.places import default_store
-from wherry.api.request import BuildOutcome, BuildRequest, BuildResult
+from wherry.api.request import BuildOutcome, BuildRequest
+from wherry.cli.build_summary import summary_of
 from wherry.cli.flags import BuildFlags
 from wherry.cli.listening import listening, raise_failures
 from wherry.cli.place import working_directory
 from wherry.cli.progress.select import Mode, Renderer, picture_width, use_color
-from wherry.cli.progress.summary import Part, Summary, render_summary
+from wherry.cli.progress.summary import render_summary
 from wherry.errors import UsageError, code_of
 
 
@@ -102,7 +103,7 @@ def _print(outcome: BuildOutcome, mode: Mode, *, as_json: bool) -> None:
 def _summaries(outcome: BuildOutcome, color: bool, *, as_json: bool) -> str:
     """The last words of the build."""
     width = picture_width(sys.stderr, os.environ)
-    summaries = [_summary(result) for result in outcome.images]
+    summaries = [summary_of(result) for result in outcome.images]
     if len(summaries) == 1 and not outcome.failures:
         # Where people look at stdout the reference follows, which ends with the digest.
         digest = "" if width and sys.stdout.isatty() and not as_json else summaries[0].digest
@@ -196,32 +197,6 @@ def _size(text: str) -> int:
     from wherry.cli.options import parse_size  # noqa: PLC0415 - click is imported there
 
     return parse_size(text)
-
-
-def _summary(result: BuildResult) -> Summary:
-    binary = result.binaries[0] if result.binaries else None
-    return Summary(
-        name=result.tags[0],
-        digest=result.digest,
-        # Where the base's layers were not fetched, nobody knows what is in them.
-        size=result.size if result.unpacked is None else result.unpacked,
-        binary_name=binary.name if binary else "",
-        binary_size=binary.size if binary else 0,
-        seconds=result.seconds,
-        fresh=not result.reused,
-        outputs=_places(result),
-        compressed=result.unpacked is None,
-        pushed=result.pushed,
-        loaded=result.loaded,
-        parts=tuple(Part(*part) for part in result.parts),
-    )
-
-
-def _places(result: BuildResult) -> tuple[str, ...]:
-    """Where outputs went, in words; with the digest that an image has only there."""
-    digests = dict(result.converted)
-    names = ((dest, "stdout" if dest == "-" else dest) for dest in result.outputs)
-    return tuple(f"{name} ({digests[dest]})" if dest in digests else name for dest, name in names)
 
 
 def _as_json(outcome: BuildOutcome) -> str:

@@ -18,6 +18,7 @@ import click
 from wherry.api.building import build_images
 from wherry.api.registries import RegistryAround
 from wherry.api.request import BuildOutcome, BuildRequest, BuildResult
+from wherry.cli.build_summary import summary_of
 from wherry.cli.kaniko_context import placed
 from wherry.cli.kaniko_flags import FLAGS, Fate, KanikoFlag
 from wherry.cli.kaniko_registries import registry_environment
@@ -26,7 +27,7 @@ from wherry.cli.kaniko_words import Given, read_words
 from wherry.cli.listening import listening, raise_failures
 from wherry.cli.place import working_directory
 from wherry.cli.progress.select import Mode, picture_width, use_color
-from wherry.cli.progress.summary import Part, Summary, render_summary
+from wherry.cli.progress.summary import render_summary
 from wherry.events import Level, Message
 
 if TYPE_CHECKING:
@@ -139,24 +140,11 @@ def _digest(image: BuildResult) -> str:
 def _print(image: BuildResult, mode: Mode) -> None:
     """The summary to stderr, the reference to stdout."""
     if mode not in ("quiet", "json"):
-        summary = Summary(
-            name=image.tags[0],
-            digest=image.digest,
-            size=image.size if image.unpacked is None else image.unpacked,
-            binary_name="",
-            binary_size=0,
-            seconds=image.seconds,
-            fresh=not image.reused,
-            outputs=image.outputs,
-            compressed=image.unpacked is None,
-            pushed=image.pushed,
-            parts=tuple(Part(*part) for part in image.parts),
-        )
         width = picture_width(sys.stderr, os.environ)
         # As all progress: a stderr that takes nothing fails no build.
         with suppress(OSError):
             color = use_color(sys.stderr, os.environ)
-            sys.stderr.write(render_summary(summary, color, width) + "\n")
+            sys.stderr.write(render_summary(summary_of(image), color, width) + "\n")
     sys.stdout.write(f"{image.reference}\n")
 
 

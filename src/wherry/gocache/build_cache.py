@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """GOCACHE from outside: which entries it has, and putting entries into it.
 
-An entry is an *action* file `ID-a` that names an *output* file `ID-d` by the sha256 of its bytes
-(`cmd/go/internal/cache`, the same in Go 1.21 to 1.27). Go believes an output whose size is right,
+The files are those of `wherry.golang.build_entries`. Go believes an output whose size is right,
 so an output is compared with its digest before it gets there; and an action is written only after
 its output. Both hold beside any number of running go commands, which do the same.
 """
@@ -15,19 +14,17 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from wherry.errors import MachineError, shortened
 from wherry.gocache.new_files import NEW, write_all
 from wherry.gocache.pack import Place
 from wherry.gocache.table import BadPack, Content, Row
+from wherry.golang.build_entries import ACTION_SIZE, INDEX, Action, encode_action, parse_action
 
-_ACTION = re.compile(rb"v1 ([0-9a-f]{64}) ([0-9a-f]{64}) ( *\d{1,20}) ( *\d{1,20})\n")
-_ACTION_SIZE = 175
 _ID = re.compile(r"[0-9a-f]{64}")
 # What Go keeps for one package beside its archive: what compiling and linking it printed.
 _SUBKEYS = (b"stdout", b"link-stdout")
-_INDEX = b"go index v"
 _DESCRIPTORS = "/proc/self/fd"
 # What Go writes while it builds.
 _RESERVE = 64 << 20
@@ -38,28 +35,6 @@ _TEST_END = re.compile(rb"(?:\A|\n)(?:ok  \t|FAIL\t|\?   \t)[^\n]*\n\Z")
 
 class NoRoom(MachineError):
     """The disk of the Go build cache is full, or would be."""
-
-
-class Action(NamedTuple):
-    """What an action file says: its id, its output's digest and size, when it was made (ns)."""
-
-    id: str
-    output: str
-    size: int
-    time: int
-
-
-def parse_action(name: str, data: bytes) -> Action | None:
-    """The action in a file `name` (`ID-a`), None where Go would not take it for one either."""
-    match = _ACTION.fullmatch(data) if len(data) == _ACTION_SIZE else None
-    if match is None or match[1].decode() != name[:64]:
-        return None
-    return Action(match[1].decode(), match[2].decode(), int(match[3]), int(match[4]))
-
-
-def encode_action(action: Action) -> bytes:
-    """The content of an action file."""
-    return f"v1 {action.id} {action.output} {action.size:20d} {action.time:20d}\n".encode("ascii")
 
 
 class BuildCache:
@@ -87,7 +62,7 @@ class BuildCache:
         """The entry of an action's id, None where it is not there whole."""
         try:
             with open(self._action_path(identity), "rb", buffering=0) as file:
-                action = parse_action(f"{identity}-a", file.read(_ACTION_SIZE + 1))
+                action = parse_action(f"{identity}-a", file.read(ACTION_SIZE + 1))
             if action is None:
                 return None
             status = os.lstat(self._output_path(action.output))
@@ -108,7 +83,7 @@ class BuildCache:
 
     def is_bound(self, row: Row) -> bool:
         """Whether an entry means nothing elsewhere: Go's index of directories."""
-        return self._begins(row, _INDEX)
+        return self._begins(row, INDEX)
 
     def is_test(self, row: Row) -> bool:
         """Whether an entry is what a test printed or looked at."""

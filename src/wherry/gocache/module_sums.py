@@ -39,7 +39,12 @@ def sum_files(facts: GoFacts, flags: Sequence[str], directory: str) -> tuple[str
 
 def read_sums(paths: Iterable[str]) -> Sums:
     """The sums of all files together; a file that is not there has none."""
-    sums = go_sum.read_sums(map(_text, paths))
+    return parse_sums(map(_text, paths))
+
+
+def parse_sums(texts: Iterable[str]) -> Sums:
+    """The sums of the texts of several such files together."""
+    sums = go_sum.read_sums(texts)
     return {ModuleVersion(*module): several for module, several in sums.items()}
 
 

@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from wherry.golang.build_archive import SettledSources, may_serve
+from wherry.golang.build_entries import INDEX, NEVER_SECONDS, UNUSED_SECONDS, parse_action
 from wherry.golang.go_sum import hash_files
 from wherry.golang.module_zip import hash_zip
 from wherry.process.cancel import CancelToken
@@ -28,19 +29,11 @@ from wherry.sandbox.go_modules import PARTS, Module, hash_of, modules_in, unesca
 from wherry.sandbox.scanning import is_whiteout, open_directory
 from wherry.sandbox.step_spec import StepGoCache
 
-_ACTION: Final = re.compile(rb"v1 ([0-9a-f]{64}) ([0-9a-f]{64}) ( *\d{1,20}) ( *\d{1,20})\n")
-_ACTION_SIZE: Final = 175
 _ENTRY: Final = re.compile(r"[0-9a-f]{64}-a")
 # As Go unpacks modules, with the usual umask.
 _DIRECTORY: Final = 0o555
 _FILE: Final = 0o444
-_INDEX: Final = b"go index v"
 _PIECE: Final = 1 << 20
-# Go renews the time of an action that it uses where it is older than an hour: that copies the small
-# file into the next step's change, and tells which were used. An output's is never to be renewed,
-# for that would copy all of it.
-_UNUSED_SECONDS: Final = 2 * 3600
-_NEVER_SECONDS: Final = 36525 * 24 * 3600
 
 
 class _Spoilt(Exception):
@@ -158,16 +151,15 @@ class _Harvest:
 
     def _take_action(self, name: str, identity: str, sources: SettledSources) -> None:
         data = _small(f"{self._top}/{name}")
-        match = _ACTION.fullmatch(data) if len(data) == _ACTION_SIZE else None
-        if match is None or match[1].decode() != identity or name[:2] != identity[:2]:
+        action = parse_action(f"{identity}-a", data)
+        if action is None or name[:2] != identity[:2]:
             return
-        output, size = match[2].decode(), int(match[3])
         path, kept = f"{self._top}/{name}", f"{self._kept}/{name}"
         known = _small(kept)
-        old = time.time() - _UNUSED_SECONDS
+        old = time.time() - UNUSED_SECONDS
         if known != data:
-            place = f"{output[:2]}/{output}-d"
-            if not self._take_output(place, output, size, sources):
+            place = f"{action.output[:2]}/{action.output}-d"
+            if not self._take_output(place, action.output, action.size, sources):
                 if _is_index(f"{self._top}/{place}"):
                     os.unlink(path)
                     os.unlink(f"{self._top}/{place}")
@@ -193,14 +185,14 @@ class _Harvest:
             file.seek(0)
             if not may_serve(file, sources):
                 return False
-        late = time.time() + _NEVER_SECONDS
+        late = time.time() + NEVER_SECONDS
         os.chmod(path, 0o644)
         os.utime(path, (late, late))
         os.rename(path, kept)
         return True
 
     def _drop_copies(self) -> None:
-        """Remove outputs that are in the cache, too, and directories that hold nothing."""
+        """Remove outputs that are in the cache, too."""
         for number in range(256):
             directory = f"{self._top}/{number:02x}"
             with suppress(FileNotFoundError, NotADirectoryError):
@@ -337,12 +329,8 @@ def _is_file(path: str, size: int) -> bool:
 
 
 def _is_index(path: str) -> bool:
-    """Whether an output is Go's index of a directory: large, quickly made, and of no use later.
-
-    It is known by the directory's place, not by what is in it, so that another build must not
-    have it.
-    """
-    return _small(path)[: len(_INDEX)] == _INDEX
+    """Whether an output is Go's index of a directory: large, quickly made, and of no use later."""
+    return _small(path).startswith(INDEX)
 
 
 def _is_alike(path: str, kept: str) -> bool:
