@@ -16,8 +16,12 @@ from typing import Any, NamedTuple
 import yaml
 
 RECIPES = Path(__file__).resolve().parents[1] / "docs" / "ci"
-NAMES = ("github-actions.yml", "github-actions-cache.yml", "gitlab-ci.yml", "kubernetes.yaml",
-         "Jenkinsfile")  # fmt: skip
+OF_MODULES = ("github-actions.yml", "github-actions-cache.yml", "gitlab-ci.yml", "kubernetes.yaml",
+              "Jenkinsfile")  # fmt: skip
+OF_DOCKERFILES = ("github-actions-dockerfile.yml", "gitlab-ci-dockerfile.yml",
+                  "gitlab-ci-kaniko.yml", "kubernetes-dockerfile.yaml", "kubernetes-kaniko.yaml",
+                  "Jenkinsfile.dockerfile")  # fmt: skip
+NAMES = (*OF_MODULES, *OF_DOCKERFILES)
 
 
 class Step(NamedTuple):
@@ -82,8 +86,11 @@ def _github(text: str, name: str) -> Job:
 def _gitlab(text: str, name: str) -> Job:
     value = yaml.safe_load(text)
     job = {**value[value[name]["extends"]], **value[name]}
-    lines = [*job["before_script"], *job["script"]]
-    return Job((Step("\n".join(lines), ("bash", "-e", "-o", "pipefail")),), python=True, facts=job)
+    # What stands behind is a shell of its own, which knows nothing of the first one's variables.
+    scripts = ([*job["before_script"], *job["script"]], job.get("after_script", []))
+    shell = ("bash", "-e", "-o", "pipefail")
+    steps = tuple(Step("\n".join(lines), shell) for lines in scripts if lines)
+    return Job(steps, python=True, facts=job)
 
 
 def _pod(value: Mapping[str, Any]) -> Job:
@@ -99,7 +106,7 @@ def _jenkins(text: str, stage: str) -> Job:
     found = re.split(r"^ +stage\('(.+)'\) \{$", text, flags=re.MULTILINE)
     bodies = dict(zip(found[1::2], found[2::2], strict=True))
     steps = []
-    for name in ("Install wherry and Go", stage):
+    for name in (next(iter(bodies)), stage):
         (script,) = re.findall(r"sh '''(.*?)'''", bodies[name], re.DOTALL)
         # A backslash at the end of a line is Groovy's to take.
         steps.append(Step(re.sub(r"\\\n", "", script), ("sh", "-xe"), environment))

@@ -247,6 +247,7 @@ EXEMPT = {
     "stdin": "for Dockerfiles", "stdout": "it takes what was built", "trace": "for tests",
     "cache_from": "what comes is what Go would make", "cache_to": "it takes what Go made",
     "cache_key": "it says which caches are taken", "delivered": "it hears of what was built",
+    "registries": "they say how a base is fetched", "foreign": "for Dockerfiles",
 }  # fmt: skip
 
 

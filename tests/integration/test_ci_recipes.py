@@ -4,33 +4,46 @@
 What a CI system gives a job (variables, checked out sources, Python, a kept directory) is given
 here; the scripts are the files' own. pip finds the wheel of this checkout, and what it needs, by
 its own settings in the environment.
+
+Jobs that build Dockerfiles run where their system has them: as a plain user who may make user
+namespaces, as root of a container like Docker's, as root of one in a user namespace. What the
+systems themselves allow (AppArmor, runners, kubelets) no test here can tell.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 
-from ci_recipes import NAMES, Job, Step, recipe
+import in_container
+from ci_recipes import OF_DOCKERFILES, OF_MODULES, Job, Step, recipe
+from differential.world import World
 from fresh_machine import HOME, FreshMachine, base_root, surroundings
+from fresh_machine import USER as PLAIN
+from go_step_bases import NoBase, push
 from registry_servers import PASSWORD, USER, Server, docker_registry_server
+from sandbox_runs import Runner
+from travelling_mounts import make_machines
+from wherry.golang.toolchain import GoCommand
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(1500)]
-
+# Words of apt's.
+UNREACHABLE = re.compile(r"^E: (?:Failed to fetch|Unable to (?:fetch|locate))", re.MULTILINE)
 ROOT = Path(__file__).resolve().parents[2]
 # Ubuntu for GitHub; Debian's Python is what the images of GitLab, Kubernetes and Jenkins have.
-SUITES = {"github-actions.yml": "noble", "github-actions-cache.yml": "noble"}
-SOURCE = f"{HOME}/source"
-BOX = f"{HOME}/python"
+SUITES = {name: "noble" for name in (*OF_MODULES, *OF_DOCKERFILES) if name.startswith("github")}
+# The first id of a pod's user namespace.
+FIRST_ID = 300_000
 PROGRAM = """package main
 
 import (
@@ -46,6 +59,20 @@ func main() {
 }
 """
 INNER = 'package inner\n\nfunc Words() []string { return []string{"%s"} }\n'
+# `go build -v` names what it compiles. The registry is put in for %s.
+DOCKERFILE = """FROM %s/go AS build
+WORKDIR /src
+COPY go.mod ./
+COPY steady ./steady
+COPY inner ./inner
+RUN go build -v ./...
+RUN --mount=type=cache,id=words,target=/words \\
+    echo "the mount holds:" $(cat /words/all) "." && cat inner/word >> /words/all
+RUN cp inner/word /word && chown %s /word
+FROM scratch
+COPY --from=build /word /word
+"""
+PACKAGE = 'package %s\n\nfunc Word() string { return "%s" }\n'
 
 
 def pip_settings() -> dict[str, str]:
@@ -66,11 +93,215 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+class Machine(Protocol):
+    """What a job runs on; `home` is its user's. Paths are as they are there."""
+
+    home: str
+
+    def path(self, inside: str) -> Path: ...
+
+    def make_directory(self, inside: str) -> Path: ...
+
+    def copy_in(self, source: Path, inside: str) -> None: ...
+
+    def run(
+        self, words: Sequence[str], env: Mapping[str, str], cwd: str = HOME
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+Machines = Callable[[Path], Machine]
+
+
+class Fresh(FreshMachine):
+    """A fresh machine that builds of modules are content with."""
+
+    home = HOME
+
+
+class Hosted(FreshMachine):
+    """A fresh machine whose users may make user namespaces: its root is no chroot.
+
+    What `VOLUMES` names lies on the disk of this machine: overlayfs writes to no other overlay.
+    """
+
+    home = HOME
+    VOLUMES = ("home", "builds", "work")
+    _ENTER = """
+        mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
+        mount -t proc proc "$2/root/proc"
+        mount --rbind /dev "$2/root/dev"
+        mount --rbind /sys "$2/root/sys"
+        for name in home builds work; do
+            mkdir -p "$2/root/$name"
+            mount --bind "$2/volumes/$name" "$2/root/$name"
+        done
+        user=$3
+        cd "$2/root"
+        shift 3
+        pivot_root . mnt
+        umount -l /mnt
+        exec chroot "--userspec=$user:$user" / "$@"
+    """
+
+    def __init__(self, base: Path, place: Path) -> None:
+        for name in self.VOLUMES:
+            (place / "volumes" / name).mkdir(parents=True)
+        super().__init__(base, place)
+
+    def path(self, inside: str) -> Path:
+        if Path(inside).parts[1] in self.VOLUMES:
+            return self._place / "volumes" / inside.lstrip("/")
+        return super().path(inside)
+
+    def run(
+        self, words: Sequence[str], env: Mapping[str, str], cwd: str = HOME, *,
+        user: int = PLAIN, seconds: float = 600,
+    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
+        inside = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in env.items()),
+                  "sh", "-c", 'cd "$0" && exec "$@"', cwd, *words]  # fmt: skip
+        return finished(
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", self._ENTER,
+             "sh", str(self._base), str(self._place), str(user), *inside], seconds,
+        )  # fmt: skip
+
+
+class Container(Hosted):
+    """Root of a container with Docker's rights and no seccomp filter, on a fresh root.
+
+    With `first` it is in a user namespace whose ids begin there, which `base` has to be made for,
+    and sees all of /proc; without it parts of /proc are covered.
+    """
+
+    _ENTER = """
+        mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
+        exec runc --root "$2/state" --rootless=true run --bundle "$2/bundle" "$3"
+    """
+
+    def __init__(self, base: Path, place: Path, first: int = 0) -> None:
+        self._first = first
+        super().__init__(base, place)
+        (place / "bundle").mkdir()
+        self._give()
+
+    def make_directory(self, inside: str) -> Path:
+        path = self.path(inside)
+        path.mkdir(parents=True, exist_ok=True)
+        self._give()
+        return path
+
+    def copy_in(self, source: Path, inside: str) -> None:
+        shutil.copytree(source, self.path(inside), dirs_exist_ok=True)
+        self._give()
+
+    def run(
+        self, words: Sequence[str], env: Mapping[str, str], cwd: str = HOME, *,
+        user: int = 0, seconds: float = 600,
+    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
+        options = argparse.Namespace(
+            user=f"{user}:{user}", share=[], replace=[], unconfined=True,
+            unmasked=bool(self._first), no_new_privileges=False, remap=self._first,
+        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as scratch:
+            config = in_container.configuration(options, list(words), Path(scratch))
+        config["root"]["path"] = str(self._place / "root")
+        config["process"] |= {"cwd": cwd, "env": [f"{name}={env[name]}" for name in env]}
+        # Its own files instead of this machine's.
+        config["mounts"] = [one for one in config["mounts"]
+                            if one["type"] != "bind" or one["destination"] == "/sys"]  # fmt: skip
+        config["mounts"] += [in_container.bind(str(self._place / "volumes" / name), f"/{name}")
+                             for name in self.VOLUMES]  # fmt: skip
+        (self._place / "bundle" / "config.json").write_text(json.dumps(config))
+        return finished(
+            ["unshare", "--mount", "--fork", "--kill-child", "sh", "-euc", self._ENTER, "sh",
+             str(self._base), str(self._place), self._place.name], seconds,
+        )  # fmt: skip
+
+    def _give(self) -> None:
+        """All that lies here already to its root."""
+        for top in ("upper", "volumes"):
+            for path in (self._place / top, *(self._place / top).rglob("*")):
+                if path.lstat().st_uid < self._first:
+                    os.chown(path, self._first, self._first, follow_symlinks=False)
+
+
+class Here:
+    """This machine itself, as a plain user with a home of his own; all else is kept below it."""
+
+    def __init__(self, runner: Runner, place: Path) -> None:
+        self._runner = runner
+        self.home = str(runner.home / place.name)
+        self.make_directory(self.home)
+
+    def path(self, inside: str) -> Path:
+        if inside.startswith(self.home):
+            return Path(inside)
+        return Path(self.home, "elsewhere", inside.lstrip("/"))
+
+    def make_directory(self, inside: str) -> Path:
+        path = self.path(inside)
+        path.mkdir(parents=True, exist_ok=True)
+        self._give(path)
+        return path
+
+    def copy_in(self, source: Path, inside: str) -> None:
+        shutil.copytree(source, self.path(inside), dirs_exist_ok=True)
+        self._give(self.path(inside))
+
+    def run(
+        self, words: Sequence[str], env: Mapping[str, str], cwd: str = HOME
+    ) -> subprocess.CompletedProcess[str]:
+        inside = ["-i", *(f"{name}={value}" for name, value in env.items()),
+                  "sh", "-c", 'cd "$0" && exec "$@"', cwd, *words]  # fmt: skip
+        return finished([*self._runner.words, *inside], 120)
+
+    def _give(self, top: Path) -> None:
+        for path in (top, *top.rglob("*")):
+            shutil.chown(path, self._runner.user, self._runner.user)
+
+
+def finished(words: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run it to its end; both streams as one."""
+    return subprocess.run(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=seconds, check=False,
+    )  # fmt: skip
+
+
 class Kit(NamedTuple):
     """A base root, and all wheels that its Python needs for wherry and Go."""
 
     base: Path
     wheels: Path
+
+    def fresh(self, place: Path) -> Machine:
+        return self._with_wheels(Fresh(self.base, place))
+
+    def hosted(self, place: Path) -> Machine:
+        return self._with_wheels(Hosted(self.base, place))
+
+    def container(self, place: Path) -> Machine:
+        return self._with_wheels(Container(self.base, place))
+
+    def pod(self, place: Path) -> Machine:
+        """With a user namespace, as with `hostUsers: false`."""
+        return self._with_wheels(Container(self._shifted(), place, FIRST_ID))
+
+    def _with_wheels(self, machine: Machine) -> Machine:
+        machine.copy_in(self.wheels, "/wheels")
+        return machine
+
+    def _shifted(self) -> Path:
+        """The base root with other owners, made once."""
+        made = self.wheels.parent / "shifted"
+        if not made.exists():
+            staged = self.wheels.parent / "staged"
+            subprocess.run(["cp", "-a", str(self.base), str(staged)], check=True, timeout=120)
+            for path in (staged, *staged.rglob("*")):
+                facts = path.lstat()
+                os.chown(path, FIRST_ID + facts.st_uid, FIRST_ID + facts.st_gid,
+                         follow_symlinks=False)  # fmt: skip
+            staged.rename(made)
+        return made
 
 
 @pytest.fixture(scope="session")
@@ -98,18 +329,20 @@ def kits(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str,
     return Kits()
 
 
-def path_and_home() -> dict[str, str]:
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": HOME}
+def path_and_home(home: str = HOME) -> dict[str, str]:
+    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home}
 
 
 class Forge:
     """A CI system: checks sources out, gives variables, keeps what jobs save."""
 
-    def __init__(self, name: str, kit: Kit, server: Server, place: Path) -> None:
+    CACHE = "go-cache:main"
+
+    def __init__(self, name: str, machines: Machines, server: Server, place: Path) -> None:
         self.recipe = recipe(name)
-        self._kit = kit
+        self.place = place
+        self._machines = machines
         self._server = server
-        self._place = place
         self._count = 0
         self._kept: Path | None = None
         self.keys = place / "keys"
@@ -122,57 +355,75 @@ class Forge:
     def run(self, job: Job, word: str) -> str:
         """What a job says that builds the program with `word`; it must not fail."""
         self._count += 1
-        machine = FreshMachine(self._kit.base, self._place / f"machine-{self._count}")
-        machine.copy_in(self._kit.wheels, "/wheels")
-        self._check_out(machine, word)
+        machine = self._machines(self.place / f"machine-{self._count}")
+        source = self.place / f"source-{self._count}"
+        source.mkdir()
+        shutil.copy(self.keys / "cache.pub", source / "cache.pub")
+        self.write_sources(source, word)
+        machine.copy_in(source, f"{machine.home}/source")
         variables = self._variables(machine)
         if job.python:
-            made = machine.run(["python3", "-m", "venv", BOX], path_and_home())
-            assert made.returncode == 0, made.stdout
-            variables["PATH"] = f"{BOX}/bin:{variables['PATH']}"
+            variables["PATH"] = f"{self._python(machine)}:{variables['PATH']}"
         self._restore(machine, job)
         told = ""
         for step in job.steps:
             if step.script:
                 told += self._step(machine, step, variables)
         self._save(machine, job)
+        self.look_at(machine)
+        print(told)  # shown where a test fails
         return told
 
-    def _step(self, machine: FreshMachine, step: Step, variables: Mapping[str, str]) -> str:
+    def write_sources(self, source: Path, word: str) -> None:
+        """The repository at a commit of the word."""
+        (source / "inner").mkdir()
+        (source / "go.mod").write_text("module example.com/shop\n\ngo 1.24\n")
+        (source / "main.go").write_text(PROGRAM)
+        (source / "inner" / "inner.go").write_text(INNER % word)
+
+    def look_at(self, machine: Machine) -> None:
+        """What a job leaves behind on its machine."""
+
+    def _step(self, machine: Machine, step: Step, variables: Mapping[str, str]) -> str:
         env = {**variables, **step.env, **self._names()}
-        env = {name: self._expanded(value) for name, value in env.items()}
+        env = {name: self._expanded(value, machine) for name, value in env.items()}
         file = ["-c", step.script] if "c" not in step.shell[-1][1:] else [step.script]
-        done = machine.run([*step.shell, *file], env, SOURCE)
+        done = machine.run([*step.shell, *file], env, f"{machine.home}/source")
+        if done.returncode != 0 and UNREACHABLE.search(done.stdout):
+            pytest.skip("the archive of Debian's packages cannot be reached")
         assert done.returncode == 0, done.stdout
         assert PASSWORD not in done.stdout
         return done.stdout
 
-    def _check_out(self, machine: FreshMachine, word: str) -> None:
-        source = self._place / f"source-{self._count}"
-        (source / "inner").mkdir(parents=True)
-        (source / "go.mod").write_text("module example.com/shop\n\ngo 1.24\n")
-        (source / "main.go").write_text(PROGRAM)
-        (source / "inner" / "inner.go").write_text(INNER % word)
-        shutil.copy(self.keys / "cache.pub", source / "cache.pub")
-        machine.copy_in(source, SOURCE)
+    def _python(self, machine: Machine) -> str:
+        """Where the programs of a Python are that jobs may add to."""
+        box = f"{machine.home}/python"
+        made = machine.run(["python3", "-m", "venv", box], path_and_home(machine.home))
+        assert made.returncode == 0, made.stdout
+        return f"{box}/bin"
 
-    def _variables(self, machine: FreshMachine) -> dict[str, str]:
+    def _variables(self, machine: Machine) -> dict[str, str]:
         """What CI systems set, all at once."""
         machine.make_directory("/work")
-        machine.make_directory(f"{HOME}/tmp")
+        machine.make_directory("/builds")
+        machine.make_directory(f"{machine.home}/tmp")
         machine.copy_in(self.keys, "/keys")
-        machine.copy_in(self._server.docker_config(self._place / "docker"), "/credentials")
-        if not machine.path("/work/source").exists():
-            machine.path("/work/source").symlink_to(SOURCE)
+        credentials = self._server.docker_config(self.place / "docker")
+        # kaniko's image has them elsewhere; other jobs are not to find any there.
+        is_kaniko = self.recipe.name == "kubernetes-kaniko.yaml"
+        machine.copy_in(credentials, "/kaniko/.docker" if is_kaniko else "/credentials")
+        source = f"{machine.home}/source"
+        machine.path("/work/source").symlink_to(source)
         host = self._server.host
         return {
-            **surroundings(), **path_and_home(), **pip_settings(),
+            **surroundings(), **path_and_home(machine.home), **pip_settings(),
             "CI": "true",
             "GITHUB_REPOSITORY": "Shop/Api", "GITHUB_ACTOR": USER, "GITHUB_SHA": "0" * 40,
             "CI_REGISTRY": host, "CI_REGISTRY_IMAGE": f"{host}/shop/api",
             "CI_REGISTRY_USER": USER, "CI_REGISTRY_PASSWORD": PASSWORD, "CI_COMMIT_SHA": "0" * 40,
+            "CI_BUILDS_DIR": "/builds", "CI_PROJECT_DIR": source, "CI_JOB_ID": "17",
             "WHERRY_CACHE_KEY": "/keys/cache.key",
-            "WORKSPACE_TMP": f"{HOME}/tmp", "GIT_COMMIT": "0" * 40,
+            "WORKSPACE_TMP": f"{machine.home}/tmp", "GIT_COMMIT": "0" * 40,
             "REGISTRY_USER": USER, "REGISTRY_PASSWORD": PASSWORD,
         }  # fmt: skip
 
@@ -180,32 +431,32 @@ class Forge:
         """Names of the registry that the files hold, and that every reader replaces."""
         host = self._server.host
         image = f"{host}/shop/api"
-        names = {"REGISTRY": host, "IMAGE": image, "CACHE": f"{image}/go-cache:main"}
-        if self.recipe.name == "kubernetes.yaml":
+        names = {"REGISTRY": host, "IMAGE": image, "CACHE": f"{image}/{self.CACHE}"}
+        if self.recipe.name.startswith("kubernetes"):
             names["IMAGE"] += ":latest"
         return names
 
     @staticmethod
-    def _expanded(text: str) -> str:
+    def _expanded(text: str, machine: Machine) -> str:
         known = {"secrets.GITHUB_TOKEN": PASSWORD}
         text = re.sub(r"\$\{\{ (.+?) \}\}", lambda found: known[found[1]], text)
-        return text.replace("${env.WORKSPACE_TMP}", f"{HOME}/tmp")
+        return text.replace("${env.WORKSPACE_TMP}", f"{machine.home}/tmp")
 
-    def _restore(self, machine: FreshMachine, job: Job) -> None:
+    def _restore(self, machine: Machine, job: Job) -> None:
         if self._kept and any(step.uses.startswith("actions/cache") for step in job.steps):
-            machine.copy_in(self._kept, f"{HOME}/go-cache")
+            machine.copy_in(self._kept, f"{machine.home}/go-cache")
 
-    def _save(self, machine: FreshMachine, job: Job) -> None:
+    def _save(self, machine: Machine, job: Job) -> None:
         if any(step.uses.startswith("actions/cache@") for step in job.steps):
-            self._kept = self._place / f"kept-{self._count}"
-            shutil.copytree(machine.path(f"{HOME}/go-cache"), self._kept)
+            self._kept = self.place / f"kept-{self._count}"
+            shutil.copytree(machine.path(f"{machine.home}/go-cache"), self._kept)
 
     def inspected(self) -> dict[str, Any]:
         """What `wherry cache inspect` tells of what main keeps."""
-        place = f"{self._server.host}/shop/api/go-cache:main"
+        place = f"{self._server.host}/shop/api/{self.CACHE}"
         words = [sys.executable, "-m", "wherry", "cache", "inspect", "--json",
                  str(self._kept or place)]  # fmt: skip
-        env = {**os.environ, "DOCKER_CONFIG": str(self._place / "docker")}
+        env = {**os.environ, "DOCKER_CONFIG": str(self.place / "docker")}
         done = subprocess.run(words, env=env, capture_output=True, text=True, check=False,
                               timeout=60)  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -214,20 +465,119 @@ class Forge:
 
     def written(self) -> list[str]:
         """All that a job can leave: the registry's tags and what they point to, kept files."""
-        storage = self._place / "registry" / "storage"
+        storage = self.place / "registry" / "storage"
         tags = [f"{path} {path.read_text()}" for path in storage.rglob("tags/*/current/link")]
         kept = [] if self._kept is None else [str(path) for path in self._kept.rglob("*")]
         return sorted([*tags, *kept])
 
 
-@pytest.fixture(params=NAMES)
+class DockerfileForge(Forge):
+    """The same for a repository with a Dockerfile; its base is in the registry `bases`.
+
+    `owner` is whom a step gives a file to. `sudo` is a stub that tells what it is asked.
+    """
+
+    def __init__(
+        self, name: str, machines: Machines, server: Server, place: Path, *, bases: str, owner: int
+    ) -> None:
+        super().__init__(name, machines, server, place)
+        self.CACHE = "cache:wherry" if "kaniko" in name else "cache:main"
+        self.asked_of_root: list[str] = []
+        self._dockerfile = DOCKERFILE % (bases, owner)
+
+    def write_sources(self, source: Path, word: str) -> None:
+        for name, text in (("inner", word), ("steady", "steady")):
+            (source / name).mkdir()
+            (source / name / f"{name}.go").write_text(PACKAGE % (name, text))
+        (source / "inner" / "word").write_text(f"{word}\n")
+        (source / "go.mod").write_text("module example.com/shop\n\ngo 1.21\n")
+        (source / "Dockerfile").write_text(self._dockerfile)
+        # kaniko's flags name no key.
+        key = 'key = "/tmp/cache.key"\n' if self.recipe.name == "gitlab-ci-kaniko.yml" else ""
+        (source / "wherry.toml").write_text(f'[cache]\n{key}mounts = ["words"]\n')
+
+    def look_at(self, machine: Machine) -> None:
+        asked = machine.path(f"{machine.home}/asked-of-root")
+        self.asked_of_root = asked.read_text().splitlines() if asked.exists() else []
+        # What a job of GitLab's leaves, the next one on that machine would find.
+        assert list(machine.path("/builds").iterdir()) == []
+
+    def _variables(self, machine: Machine) -> dict[str, str]:
+        found = super()._variables(machine)
+        stubs = machine.make_directory(f"{machine.home}/stubs")
+        (stubs / "sudo").write_text(f'#!/bin/sh\necho "$@" >> {machine.home}/asked-of-root\n')
+        (stubs / "sudo").chmod(0o755)
+        return {**found, "PATH": f"{machine.home}/stubs:{found['PATH']}"}
+
+    def _names(self) -> dict[str, str]:
+        names = super()._names()
+        if "kaniko" in self.recipe.name:
+            names["CACHE"] = names["CACHE"].removesuffix(":wherry")
+        return names
+
+
+class QuickForge(DockerfileForge):
+    """Where pip is a stub too, and wherry that of this checkout."""
+
+    def __init__(self, runner: Runner, *around: Any, **more: Any) -> None:
+        super().__init__(*around, **more)
+        self._runner = runner
+
+    def _python(self, machine: Machine) -> str:
+        programs = machine.make_directory(f"{machine.home}/programs")
+        (programs / "pip").write_text("#!/bin/sh\n")
+        (programs / "wherry").write_text(
+            f"#!/bin/sh\nexport PYTHONPATH={self._runner.packages}\n"
+            f"exec {self._runner.python} -P -c 'from wherry.cli.main import main; main()' \"$@\"\n"
+        )
+        for path in programs.iterdir():
+            path.chmod(0o755)
+        return str(programs)
+
+
+@pytest.fixture(params=OF_MODULES)
 def forge(
     request: pytest.FixtureRequest, kits: Mapping[str, Kit], tmp_path: Path
 ) -> Iterator[Forge]:
 
     kit = kits[SUITES.get(request.param, "trixie")]
     with docker_registry_server(tmp_path / "registry", with_password=True) as server:
-        yield Forge(request.param, kit, server, tmp_path)
+        yield Forge(request.param, kit.fresh, server, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def bases(docker_registry: Server, go: GoCommand, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A registry that is open to all, with the image `go`."""
+    layouts = tmp_path_factory.mktemp("bases") / "layouts"
+    try:
+        push("go", World({"REGISTRY": docker_registry.host}, {}, str(layouts), "", "", None, ""))
+    except NoBase as error:
+        pytest.skip(str(error))
+    return docker_registry.host
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that ids of user namespaces can look into."""
+    with tempfile.TemporaryDirectory(prefix="ci-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.fixture(params=OF_DOCKERFILES)
+def dockerfile_forge(
+    request: pytest.FixtureRequest, kits: Mapping[str, Kit], bases: str, open_place: Path
+) -> Iterator[Forge]:
+    """Where steps may name users, they do."""
+    name: str = request.param
+    kit = kits[SUITES.get(name, "trixie")]
+    machines, owner = kit.hosted, 0
+    if name.startswith("gitlab"):
+        machines, owner = kit.container, 1000
+    elif name.startswith("kubernetes"):
+        machines, owner = kit.pod, 1000
+    with docker_registry_server(open_place / "registry", with_password=True) as server:
+        yield DockerfileForge(name, machines, server, open_place, bases=bases, owner=owner)
 
 
 def traffic(told: str) -> tuple[float, float]:
@@ -237,6 +587,8 @@ def traffic(told: str) -> tuple[float, float]:
     return float(found[0]), float(found[1])
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(1500)
 def test_a_recipe_keeps_caches_that_pull_requests_only_read(forge: Forge) -> None:
     main, pull_request = forge.recipe.main, forge.recipe.pull_request
     first = forge.run(main, "one")
@@ -267,3 +619,67 @@ def test_a_recipe_keeps_caches_that_pull_requests_only_read(forge: Forge) -> Non
     assert json.dumps(re.findall(r"sha256:[0-9a-f]{64}$", second, re.MULTILINE)) == json.dumps(
         re.findall(r"sha256:[0-9a-f]{64}$", fourth, re.MULTILINE)
     )
+
+
+class Told(NamedTuple):
+    """What a build of the Dockerfile tells: packages that were compiled, what the mount held.
+
+    `held` is None where that step did not run.
+    """
+
+    compiled: list[str]
+    held: str | None
+    digest: str
+
+
+def read_told(text: str) -> Told:
+    held = re.findall(r"the mount holds: ((?:\w+ )*)\.$", text, re.MULTILINE)
+    (digest,) = set(re.findall(r"sha256:[0-9a-f]{64}$", text, re.MULTILINE))
+    packages = re.findall(r"example\.com/shop/(\w+)$", text, re.MULTILINE)
+    return Told(sorted(packages), held[0].strip() if held else None, digest)
+
+
+def keeps_steps_that_pull_requests_only_read(forge: DockerfileForge) -> None:
+    main, pull_request = forge.recipe.main, forge.recipe.pull_request
+    first = read_told(forge.run(main, "one"))
+    assert (first.compiled, first.held) == (["inner", "steady"], "")
+    # Machines that have never seen the sources: no step runs,
+    again = read_told(forge.run(main, "one"))
+    assert again == Told([], None, first.digest)
+    # and after a change only what it reaches is compiled; what steps kept in a mount is there.
+    second = read_told(forge.run(main, "two"))
+    assert (second.compiled, second.held) == (["inner"], "one")
+    assert second.digest != first.digest
+    before = forge.written()
+    assert before
+    assert bool(forge.inspected()["signed_by"]) == forge.recipe.name.startswith("gitlab")
+    third = read_told(forge.run(pull_request, "three"))
+    assert (third.compiled, third.held) == (["inner"], "one two")
+    assert forge.written() == before
+    if forge.recipe.name.startswith("github"):
+        assert forge.asked_of_root == [
+            "sysctl -e -w kernel.apparmor_restrict_unprivileged_userns=0"
+        ]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1500)
+def test_a_recipe_keeps_steps_that_pull_requests_only_read(
+    dockerfile_forge: DockerfileForge,
+) -> None:
+    keeps_steps_that_pull_requests_only_read(dockerfile_forge)
+
+
+def test_the_jobs_of_a_dockerfile_as_a_plain_user_of_this_machine(
+    bases: str, open_place: Path
+) -> None:
+    with (
+        make_machines("one") as made,
+        docker_registry_server(open_place / "registry", with_password=True) as server,
+    ):
+        runner = made.builds.runner
+        forge = QuickForge(
+            runner, "github-actions-dockerfile.yml", lambda place: Here(runner, place), server,
+            open_place, bases=bases, owner=0,
+        )  # fmt: skip
+        keeps_steps_that_pull_requests_only_read(forge)

@@ -21,7 +21,10 @@ import pytest
 from step_builds import StepBuilds, finish
 from travelling_mounts import make_machines
 from wherry.fstree.removal import remove_tree
+from wherry.gocache.directory_place import DirectoryPlace
+from wherry.gocache.importing import Holding
 from wherry.golang.go_sum import hash_files
+from wherry.process.cancel import CancelToken
 
 CACHE = "/root/.cache/go-build"
 MODULE = "example.com/m@v1.0.0"
@@ -49,6 +52,7 @@ fetch)
     mkdir -p "$mods"; cp -a /mod/. "$mods/"; echo fetched
   fi
   ;;
+look) ls "$mods/cache/download/$3/@v" 2>/dev/null | grep '^v' ; true ;;
 use) cat "$mods/example.com/m@v1.0.0/a.go" ;;
 link) ln -s "$mods" "$3" ;;
 has) test -f "$cache/$(printf %.2s $id)/$id-a" && echo yes || echo no ;;
@@ -227,7 +231,9 @@ def write_module(builds: StepBuilds) -> None:
         (f"{MODULE}/{name}", hashlib.sha256(text).hexdigest()) for name, text in files.items()
     ]
     h1 = hash_files(digests)
-    (builds.context / "sums").write_text(f"example.com/m v1.0.0 {h1}\n")
+    mod = hash_files([("go.mod", digests[0][1])])
+    lines = f"example.com/m v1.0.0 {h1}\nexample.com/m v1.0.0/go.mod {mod}\n"
+    (builds.context / "sums").write_text(lines)
     for ending, text in (
         ("zip", data.getvalue()),
         ("mod", files["go.mod"]),
@@ -270,6 +276,18 @@ def test_what_a_step_saw_the_next_one_sees_from_anywhere(builds: StepBuilds) -> 
     said(builds, FETCH + USE)
     use = USE.replace("RUN", "WORKDIR /elsewhere\nRUN")
     assert said(builds, FETCH + use, version=2)[0].split() == ["fetched", "package", "a"]
+
+
+def test_what_a_step_removed_from_its_module_stays_removed(builds: StepBuilds) -> None:
+    forget(builds)
+    write_module(builds)
+    removed = f"go run x 'rm -f $mods/{MODULE}/a.go'\n"
+    listed = f"ARG V\nRUN echo $V; go run x 'ls $mods/{MODULE}' >> /said\n"
+    steps = FETCH.strip() + f"; {removed}" + listed
+    assert said(builds, steps)[0].split() == ["fetched", "go.mod"]
+    # Now another build has the whole module taken.
+    assert said(builds, FETCH + USE)[0].split() == ["fetched", "package", "a"]
+    assert said(builds, steps, version=2)[0].split() == ["fetched", "go.mod"]
 
 
 def test_a_link_that_leads_into_a_cache_is_copied_as_it_is(builds: StepBuilds) -> None:
@@ -333,6 +351,74 @@ def test_they_travel_with_the_steps(builds: StepBuilds) -> None:
     remove_tree(other)
 
 
+def held(place: str, kind: str) -> dict[str, int]:
+    """The rows of a place's packs of a kind, with their sizes."""
+    holding = Holding(DirectoryPlace(place, place, CancelToken()), None, CancelToken())
+    current = holding.load()
+    packs = current.packs if current is not None else ()
+    tables = holding.tables(pack for pack in packs if pack.kind == kind)
+    return {row.key: row.size for table in tables.values() for row in table.rows}
+
+
+def test_private_modules_and_what_is_compiled_of_them_stay(builds: StepBuilds) -> None:
+    write_module(builds)
+    put = "RUN echo $V; go put open; go put example.com/m@v1.0.0/a.go\n"
+    for number, (env, fields, modules, entries) in enumerate(
+        (
+            ("ENV GOPRIVATE=example.com\n", "", 0, 1),
+            ("", "", 3, 2),
+            ("ENV GONOSUMDB=*\n", "", 0, 1),
+            ("ENV GOPRIVATE=example.com\n", ",private=true", 3, 2),
+            ("", ",modules=off", 0, 2),
+        )
+    ):
+        forget(builds)
+        place = str(builds.scratch / f"place-{os.urandom(4).hex()}")
+        to = f"type=wherry,dest={place}{fields}"
+        said(builds, env + FETCH + "ARG V\n" + put, "--cache-to", to, version=20 + number)
+        assert len(held(place, "zips")) == modules, (env, fields)
+        assert len(held(place, "build")) == entries, (env, fields)
+
+
+def test_a_module_of_a_place_is_there_for_those_alone_whose_go_sum_names_it(
+    builds: StepBuilds,
+) -> None:
+    write_module(builds)
+    forget(builds)
+    place, other = str(builds.scratch / f"place-{os.urandom(4).hex()}"), str(builds.store) + "-b"
+    said(builds, FETCH + USE, "--cache-to", place)
+    elsewhere = ("--store", other, "--cache-from", place, "--build-arg", "F=2")
+    look = FETCH.replace("fetch", "look x example.com/m")
+    text, _ = said(builds, look, *elsewhere, version=2)
+    assert "v1.0.0.zip" in text.split()
+    for sums in ("", f"example.com/m v1.0.0 h1:{'A' * 43}=\n"):
+        (builds.context / "sums").write_text(sums)
+        assert said(builds, look, *elsewhere, version=3)[0] == ""
+    remove_tree(other)
+
+
+def test_two_projects_with_one_dockerfile_keep_their_packs(builds: StepBuilds) -> None:
+    place = str(builds.scratch / f"place-{os.urandom(4).hex()}")
+    text = f"FROM base AS start\n{BUILDER}COPY name .\nARG V\n"
+    text += f"RUN echo $V; touch /said; go put $(cat name)\n{IMAGE}"
+    for version in (1, 2):
+        for name in ("one", "two"):
+            context = builds.scratch / f"{builds.marker}-services" / name
+            if version == 1:
+                shutil.copytree(builds.context, context)
+            (context / "Dockerfile").write_text(text)
+            (context / "name").write_text(name)
+            command = [*builds.command()[:-1], "--cache-to", place]
+            done = subprocess.run(
+                [*command, "--build-arg", f"V={version}", str(context)],
+                cwd=builds.runner.home, env=builds.env(), check=False, capture_output=True,
+                text=True, timeout=120,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            assert len(held(place, "build")) == (1 if (name, version) == ("one", 1) else 2)
+    shutil.rmtree(context.parent)
+
+
 def test_two_builds_may_fill_a_cache_at_once(builds: StepBuilds) -> None:
     contexts = []
     for name in ("one", "two"):
@@ -375,3 +461,141 @@ def test_a_killed_build_leaves_whole_entries_alone(builds: StepBuilds) -> None:
     for action in (path for pool in pools for path in pool.rglob("*-a")):
         output = action.read_text().split()[2]
         assert (action.parent.parent / output[:2] / f"{output}-d").exists()
+
+
+def test_what_is_copied_to_where_a_link_leads_lies_beside_the_modules(builds: StepBuilds) -> None:
+    forget(builds)
+    write_module(builds)
+    steps = (
+        f"{FETCH}RUN go link x /m\nCOPY go /m/example.com/m@v1.0.0\n"
+        "ARG V\nRUN echo $V; go run x 'ls $mods/example.com/m@v1.0.0' >> /said\n"
+    )
+    for version in (1, 2):
+        text, told = said(builds, steps, version=version)
+        assert text.split() == ["fetched", "a.go", "go", "go.mod"]
+        assert "the steps run without them" in told
+
+
+def test_a_copy_of_the_home_has_no_entries_of_others(builds: StepBuilds) -> None:
+    said(builds, "RUN echo $V; for i in a b c; do go put $i; done; touch /said\n")
+    steps = "RUN echo $V; go put own; cp -a ~ /copy; find /copy -name '*-a' | wc -l > /said\n"
+    text, told = said(builds, steps, version=2)
+    assert text == "1"
+    assert "a step of this stage reads all of /root" in told
+
+
+MODULE_HEAD = "ENV GOPATH=/go\nWORKDIR /w\nCOPY sum[s] ./go.sum\nCOPY mod /mod\nARG V\n"
+
+
+@pytest.mark.parametrize("removed", ["$mods", "${mods%/*/*}"])
+def test_what_comes_after_a_removal_is_there_for_later_steps(
+    builds: StepBuilds, removed: str
+) -> None:
+    forget(builds)
+    write_module(builds)
+    first, then = f"go fetch > /said; go run x 'rm -rf {removed}'", "RUN go use >> /said\n"
+    apart = f"RUN echo $V; {first}\nRUN go fetch >> /said\n{then}"
+    together = f"RUN echo $V; {first}; go fetch >> /said\n{then}"
+    # Other builds fill the cache meanwhile.
+    for version, begun in ((1, "fetched"), (2, "had")):
+        for steps in (apart, together):
+            text, _ = said(builds, MODULE_HEAD + steps, version=version)
+            assert text.split() == [begun, "fetched", "package", "a"]
+        said(builds, MODULE_HEAD + "RUN echo other $V; go fetch > /said\n", version=version)
+
+
+def test_entries_that_come_after_a_removal_are_there_for_later_steps(builds: StepBuilds) -> None:
+    steps = (
+        "RUN go put x; go run x 'rm -rf $cache/??'\nRUN echo $V; go put x\nRUN go has x > /said\n"
+    )
+    for version in (1, 2):
+        assert said(builds, steps, version=version)[0] == "yes"
+        said(builds, LOOK, version=version)
+
+
+def test_a_user_removes_what_it_fetched(builds: StepBuilds) -> None:
+    forget(builds)
+    write_module(builds)
+    steps = (
+        f"{MODULE_HEAD}RUN touch /said; chmod 666 /said\nUSER app\nRUN go fetch > /said\n"
+        "RUN echo $V; go run x 'chmod -R u+w $mods/example.com && rm -rf $mods/example.com' "
+        "&& echo gone >> /said\n"
+    )
+    for version in (1, 2):
+        text, told = said(builds, steps, version=version)
+        assert text.split()[1:] == ["gone"]
+        assert "(with Go caches)" in told
+
+
+def test_modules_belong_to_the_user_who_fetched_them(builds: StepBuilds) -> None:
+    forget(builds)
+    write_module(builds)
+    look = "go run x 'stat -c \"%u:%g:%a\" $mods $mods/example.com $mods/example.com/m*/a.go'"
+    steps = (
+        f"{MODULE_HEAD}RUN touch /said; chmod 666 /said\nUSER app\nRUN echo $V; go fetch > /said\n"
+        f"USER root\nRUN {look} >> /said; go run x 'touch $mods/new'\n"
+        f"USER app\nRUN go run x 'cat $mods/new'; {look} >> /said\n"
+    )
+    seen = ["1000:1000:755", "1000:1000:755", "1000:1000:444"]
+    for version, first in ((1, "fetched"), (2, "had")):
+        assert said(builds, steps, version=version)[0].split() == [first, *seen, *seen]
+    # Those of root are other ones; Go has to write where it keeps them.
+    steps = (
+        f"{MODULE_HEAD}RUN touch /said; chmod 666 /said; echo $V; go fetch > /said\n"
+        f"USER app\nRUN {look} >> /said; go use >> /said\n"
+        "RUN go run x 'touch $mods/cache/download/example.com/m/@v/v1.0.0.lock' && "
+        "echo ok >> /said\n"
+    )
+    seen = ["1000:1000:755", "1000:1000:755", "0:0:444", "package", "a", "ok"]
+    for version, first in ((1, "fetched"), (2, "had")):
+        assert said(builds, steps, version=version)[0].split() == [first, *seen]
+
+
+def test_a_user_whose_id_is_another_one_here(builds: StepBuilds) -> None:
+    steps = (
+        "RUN touch /said; chmod 666 /said; mkdir -p /home/own; chown %d /home/own; "
+        "echo own:x:%d:%d::/home/own:/bin/sh >> /etc/passwd\n"
+        "USER own\nRUN echo $V; go has x >> /said; go put x && echo put >> /said\n"
+    )
+    one, two = (steps % (id, id, id) for id in (2000, 2001))
+    assert said(builds, one)[0].split() == ["no", "put"]
+    text, told = said(builds, two)
+    assert text.split() == ["no", "put"]
+    assert "belongs to 2000:2000" in told
+    assert said(builds, one, version=2)[0].split() == ["yes", "put"]
+
+
+def test_a_step_that_saw_no_module_is_not_run_again_for_any(builds: StepBuilds) -> None:
+    steps = "RUN echo stable; echo a > /said\nARG V\nRUN echo $V; echo b >> /said\n"
+    place, other = str(builds.scratch / f"place-{os.urandom(4).hex()}"), str(builds.store) + "-c"
+    assert said(builds, steps, "--cache-to", place)[0].split() == ["a", "b"]
+    forget(builds)
+    elsewhere = ("--store", other, "--cache-from", place)
+    for words in ((), elsewhere):
+        _, told = said(builds, steps, *words, version=2)
+        (line,) = [line for line in told.splitlines() if "stable" in line and "#" in line][-1:]
+        assert "cached" in line
+    remove_tree(other)
+
+
+def test_what_a_step_fetched_without_go_sum_forbids_no_cache(builds: StepBuilds) -> None:
+    forget(builds)
+    write_module(builds)
+    steps = (
+        "ENV GOPATH=/go\nWORKDIR /w\nCOPY mod /mod\nRUN go fetch > /said\n"
+        "COPY sum[s] ./go.sum\nARG V\nRUN echo $V; go use >> /said\n"
+    )
+    text, told = said(builds, steps)
+    assert text.split() == ["fetched", "package", "a"]
+    assert "(with Go caches)" in told
+    assert "but not all" not in told
+
+
+def test_a_step_of_root_is_in_no_users_way(builds: StepBuilds) -> None:
+    forget(builds)
+    steps = (
+        "ENV GOCACHE=/tmp/cache\nRUN echo $V; touch /said; chmod 666 /said\n"
+        "USER app\nRUN go has x > /said; go put x && echo put >> /said\n"
+    )
+    for version, first in ((1, "no"), (2, "yes")):
+        assert said(builds, steps, version=version)[0].split() == [first, "put"]

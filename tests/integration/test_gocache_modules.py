@@ -24,6 +24,7 @@ from module_samples import (
 )
 from wherry.gocache.module_listing import Listings
 from wherry.gocache.module_names import ModuleVersion
+from wherry.gocache.module_trees import TreesIntoCache
 from wherry.gocache.module_use import on_tree
 from wherry.gocache.module_zips import ZipsIntoCache, choose_zips
 from wherry.gocache.modules import Choice, choose
@@ -668,6 +669,71 @@ def into_cache(machine: Machine, *packs: tuple[Table, bytes]) -> ZipsIntoCache:
     for table, data in packs:
         unpack(table, io.BytesIO(data), found.contents, found.place, CancelToken())
     return found
+
+
+def with_trees(machine: Machine, *packs: tuple[Table, bytes]) -> TreesIntoCache:
+    rows = [row for table, _ in packs for row in table.rows]
+    scratch = machine.modcache.parent / "scratch"
+    found = TreesIntoCache(str(machine.modcache), rows, machine.cache().sums, str(scratch))
+    for table, data in packs:
+        unpack(table, io.BytesIO(data), found.contents, found.place, CancelToken())
+    assert not list(scratch.iterdir())
+    return found
+
+
+def directories(top: Path) -> dict[str, int]:
+    """The modes of the directories of modules."""
+    found = (path for path in top.rglob("*") if path.is_dir())
+    return {str(path.relative_to(top)): path.stat().st_mode for path in found}
+
+
+def test_modules_with_trees_are_as_go_leaves_them(first: Machine, second: Machine) -> None:
+    first.go("mod", "download")
+    with_trees(second, packed(zips(first)))
+    tree = "example.com/lib@v1.0.0"
+    assert directories(second.modcache / tree) == directories(first.modcache / tree)
+    assert (second.modcache / tree).stat().st_mode == (first.modcache / tree).stat().st_mode
+    # Versions that were asked for are no part of a module.
+    its = {k: v for k, v in tree_state(first.modcache).items() if not k.endswith("/@v/list")}
+    state = tree_state(second.modcache)
+    assert state == its
+    assert f"{tree}/used/used.go" in state
+    # Go has nothing left to do, nor anything against it.
+    env = second.env(online=False)
+    for words in (["mod", "download"], ["mod", "verify"], ["vet", "."]):
+        done = second.go(*words, env=env)
+        assert done.returncode == 0, done.stderr
+    assert tree_state(second.modcache) == state
+
+
+def test_modules_with_trees_are_for_every_user(first: Machine, second: Machine) -> None:
+    first.go("mod", "download")
+    before = os.umask(0o077)
+    try:
+        with_trees(second, packed(zips(first)))
+    finally:
+        os.umask(before)
+    own = tree_state(first.modcache)
+    state = tree_state(second.modcache)
+    assert {name: own[name] for name in state} == state
+
+
+def test_other_code_leaves_no_tree(first: Machine, second: Machine) -> None:
+    tamper(download(first))
+    restored = with_trees(second, packed(zips(first)))
+    assert restored.refused == {ModuleVersion(LIB, "v1.0.0"): "its zip is not the one of go.sum"}
+    assert not list(second.modcache.rglob("*lib@*"))
+    assert not list(second.modcache.rglob("*.zip*"))
+
+
+def test_a_tree_that_is_there_stays(first: Machine, second: Machine) -> None:
+    first.go("mod", "download")
+    tree = second.modcache / "example.com/lib@v1.0.0"
+    tree.mkdir(parents=True)
+    (tree / "mine").write_text("mine")
+    assert not any(".zip" in name for name in with_trees(second, packed(zips(first))).contents)
+    assert [path.name for path in tree.iterdir()] == ["mine"]
+    assert not list(second.modcache.rglob("*.zip*"))
 
 
 def test_whole_modules_serve_any_go_command_offline(first: Machine, second: Machine) -> None:

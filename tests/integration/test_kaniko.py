@@ -9,6 +9,7 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from git_server import GitServer, git, git_server
 from registry_samples import image, layer
 from transport_servers import Reply, Seen, answering
 from wherry.cli import main
+from wherry.fstree import live_tree, scan
 from wherry.oci.platform import host_platform
 
 __all__ = ["builds", "plain_env"]
@@ -198,7 +200,7 @@ def test_what_is_told_and_where(builds: Builds) -> None:
     texts = [json.loads(line).get("text") for line in events]
     assert "ignored: --cleanup: wherry has no need of it" in texts
     plan = kaniko(builds, *words, "--dryrun")
-    assert plan.stdout.startswith("image app for linux/")
+    assert plan.stdout.startswith("image docker.io/library/app:latest for linux/")
     builds.files(f="f")
     assert "COPY . /all/" in kaniko(builds, *words, "--dryrun").stdout
 
@@ -472,6 +474,8 @@ def test_a_cache_between_machines(builds: Builds, registry: FaultRegistry, tmp_p
     words = ("-c=.", "-d", name, "--cache=true", "--cache-ttl=24h", "--cache-copy-layers")
     first = kaniko(builds, *words)
     assert registry.tags("team/app/cache").keys() == {"wherry"}
+    assert "ignored: --cache-copy-layers: wherry has no need of it\n" in first.stderr
+    assert "ignored: --cache-ttl: no step expires by its age; --build-arg" in first.stderr
     builds.store = tmp_path / "other store"
     registry.forget_requests()
     second = kaniko(builds, *words, "--no-push", "--no-push-cache")
@@ -484,6 +488,94 @@ def test_a_cache_between_machines(builds: Builds, registry: FaultRegistry, tmp_p
     assert registry.tags("mine").keys() == {"wherry"}
     anew = kaniko(builds, "-c=.", "--no-push", "--cache=false", repository)
     assert " ... cached" not in anew.stderr
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+# Flags under which the call names no place to write to.
+WITHOUT_PLACES = [(), ("--cache=false",), ("--no-push-cache",), ("--cache", "--no-push-cache")]
+CI = {"CI": "true"}
+
+
+@pytest.mark.parametrize("words", WITHOUT_PLACES, ids=" ".join)
+def test_a_wherry_toml_names_no_caches(
+    builds: Builds, registry: FaultRegistry, words: tuple[str, ...]
+) -> None:
+    place = f"{registry.host}/of-the-file/cache"
+    files = {
+        "Dockerfile": "FROM scratch\nCOPY f /f\n", "f": "f\n",
+        "wherry.toml": f'[cache]\nto = ["{place}"]\nfrom = ["{place}"]\n',
+    }  # fmt: skip
+    name = f"-d={registry.host}/team/app"
+    kaniko(builds, "-c=tar://stdin", name, *words, stdin=packed(files), more=CI)
+    builds.files(**files)
+    kaniko(builds, "-c=.", name, *words, more=CI)
+    assert registry.tags("team/app").keys() == {"latest"}
+    assert registry.count(path="/of-the-file/") == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--cache", "--cache-repo=oci:cache")], ids=" ".join)
+def test_a_wherry_toml_from_elsewhere_has_no_say(
+    builds: Builds, registry: FaultRegistry, words: tuple[str, ...]
+) -> None:
+    files = {"Dockerfile": ONE, "f": "f\n", ".dockerignore": "*\n!f\n", "wherry.toml": "no TOML"}
+    done = kaniko(builds, "-c=tar://stdin", "--no-push", *words, stdin=packed(files))
+    assert files_of(builds, digest_of(done)) == {"all/f": "f\n"}
+    # Such a mirror would be asked for the base.
+    files["Dockerfile"] = "FROM 127.0.0.1:1/base\n"
+    files["wherry.toml"] = f'[registry.mirrors]\n"127.0.0.1:1" = ["{registry.host}"]\n'
+    for more in ((), ("--dryrun",)):
+        refused(builds, 4, "-c=tar://stdin", "--no-push", *words, *more, stdin=packed(files))
+    assert registry.requests == []
+    # A directory of one's own may say it.
+    builds.files(**files)
+    refused(builds, 4, "-c=.", "--no-push", *words)
+    assert registry.requests != []
+
+
+def test_a_wherry_toml_from_elsewhere_does_not_say_how_large_the_store_is(
+    builds: Builds, tmp_path: Path
+) -> None:
+    builds.files(Dockerfile="FROM scratch\nCOPY f /f\n", f="f" * 100_000)
+    mine = kaniko(builds, "-c=.", "--no-push")
+    files = {"Dockerfile": "FROM scratch\n", "wherry.toml": '[store]\nsize = "1KB"\n'}
+    kaniko(builds, "-c=tar://stdin", "--no-push", stdin=packed(files), cwd=tmp_path)
+    assert files_of(builds, digest_of(mine)) == {"f": "f" * 100_000}
+
+
+def test_an_unchanged_build_is_answered_by_its_record(builds: Builds) -> None:
+    builds.files(Dockerfile="FROM scratch\nLABEL a=b\n")
+    words = ("-c=.", "-d=app", "--no-push", "--registry-mirror=mirror.example.com",
+             "--insecure-registry=registry.example.com")  # fmt: skip
+    kaniko(builds, *words)
+    unchanged = "nothing changed since the last build"
+    assert unchanged in kaniko(builds, *words, "--dryrun").stdout
+    other = kaniko(builds, *words, "--registry-mirror=other.example.com", "--dryrun")
+    assert unchanged not in other.stdout
+
+
+@pytest.mark.parametrize("dockerfile", [ONE, "FROM scratch\nLABEL a=b\n"])
+def test_a_build_from_elsewhere_leaves_no_record(
+    builds: Builds, monkeypatch: pytest.MonkeyPatch, dockerfile: str
+) -> None:
+    # Times prove something at once, as they do of a context that takes its time to come.
+    for module in (live_tree, scan):
+        monkeypatch.setattr(module, "RACY_NS", -(10**12))
+    data = packed({"Dockerfile": dockerfile, "f": "f\n"})
+    kaniko(builds, "-c=tar://stdin", "--no-push", stdin=data)
+    before = records(builds)
+    kaniko(builds, "-c=tar://stdin", "--no-push", stdin=data)
+    assert records(builds) == before
+    # A directory that stays leaves some.
+    builds.files(Dockerfile=dockerfile)
+    kaniko(builds, "-c=.", "--no-push")
+    assert records(builds) > before
+
+
+def records(builds: Builds) -> set[tuple[str, str]]:
+    """Kind and key of everything that the store remembers."""
+    with sqlite3.connect(builds.store / "state.db") as connection:
+        return set(connection.execute("SELECT kind, key FROM records"))
 
 
 # --- registries ---------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,12 +35,13 @@ from fault_registry import FaultRegistry, free_port
 from registry_samples import Sample, image, index, layer
 from store_samples import faults
 from token_realm import TokenRealm
-from wherry.api.lazy import note_sources
+from wherry.api.lazy import fetcher, note_sources
 from wherry.api.pulling import pull_image
 from wherry.api.pushing import push_image
 from wherry.api.registries import Registries, RegistryAround
 from wherry.events import discard
 from wherry.oci.digest import parse_digest
+from wherry.oci.image import Layer, parse_descriptor
 from wherry.oci.platform import host_platform
 from wherry.oci.reference import parse_reference
 from wherry.process.cancel import CancelToken
@@ -487,6 +489,19 @@ WRONG_SOURCES: dict[str, tuple[dict[str, object], str]] = {
     "too long": ({"append": b"xx"}, "there should be"),
     "denied": ({"status": 403}, "not allowed to pull"),
 }
+
+
+def test_two_threads_that_want_a_layer_fetch_it_once(place: Place, registry: FaultRegistry) -> None:
+    lazy(place, registry)
+    blobs = map(parse_descriptor, IMAGE.document["layers"])  # type: ignore[call-overload]
+    layers = tuple(Layer(blob, blob.digest) for blob in blobs)
+    # The others ask while the first is at it.
+    registry.rule("GET", BIG, delay=0.5, times=1)
+    with open_store(place.store) as store, Registries(place.around()) as connected:
+        fetch = fetcher(store, connected)
+        ends = ThreadPoolExecutor(3).map(fetch, [layers, layers[::-1], layers])
+        assert sorted(map(bool, ends)) == [False, False, True]
+    assert registry.count("GET", BIG) == 1
 
 
 @pytest.mark.parametrize("wrong", WRONG_SOURCES)

@@ -7,6 +7,8 @@ Whoever begins from a cache gets the image that its builder got, or makes its ow
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import itertools
 import json
 import os
@@ -14,10 +16,13 @@ import random
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import zstandard
@@ -37,11 +42,32 @@ from travelling_builds import (
     layers_of_runs,
     serve_base,
 )
+from wherry.api import cache_patience
+from wherry.api.asked_caches import AskedCaches
+from wherry.api.building import build_images
+from wherry.api.cache_traffic import open_traffic
+from wherry.api.cached_steps import CachedSteps, Used
+from wherry.api.exported_steps import Given, StepExport
+from wherry.api.registries import Registries, RegistryAround
 from wherry.api.workers import Workers
 from wherry.cli import cache as cache_verb
-from wherry.errors import BuildError, MachineError, WherryError
-from wherry.gocache.pack_index import encode_index
-from wherry.oci.digest import parse_digest
+from wherry.engines.local import roots
+from wherry.engines.local.results import Built, Change, Outside
+from wherry.engines.local.snapshot_files import LostChange
+from wherry.engines.local.storage import CacheRecords, LayerSettings, Times
+from wherry.errors import BuildError, MachineError, NetworkError, WherryError
+from wherry.events import Event, Outcome, StepEnded
+from wherry.fstree.compression import Compression
+from wherry.gocache.directory_place import DirectoryPlace
+from wherry.gocache.pack_index import encode_index, read_index
+from wherry.gocache.pack_set import PackSet
+from wherry.gocache.places import BytesBlob, Document
+from wherry.gocache.spec import parse_cache_spec
+from wherry.gocache.step_records import StepRecord, StepSet, merged_steps, record_key
+from wherry.graph.keys import CacheKey
+from wherry.oci.digest import parse_digest, sha256
+from wherry.oci.image import LAYER_GZIP, Descriptor, Layer
+from wherry.process.cancel import CancelToken
 from wherry.store.store import open_store
 
 _BLOBS = r"/blobs/sha256"
@@ -393,22 +419,272 @@ def test_a_broken_section_costs_a_line_and_the_steps(
     assert machines().build(place).ran == []
 
 
+@pytest.mark.parametrize("how", ["push", "load"])
+def test_layers_that_left_their_registry_are_made_anew_by_the_next_build(
+    machines: Machines, registry: FaultRegistry, how: str
+) -> None:
+    """The image was answered by the cache, and its layers stayed there until somebody tidied up."""
+    place = f"{registry.host}/team/c:1"
+    machines().build(place)
+    fresh = machines()
+    # Files as young as the build have no record.
+    time.sleep(2.5)
+    assert fresh.build(place, cache_to=()).ran == []
+    registry.rule("GET|HEAD", "/team/c/blobs/", status=404)
+    registry.rule("POST", "/team/app/", mount_refused=True)
+    asked: dict[str, object] = {"push": True, "tags": (f"{registry.host}/team/app:1",)}
+    if how == "load":
+        asked = {"outputs": (f"type=local,dest={fresh.root}/out",)}
+    with pytest.raises(NetworkError, match="layer"):
+        fresh.build(None, **asked)
+    again = fresh.build(None, **asked)
+    assert {DOWNLOAD, COMPILE} <= set(again.ran)
+    assert how == "load" or registry.tags("team/app") == {"1": again.image.digest}
+
+
+def _doctored(registry: FaultRegistry, change: Callable[[dict[str, Any]], object]) -> None:
+    """Let `change` loose on the steps of the cache's index."""
+    value = json.loads(encode_index(held_in(registry, "team/c", "1")))
+    change(value["steps"])
+    _replace_index(registry, json.dumps(value).encode())
+
+
+def _with_wrong_diff_ids(steps: dict[str, Any]) -> None:
+    for number, slab in enumerate(steps["slabs"]):
+        if slab.get("kept"):
+            slab["layer"][3] = f"sha256:{number:064}"
+        for row in slab.get("layers", ()):
+            row[4] = f"sha256:{number:064}"
+
+
 def test_a_layer_that_is_not_what_its_record_says_is_made_anew(
     machines: Machines, registry: FaultRegistry
 ) -> None:
     place = f"{registry.host}/team/c:1"
     machines().build(place)
-    value = json.loads(encode_index(held_in(registry, "team/c", "1")))
-    for slab in value["steps"]["slabs"]:
-        for layer in slab.get("layers", ()):
-            layer[4] = f"sha256:{'0' * 64}"
-    _replace_index(registry, json.dumps(value).encode())
+    _doctored(registry, _with_wrong_diff_ids)
     fresh = machines()
     fresh.write("main.txt", "second\n")
     done = fresh.build(place)
     assert {DOWNLOAD, COMPILE} <= set(done.ran)
     (line,) = [text for text in done.said if "is not used any more" in text]
     assert place in line
+
+
+def _with_a_wrong_image(steps: dict[str, Any]) -> None:
+    """Wrong diff IDs of the layers that stand on nothing: the last stage's only one."""
+    for _, _, _, stack in steps["records"].values():
+        if len(stack) == 1:
+            steps["slabs"][stack[0]]["layer"][3] = f"sha256:{0:064}"
+
+
+def test_the_store_keeps_no_result_whose_layer_was_not_read(
+    registry: FaultRegistry, tmp_path: Path
+) -> None:
+    """It has the digest that its record says, and is no layer at all."""
+    data = gzip.compress(b"no layer")
+    name = parse_digest(registry.put_blob("team/c", data))
+    layer = Layer(Descriptor(LAYER_GZIP, name, len(data)), sha256(b"another tar"))
+    settings = LayerSettings(Compression(), 1, "codec")
+    key = sha256(b"step")
+    record = StepRecord((layer,), 3, sha256(b"tree"), 1)
+    steps = StepSet(
+        1, {record_key(key, settings.written_by): record}, kept={name: layer.descriptor}
+    )
+    place = DirectoryPlace("c", str(tmp_path / "c"), CancelToken())
+    place.put(BytesBlob(layer.descriptor, data))
+    index = encode_index(PackSet(steps=steps))
+    place.publish(lambda _found: Document(index, (layer.descriptor,)))
+    place.close()
+    around = RegistryAround(str(tmp_path / "store"), {"HOME": str(tmp_path)}, str(tmp_path), (),
+                            lambda _event: None, CancelToken())  # fmt: skip
+    spec = parse_cache_spec(str(tmp_path / "c"), "--cache-from", str(tmp_path))
+    with open_store(around.store) as store, Registries(around) as registries:
+        cached = CachedSteps(open_traffic(AskedCaches((spec,)), registries), store, settings)
+        cached.hollow = True
+        assert cached.lookup(key) is not None
+        # As if another build had fetched it just now.
+        store.blobs.put(data)
+        cached.adopt()
+        assert CacheRecords(store, settings).lookup(CacheKey(key, b"")) is None
+        with pytest.raises(LostChange):
+            cached.keep_image((layer,), bytes_wanted=True)
+
+
+def test_what_no_index_can_say_is_given_to_no_place(tmp_path: Path) -> None:
+    """A store took over what a hostile record said: nobody would read an index that repeats it."""
+
+    def built(path: str) -> Built:
+        outside = (Outside("build", path, ""),)
+        return Built((), 5, change=Change(sha256(path.encode()), "", 5, True, outside))
+
+    results = {sha256(path.encode()): built(path) for path in ("/root/.cache", "/../../home")}
+    given = Given(Used(results, {}), sha256(b"image"), frozenset())
+    unused: Any = None
+    shared: Any = SimpleNamespace(
+        settings=LayerSettings(Compression(), 1, "codec"), times=Times(0, None)
+    )
+    spec = parse_cache_spec(str(tmp_path / "c"), "--cache-to", str(tmp_path))
+    export = StepExport(given, shared, unused, unused, unused)
+    change = export.offer(spec, None, unused).change
+    assert [run.outside for run in change.runs.values()] == [(("build", "/root/.cache", ""),)]
+    assert len(change.records) == 1
+    index = encode_index(PackSet(steps=merged_steps(StepSet(), change, spec.max_size)))
+    assert read_index(index).faults == ()
+
+
+def test_a_wrong_layer_of_an_unchanged_image_is_made_anew(
+    machines: Machines, registry: FaultRegistry
+) -> None:
+    place = f"{registry.host}/team/c:1"
+    machines().build(place)
+    _doctored(registry, _with_a_wrong_image)
+    fresh = machines()
+    target = fresh.root / "out"
+    done = fresh.build(place, cache_to=(), outputs=(f"type=local,dest={target}",))
+    assert OF_SOURCES[-1] in done.ran
+    (line,) = [text for text in done.said if "is not used any more" in text]
+    assert place in line
+    assert (target / "out").read_text().split()[-1] == "first"
+    # And so is the next one, which asks nobody.
+    assert fresh.build(outputs=(f"type=local,dest={fresh.root}/again",)).ran == []
+    assert (fresh.root / "again/out").read_text() == (target / "out").read_text()
+
+
+def test_a_layer_that_cannot_be_unpacked_is_made_anew(
+    machines: Machines, registry: FaultRegistry
+) -> None:
+    """It is the one that its record says; the kernel refuses a device of such a number."""
+    member = tarfile.TarInfo("device")
+    member.type, member.devmajor, member.devminor = tarfile.CHRTYPE, 5000, 2_000_000
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(member)
+    tar = packed.getvalue()
+    place = f"{registry.host}/team/c:1"
+    machines().build(place)
+    blob = gzip.compress(tar)
+    digest = registry.put_blob("team/c", blob)
+
+    def change(steps: dict[str, Any]) -> None:
+        for slab in steps["slabs"]:
+            for row in slab.get("layers", ()):
+                row[1:3] = digest, len(blob)
+                row[4] = f"sha256:{hashlib.sha256(tar).hexdigest()}"
+
+    _doctored(registry, change)
+    fresh = machines()
+    fresh.write("main.txt", "second\n")
+    done = fresh.build(place)
+    assert {DOWNLOAD, COMPILE} <= set(done.ran)
+    (line,) = [text for text in done.said if "is not used any more" in text]
+    assert place in line
+    assert text_of(fresh, done, None, "out").split()[-1] == "second"
+
+
+def _watched(machine: StepMachine, place: object, **asked: object) -> Done:
+    """A build that is ended after a minute: it must not go on for ever."""
+    events: list[Event] = []
+    token = CancelToken()
+    timer = threading.Timer(60, token.cancel)
+    timer.start()
+    try:
+        return Done(build_images(machine.request(place, **asked), events.append, token), events)
+    finally:
+        timer.cancel()
+
+
+def test_a_record_that_hides_what_is_copied_ends_no_build(
+    machines: Machines, registry: FaultRegistry
+) -> None:
+    """It says that a Go cache lies beside the root where a COPY has to look: there is none.
+
+    Steps that are offered caches have other keys without them; these never were.
+    """
+    place = f"{registry.host}/team/c:1"
+    plain = {"cache_to": (), "go_cache": "off"}
+    machines().build(place, go_cache="off")
+
+    def change(steps: dict[str, Any]) -> None:
+        steps["selections"] = {}
+        for slab in steps["slabs"]:
+            if "run" in slab:
+                slab["outside"] = [["build", "/out", ""]]
+
+    _doctored(registry, change)
+    fresh = machines()
+    fresh.edit("Dockerfile", "/out /out", "/out /other")
+    done = _watched(fresh, place, **plain)
+    assert {DOWNLOAD, COMPILE} <= set(done.ran)
+    (line,) = [text for text in done.said if "is not used any more" in text]
+    assert place in line
+    # A store that took such a record over says so and runs the steps, too.
+    poisoned = machines()
+    poisoned.edit("Dockerfile", "/out /out", "/cache/mods /mods")
+    assert _watched(poisoned, place, **plain).ran == ["COPY --from=build /cache/mods /mods"]
+    poisoned.edit("Dockerfile", "/cache/mods /mods", "/out /other")
+    anew = _watched(poisoned, None, **plain)
+    assert {DOWNLOAD, COMPILE} <= set(anew.ran)
+    assert [text for text in anew.said if "all steps run again" in text]
+    # Once: what ran is what the store knows now.
+    poisoned.edit("Dockerfile", "/out /other", "/out /third")
+    assert _watched(poisoned, None, **plain).ran == ["COPY --from=build /out /third"]
+
+
+def test_a_mistake_of_the_user_is_told_at_once(
+    machines: Machines, registry: FaultRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers are looked through when they come, once, and not before an error is told."""
+    place = f"{registry.host}/team/c:1"
+    machines().build(place)
+    fresh = machines()
+    fresh.write("main.txt", "second\n")
+    fresh.edit("Dockerfile", "/out /out", "/missing /out")
+    events: list[Event] = []
+    looked: list[tuple[str, bool]] = []
+    check = roots.check_layer
+
+    def counting(storage: Any, layer: Layer, cancel: CancelToken) -> None:
+        failed = any(isinstance(one, StepEnded) and one.outcome is Outcome.FAILED
+                     for one in events)  # fmt: skip
+        looked.append((str(layer.descriptor.digest), failed))
+        check(storage, layer, cancel)
+
+    monkeypatch.setattr(roots, "check_layer", counting)
+    with pytest.raises(WherryError, match="/missing"):
+        build_images(fresh.request(place), events.append, CancelToken())
+    assert any(isinstance(one, StepEnded) and one.outcome is Outcome.FAILED for one in events)
+    assert looked
+    assert not any(failed for _, failed in looked)
+    assert len(set(looked)) == len(looked)
+
+
+@pytest.mark.parametrize("kind", ["lazy", "offered"])
+def test_a_layer_that_does_not_come_holds_no_export_up(
+    machines: Machines, registry: FaultRegistry, directory: Path, kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It is on its way from one place to another, and nobody else needs it."""
+    place = f"{registry.host}/team/c:1"
+    first = machines()
+    image = first.build(place).image
+    found = held_in(registry, "team/c", "1")
+    with open_store(str(first.store)) as store:
+        manifest = json.loads(store.blobs.read(parse_digest(image.digest)))
+    own = {layer["digest"] for layer in manifest["layers"]}
+    runs = {str(layer.descriptor.digest) for layer in layers_of_runs(found)} - own
+    monkeypatch.setattr(cache_patience, "_LEAST", 1.0)
+    rule = registry.rule("GET", "|".join(own if kind == "lazy" else runs), trickle=(1, 0.4))
+    fresh = machines()
+    began = time.monotonic()
+    done = fresh.build(None, cache_from=(place,), cache_to=(str(directory),))
+    assert rule.used
+    assert time.monotonic() - began < 20
+    assert done.ran == []
+    (line,) = [text for text in done.said if f"the cache {directory} is not written" in text]
+    assert "the layer" in line
+    assert bool([text for text in done.said if f"the cache {place} is not used any more" in text]) \
+        == (kind == "offered")  # fmt: skip
 
 
 def _replace_index(registry: FaultRegistry, index: bytes) -> None:

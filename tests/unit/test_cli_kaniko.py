@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,21 +14,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wherry.api.asked_caches import asked_caches
+from wherry.api.asked_mounts import asked_mounts
+from wherry.api.registries import Registries, RegistryAround
 from wherry.api.request import BuildRequest
 from wherry.cli.flags import BUILD_FLAGS
 from wherry.cli.kaniko import command
 from wherry.cli.kaniko_context import GitContext
+from wherry.cli.kaniko_fates import ignored_lines
 from wherry.cli.kaniko_flags import BY_LETTER, BY_NAME, FLAGS, Fate, KanikoFlag
 from wherry.cli.kaniko_page import BEGIN, END, main, written
-from wherry.cli.kaniko_registries import registry_environment
 from wherry.cli.kaniko_request import Translation, translate
 from wherry.cli.kaniko_words import read_words
 from wherry.cli.verbs import run_verb
 from wherry.errors import SeveralErrors, UsageError, WherryError
+from wherry.events import discard
 from wherry.exporters.spec import OutputKind, parse_outputs
 from wherry.gocache.spec import parse_cache_spec
+from wherry.process.cancel import CancelToken
 from wherry.settings.hosts import ClientCertificate
-from wherry.settings.user import load_user_file
+from wherry.settings.load import load_settings
 from wherry.vcs.git_url import GitSource
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "kaniko.md"
@@ -153,7 +159,7 @@ USED: dict[str, tuple[tuple[str, ...], Callable[[Translation], object], object]]
     "secret": (("--secret=id=a,src=/f", "--secret", "id=b,env=A"), lambda t: t.request.secrets,
                ("id=a,src=/f", "id=b,env=A")),
     "destination": ((*APP, "--destination=b"), lambda t: (t.request.tags, t.request.push),
-                    ((APP[1], "b"), True)),
+                    ((APP[1], "docker.io/library/b:latest"), True)),
     "label": (("--label", "b=1", "--label=a=x=y"), lambda t: t.request.labels,
               (("a", "x=y"), ("b", "1"))),
     "annotation": (("--annotation=a=b",), lambda t: t.request.annotations, (("a", "b"),)),
@@ -184,20 +190,21 @@ USED: dict[str, tuple[tuple[str, ...], Callable[[Translation], object], object]]
                    (("reg:5000/c:wherry",),) * 2),
     "no-push-cache": (("--cache", "--cache-repo=r/c", "--no-push-cache"),
                       lambda t: (t.request.cache_from, t.request.cache_to),
-                      (("r/c:wherry",), ())),
+                      (("docker.io/r/c:wherry",), ("",))),
     "insecure": (("--insecure", *APP, "--cache", "--cache-repo=other:5000/c", "-d", "hub"),
-                 lambda t: t.registries.insecure, ("registry.example.com", "other:5000")),
+                 lambda t: t.request.registries.insecure, ("registry.example.com", "other:5000")),
     "insecure-registry": (("--insecure-registry=A:5000", "--insecure-registry", "b"),
-                          lambda t: t.registries.insecure, ("a:5000", "b")),
+                          lambda t: t.request.registries.insecure, ("a:5000", "b")),
     "registry-certificate": (("--registry-certificate=a:5000=ca.pem",),
-                             lambda t: t.registries.certificates, ("/here/ca.pem",)),
+                             lambda t: t.request.registries.certificates, ("/here/ca.pem",)),
     "registry-client-cert": (("--registry-client-cert", "a=/c.pem,k.pem"),
-                             lambda t: t.registries.clients,
+                             lambda t: t.request.registries.clients,
                              (("a", ClientCertificate("/c.pem", "/here/k.pem")),)),
-    "registry-mirror": (("--registry-mirror=mirror:5000/hub",), lambda t: t.registries.mirrors,
+    "registry-mirror": (("--registry-mirror=mirror:5000/hub",),
+                        lambda t: t.request.registries.mirrors,
                         (("docker.io", ("mirror:5000/hub", "of.env")),)),
     "registry-map": (("--registry-map=index.docker.io=m;gcr.io=g:1/x", "--registry-map=gcr.io=h"),
-                     lambda t: t.registries.mirrors,
+                     lambda t: t.request.registries.mirrors,
                      (("docker.io", ("m", "of.env")), ("gcr.io", ("g:1/x", "h")))),
     "kaniko-dir": (("--kaniko-dir=/no/such",), lambda t: "DOCKER_CONFIG" in t.request.env, False),
 }  # fmt: skip
@@ -270,10 +277,13 @@ def test_what_cannot_be_done_is_told_all_together() -> None:
 
 
 def test_plain_http_makes_other_words_needless() -> None:
-    found = call("--insecure", "--skip-tls-verify", "--insecure-pull", "--skip-tls-verify-pull",
-                 "--insecure-registry=B:1", "--skip-tls-verify-registry=b:1", *APP)  # fmt: skip
-    assert found.registries.insecure == ("b:1", "registry.example.com")
-    assert len(found.ignored) == 4
+    found = call("--insecure", "--skip-tls-verify", "--insecure-registry=B:1",
+                 "--skip-tls-verify-registry=b:1", *APP)  # fmt: skip
+    assert found.request.registries.insecure == ("b:1", "registry.example.com")
+    assert found.ignored == ("--skip-tls-verify", "--skip-tls-verify-registry")
+    # Bases may come from other registries than the image goes to.
+    for flag in ("--insecure-pull", "--skip-tls-verify-pull"):
+        assert flag in refused("--insecure", flag, *APP)
     assert "--skip-tls-verify-registry" in refused(
         "--insecure-registry=a", "--skip-tls-verify-registry=a", "--skip-tls-verify-registry=c"
     )
@@ -303,11 +313,10 @@ def test_the_variable_about_pushing_is_a_truth_value() -> None:
 
 def test_mirrors_of_variables() -> None:
     env = {"KANIKO_REGISTRY_MAP": "docker.io=a;quay.io=b", "KANIKO_REGISTRY_MIRROR": "c/d"}
-    found = call("--registry-mirror=e", env=env).registries.mirrors
+    found = call("--registry-mirror=e", env=env).request.registries.mirrors
     assert found == (("docker.io", ("a", "e", "c/d")), ("quay.io", ("b",)))
-    assert call(env={"KANIKO_REGISTRY_MAP": "", "KANIKO_REGISTRY_MIRROR": ""}).registries == (
-        call().registries
-    )
+    empty = {"KANIKO_REGISTRY_MAP": "", "KANIKO_REGISTRY_MIRROR": ""}
+    assert request(env=empty).registries == request().registries
 
 
 def test_credentials_where_kanikos_image_has_them(tmp_path: Path) -> None:
@@ -453,55 +462,60 @@ concurrency = 7
 "quay.io" = ["q"]
 [registry.client-certificates]
 "own:1" = { cert = "~/c.pem" }
-[store]
-size = "3GB"
+"""
+PROJECT = """
+[registry]
+insecure = ["project:1"]
+[registry.mirrors]
+"quay.io" = ["of-the-project"]
 [cache]
-trust = ["registry.own/team", "~/caches"]
+from = ["registry.example.com/their/cache"]
+to = ["registry.example.com/their/cache"]
+mounts = ["npm"]
 """
 
 
-def test_the_users_own_settings_stay_below_those_of_the_call(tmp_path: Path) -> None:
-    own = tmp_path / ".config"
-    (own / "wherry").mkdir(parents=True)
-    (own / "wherry" / "config.toml").write_text(OWN)
-    (own / "containers").mkdir()
-    (own / "containers" / "auth.json").write_text("{}")
+def test_what_the_call_says_of_registries_stands_above_all_settings(tmp_path: Path) -> None:
+    own = tmp_path / ".config" / "wherry"
+    own.mkdir(parents=True)
+    (own / "config.toml").write_text(OWN)
     env = {"HOME": str(tmp_path)}
-    flags = call(
+    said = request(
         "--insecure-registry=new:2",
         "--registry-mirror=both",
         "--registry-mirror=mine",
-        '--registry-certificate=h=/with "quotes"\\.pem',
+        "--registry-map=quay.io=of-the-call",
+        "--registry-certificate=h=/of the call.pem",
         "--registry-client-cert=h=/c,/k",
     ).registries
-    before = load_user_file(env)
-    with registry_environment(flags, env) as changed:
-        place = changed["XDG_CONFIG_HOME"]
-        found = load_user_file(changed)
-        assert Path(place, "containers", "auth.json").read_text() == "{}"
-        assert os.stat(place).st_mode & 0o777 == 0o700
-    assert not os.path.exists(place)
-    assert found.store == before.store
-    assert found.cache == before.cache
-    registry, mine = found.registry, before.registry
-    assert (registry.default, registry.concurrency) == (mine.default, mine.concurrency)
-    assert registry.insecure_by_user == ("new:2", "own:1")
-    assert registry.ca_by_user == ('/with "quotes"\\.pem', str(own / "wherry" / "ca.pem"))
-    assert dict(registry.mirrors) == {
+    around = RegistryAround("", env, "/", (), discard, CancelToken())
+    (tmp_path / "wherry.toml").write_text(PROJECT)
+    directory = str(tmp_path)
+    mine = Registries(around, directory).settings
+    with Registries(around._replace(said=said), directory) as registries:
+        found = registries.settings
+        # Other connections of the same build.
+        assert registries.beside(CancelToken(), 1).settings == found
+    assert (found.default, found.concurrency) == (mine.default, mine.concurrency)
+    assert found.insecure == ("new:2", "own:1", "project:1")
+    assert found.insecure_by_user == ("new:2", "own:1")
+    assert found.ca_by_user == ("/of the call.pem", str(own / "ca.pem"))
+    assert dict(found.mirrors) == {
         "docker.io": ("both", "mine", "own-mirror"),
-        "quay.io": ("q",),
+        "quay.io": ("of-the-call", "of-the-project"),
     }
-    assert dict(registry.client_certificates) == {
+    assert dict(found.client_certificates) == {
         "own:1": ClientCertificate(str(tmp_path / "c.pem")),
         "h": ClientCertificate("/c", "/k"),
     }
-    assert load_user_file(env) == before
+    assert Registries(around, directory).settings == mine
 
 
-def test_without_flags_about_registries_the_environment_stays() -> None:
-    env = dict(HOME)
-    with registry_environment(call().registries, env) as same:
-        assert same is env
+def test_flags_about_registries_leave_the_environment_as_it_is() -> None:
+    found = request("--insecure-registry=new:2", "--registry-mirror=mine", "-d=new:2/app")
+    assert found.env == HOME
+    assert any(found.registries)
+    assert not any(request().registries)
 
 
 @pytest.mark.parametrize(
@@ -590,16 +604,18 @@ def test_the_last_value_counts_where_there_is_one() -> None:
                  "-f1", "-f2", "--verbosity=info", "-verror")  # fmt: skip
     assert found.context.directory == "/here/b"
     assert found.context.dockerfile == "2"
-    assert found.request.cache_from == ("r/c:wherry",)
+    assert found.request.cache_from == ("docker.io/r/c:wherry",)
     assert found.mode == "quiet"
 
 
 def test_caches() -> None:
     assert request("--cache=false").no_cache
+    assert request("--cache=false").go_cache == "off"
     assert not request().no_cache
-    assert request("--cache-repo=r/c").cache_from == ()
-    assert request("--cache", "--no-push-cache").cache_from == ()
-    assert request("--cache", "--no-push-cache", *APP).cache_from != ()
+    assert request().go_cache == request("--cache", *APP).go_cache == ""
+    assert request("--cache-repo=r/c").cache_from == ("",)
+    assert request("--cache", "--no-push-cache").cache_from == ("",)
+    assert request("--cache", "--no-push-cache", *APP).cache_from != ("",)
     for path, wanted in (("/a,b/c", "/a,b/c"), ("x", "/here/x"), ('q"', '/here/q"')):
         found = request("--cache", f"--cache-repo=oci:{path}")
         for text, flag in (
@@ -611,6 +627,65 @@ def test_caches() -> None:
     inferred = request("--cache", "-d", "app:1").cache_from[0]
     assert inferred == "docker.io/library/app/cache:wherry"
     assert not parse_cache_spec(inferred, "--cache-from", "/").is_directory
+
+
+@pytest.mark.parametrize(
+    ("words", "read", "written"),
+    [
+        ((), 0, 0),
+        (("--cache=false",), 0, 0),
+        (("--no-push-cache",), 0, 0),
+        (("--cache", "--no-push-cache"), 1, 0),
+        (("--cache",), 1, 1),
+    ],
+)
+def test_only_the_call_says_where_caches_are(
+    words: tuple[str, ...], read: int, written: int, tmp_path: Path
+) -> None:
+    (tmp_path / "wherry.toml").write_text(PROJECT)
+    # A machine of CI, where places of the project's file would be trusted.
+    asking = request(*APP, *words, env={"CI": "true"})
+    settings = load_settings(str(tmp_path))
+    found = asked_caches(asking, settings)
+    own = f"{APP[1].removesuffix(':1')}/cache:wherry"
+    assert [spec.place for spec in found.sources] == [own] * read
+    assert [spec.place for spec in found.targets] == [own] * written
+    assert found.untrusted == ()
+    assert asked_mounts(asking, settings) == ("npm",) * read
+
+
+def test_names_mean_docker_hub_whatever_the_default_registry_is(tmp_path: Path) -> None:
+    (tmp_path / "wherry.toml").write_text('[registry]\ndefault = "registry.example.com/team"\n')
+    found = call("-d=app:1", "-d=me/app", "--cache", "--cache-repo=me/c",
+                 f"--image-name-with-digest-file={tmp_path}/names",
+                 env={"BUILDER_OUTPUT": str(tmp_path)})  # fmt: skip
+    around = RegistryAround("", HOME, "/", (), discard, CancelToken())
+    with Registries(around, str(tmp_path)) as registries:
+        names = (*found.request.tags, *found.request.cache_from, *found.request.cache_to)
+        assert [registries.reference(name).full for name in names] == [
+            "docker.io/library/app:1", "docker.io/me/app:latest",
+            "docker.io/me/c:wherry", "docker.io/me/c:wherry",
+        ]  # fmt: skip
+    found.files.write("sha256:1", found.destinations)
+    assert (tmp_path / "names").read_text() == (
+        "index.docker.io/library/app@sha256:1\nindex.docker.io/me/app@sha256:1\n"
+    )
+    told = [json.loads(line)["name"] for line in (tmp_path / "images").read_text().splitlines()]
+    assert told == ["app:1", "me/app"]
+
+
+def test_what_is_told_of_flags_that_are_passed_over() -> None:
+    names = call("--cleanup", "--cache-ttl=24h", "--force").ignored
+    needless, missed = ignored_lines(names)
+    assert needless == "ignored: --cleanup, --force: wherry has no need of them"
+    assert missed.startswith("ignored: --cache-ttl: no step expires by its age; --build-arg")
+    assert list(ignored_lines(())) == []
+
+
+def test_the_page_says_what_a_flag_that_is_passed_over_would_do() -> None:
+    different = PAGE.read_text().partition("## What is different\n")[2]
+    for flag in FLAGS:
+        assert not flag.missed or f"`--{flag.name}`" in different
 
 
 @pytest.mark.parametrize("path", ["/a,b", 'a"b', "a=b", "with space", "-", "./x/../y"])

@@ -138,10 +138,121 @@ def test_a_step_without_network_keeps_modules_in_the_root() -> None:
         ("ENV GOCACHE=/c/d\nRUN ls /c/d && go build", {"modules"}),
         ("ENV GOCACHE=/c\nRUN chown -R app /c && go build", {"modules"}),
         ("RUN ls /go && go build ./pkg/...", {"build", "modules"}),
+        ("RUN GOPROXY='off' go build", {"build"}),
+        ('RUN GOPROXY="off" go build', {"build"}),
+        ('RUN sh -c "GOPROXY=\\"off\\" go build"', {"build"}),
+        ("RUN GOPROXY=https://example.com,off go build", {"build", "modules"}),
+        ("RUN GOSSAFUNC=main go build", {"modules"}),
+        ("ENV GOSSAFUNC=main\nRUN go build", {"modules"}),
+        ("ARG X=-toolexec=/x\nRUN go build $X", {"modules"}),
+        ("ARG X=-modcacherw\nRUN go build $X", {"build"}),
+        ("ARG X=GOPROXY=off\nRUN env $X go build", {"build"}),
+        ("RUN go build -gcflags=-pgoprofile=/p", {"modules"}),
+        ("ENV F=-pgoprofile=/p\nRUN go build -gcflags=$F", {"modules"}),
+        ("RUN go build -pgo=/p", {"build", "modules"}),
+        ("RUN go build -asmflags='all=-I /inc'", {"modules"}),
+        ("ENV I=-I/inc\nRUN go build -asmflags=$I", {"modules"}),
+        ("RUN go build -asmflags=all=-trimpath=$PWD", {"build", "modules"}),
+        ("ENV GOCACHE=/root/.cache/go-build\nRUN go build", {"build", "modules"}),
     ],
 )
 def test_words_that_make_a_cache_of_no_use_to_others(lines: str, kinds: set[str]) -> None:
     assert all(set(places(step)) == kinds for step in steps_of(lines))
+
+
+@pytest.mark.parametrize(
+    ("command", "kinds"),
+    [
+        ("cp -a /root /copy", {"modules"}),
+        ("cp -a /root/. /copy", {"modules"}),
+        ("cp -a /root/.[a-z]* /copy", {"modules"}),
+        ("cp -a ~ /copy", {"modules"}),
+        ("cp -a ~/ /copy", {"modules"}),
+        ("cp -a $HOME /copy", {"modules"}),
+        ('cp -a "${HOME}" /copy', {"modules"}),
+        ("cp -a /go /copy", {"build"}),
+        ("cp -a /g? /copy", {"build"}),
+        ("cp -a $GOPATH /copy", {"build"}),
+        ("cp -a $(go env GOPATH) /copy", {"build"}),
+        ("cp -a `go env GOPATH` /copy", {"build"}),
+        ("cp -a -t /copy /go", {"build"}),
+        ("go build && cp -a / /copy 2>/dev/null || true", set()),
+        ("if true; then cp -a /go /copy; fi", {"build"}),
+        ("bash -c 'cp -a /go /copy'", {"build"}),
+        ("cp -a \\\n  /go \\\n  /copy", {"build"}),
+        ("mv /go /elsewhere", {"build"}),
+        ("rsync -a /root/ /copy", {"modules"}),
+        ("zip -r x.zip /go", {"build"}),
+        ("tar cf /x.tar /", set()),
+        ("tar -czf /x.tar --exclude=a /root", {"modules"}),
+        ("tar -C / -cf - go | wc -c", {"build"}),
+        ("tar -cf /x.tar -C /root .", {"modules"}),
+        ("cd /root && tar cf /x.tar .", {"modules"}),
+        ("cd && tar cf /x.tar .", {"modules"}),
+        ("(cd /root; du) && du -s .", {"modules"}),
+        ("cd / && find", set()),
+        ("cd /go; tar -cf /x.tar $(pwd)", {"build"}),
+        ('cd /go; rsync -a "$PWD/" /x', {"build"}),
+        ("tar --create --file=/x.tar --directory=/go .", {"build"}),
+        ("tar cC /go .", {"build"}),
+        ("find / -name '*.a'", set()),
+        ("find -L ~ -type f", {"modules"}),
+        ("du -sh /go", {"build"}),
+        ("sudo find /go -type f | wc -l", {"build"}),
+    ],
+)
+def test_what_is_copied_with_a_cache_in_it(command: str, kinds: set[str]) -> None:
+    (step,) = steps_of(f"WORKDIR /src\nRUN {command}")
+    assert set(places(step)) == kinds
+    assert "reads all of" in step.no_go_caches
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RUN go build -o /out/app ./cmd/app",
+        "RUN go build -o /out/find ./cmd/find",
+        "RUN CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o /bin/du . && du -h /bin/du",
+        "RUN cp /src/app /usr/bin/",
+        "RUN cp app /",
+        "RUN cp app / 2>/dev/null",
+        "RUN cp -r . /out && mv app ~/",
+        "RUN cp -a go.mod /root",
+        "RUN mv $GOPATH/bin/* /usr/local/bin/",
+        "RUN cp -r /go/bin /go/src/app /out",
+        "RUN cp /root/* /out",
+        "RUN apt-get update && apt-get install -y tar findutils && rm -rf /var/lib/apt/lists/*",
+        "RUN find . -name '*.go' -exec cp {} / ;",
+        "RUN find /src /usr -path / -o -name x",
+        "RUN tar xf x.tar.gz -C /usr/local",
+        "RUN curl -sSL x | tar -xz -C /",
+        "RUN tar -C / -xJf /tmp/s6-overlay.tar.xz --strip-components=1",
+        "RUN tar -C / -cf - etc/ssl",
+        "RUN tar czf /out/x.tgz .",
+        "RUN (cd / && ls) && find .",
+        "RUN du -sh . && cd cmd && find .",
+        "RUN cp -r $PWD/static $(pwd)/app /out",
+        "RUN tar -I zstd -xf x.tar.zst -C / && tar tf /root/c.tar",
+        "RUN rm -rf /root/x /tmp/*; chown -R app /go",
+        'RUN ["find", "/src"]',
+        "RUN <<E\ngo build\ncp app /usr/bin/\nE",
+    ],
+)
+def test_usual_commands_keep_their_caches(line: str) -> None:
+    step = steps_of(f"WORKDIR /src\nCOPY . .\n{line}")[0]
+    assert set(places(step)) == {"build", "modules"}, step.no_go_caches
+
+
+def test_a_copy_by_a_later_step_counts_for_the_earlier_ones() -> None:
+    text = "RUN go build\nUSER app\nENV HOME=/h\nRUN cp -a /root /copy"
+    first, second = steps_of(text)
+    assert set(places(first)) == {"modules"}
+    assert places(second) == {"build": "/h/.cache/go-build", "modules": "/go/pkg/mod"}
+
+
+def test_a_copy_counts_from_the_directory_that_it_runs_in() -> None:
+    assert set(places(steps_of("WORKDIR /root\nRUN tar cf /x.tar .")[0])) == {"modules"}
+    assert set(places(steps_of("WORKDIR /root\nRUN <<E\nfind .\nE")[0])) == {"modules"}
 
 
 @pytest.mark.parametrize(

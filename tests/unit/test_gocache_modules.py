@@ -49,6 +49,7 @@ from wherry.gocache.module_zips import ZipsIntoCache, hash_zip
 from wherry.gocache.modules import clean_info
 from wherry.gocache.pack import unpack
 from wherry.gocache.table import BadPack, Content, Row
+from wherry.golang.module_zip import unpack_zip
 from wherry.golang.toolchain import GoCommand, GoFacts
 from wherry.process.cancel import CancelToken
 
@@ -628,6 +629,29 @@ def test_a_zip_that_readers_could_differ_about_is_none(tmp_path: Path) -> None:
         path.write_bytes(broken)
         assert hash_zip(str(path), LIB) == ""
     assert hash_zip(str(tmp_path / "none"), LIB) == ""
+
+
+@pytest.mark.parametrize("name", ["../out", "/out", "a//b", "a/../../out", "./a", "a/", "b0c"])
+def test_a_zip_unpacks_into_its_own_directory_only(tmp_path: Path, name: str) -> None:
+    files = {f"{LIB}/{known}": data for known, data in FILES.items()}
+    path = zip_of(tmp_path / "x.zip", {**files, f"{LIB}/{name.replace('b0c', 'bXc')}": b"evil"})
+    path.write_bytes(path.read_bytes().replace(b"bXc", b"b\0c"))
+    inside = tmp_path / "top/inside"
+    inside.mkdir(parents=True)
+    assert unpack_zip(str(path), str(LIB), str(inside / "tree")) == ""
+    assert {item.name for item in tmp_path.iterdir()} == {"top", "x.zip"}
+    assert [item.name for item in inside.iterdir()] == ["tree"]
+    assert not list((inside / "tree").iterdir())
+
+
+def test_a_zip_is_unpacked_with_the_modes_of_go(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "x.zip", {f"{LIB}/{name}": data for name, data in FILES.items()})
+    tree = tmp_path / "tree"
+    assert unpack_zip(str(path), str(LIB), str(tree)) == SUM
+    found = {str(item.relative_to(tree)): item for item in tree.rglob("*") if item.is_file()}
+    assert {name: item.read_bytes() for name, item in found.items()} == FILES
+    assert {item.stat().st_mode & 0o777 for item in found.values()} == {0o444}
+    assert {item.stat().st_mode & 0o777 for item in tree.rglob("*") if item.is_dir()} == {0o555}
 
 
 def test_equal_contents_go_to_all_their_places(tmp_path: Path) -> None:

@@ -133,6 +133,15 @@ _EDITS: dict[str, Edit] = {
     "outside of other kinds": lambda v: _run(v).update(outside=[["a"]]),
     "outside with NUL": lambda v: _run(v).update(outside=[["a", "b\0", "c"]]),
     "outside as texts": lambda v: _run(v).update(outside=["abc"]),
+    "outside of no Go cache": lambda v: _beside(v, "other", "/go/pkg/mod"),
+    "outside that leads out": lambda v: _beside(v, "build", "/../../home/user"),
+    "outside through a dot": lambda v: _beside(v, "build", "/root/./.cache"),
+    "outside with a slash at its end": lambda v: _beside(v, "modules", "/go/pkg/mod/"),
+    "outside at no absolute path": lambda v: _beside(v, "build", "root/.cache"),
+    "outside at no path": lambda v: _beside(v, "build", ""),
+    "outside at the root": lambda v: _beside(v, "build", "/"),
+    "outside at two slashes": lambda v: _beside(v, "build", "//"),
+    "outside with half a letter": lambda v: _beside(v, "build", "/\ud800"),
     "a result that is none": lambda v: v["results"].update({"x": 0}),
 }
 
@@ -147,6 +156,10 @@ def _layer(value: Section) -> list[Any]:
 
 def _run(value: Section) -> dict[str, Any]:
     return next(one for one in value["slabs"] if "run" in one)
+
+
+def _beside(value: Section, kind: str, path: str) -> None:
+    _run(value).update(outside=[[kind, path, ""]])
 
 
 @pytest.mark.parametrize("name", _EDITS)

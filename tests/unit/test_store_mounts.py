@@ -160,3 +160,14 @@ def test_locks_do_not_pile_up(store):
     store.prune(everything=True)
     assert [name for name in os.listdir(f"{store.path}/locks") if name.startswith("mount")] == []
     assert os.listdir(f"{store.path}/mounts") == []
+
+
+def test_asking_whether_one_is_there_counts_as_a_use(store):
+    with store.mounts.hold("go"):
+        pass
+    lock = Path(store.path, "locks/mount-1")
+    os.utime(lock, (1, 1))
+    assert store.mounts.there("1")
+    assert lock.stat().st_mtime > 1
+    for name in ("", "2", "01", "..", "../mounts/1", "1/fs"):
+        assert not store.mounts.there(name)

@@ -67,10 +67,12 @@ def build_images(request: BuildRequest, sink: Sink, cancel: CancelToken) -> Buil
     sink = UniqueIds(sink)
     frontend = check_request(request)
     directory, _ = directory_of(request)
-    around = RegistryAround(request.store, request.env, request.cwd, request.ca, sink, cancel)
-    limit = StoreLimit(directory, request.env)
+    around = RegistryAround(
+        request.store, request.env, request.cwd, request.ca, sink, cancel, request.registries
+    )
+    limit = StoreLimit("" if request.foreign else directory, request.env)
     with (
-        Registries(around, directory) as registries,
+        Registries(around, directory, project=not request.foreign) as registries,
         open_store(
             request.store,
             limit,

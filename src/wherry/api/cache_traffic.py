@@ -24,6 +24,7 @@ from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.exporting import Exported, Exporter, Offer
 from wherry.gocache.importing import Holding, Restored
 from wherry.gocache.module_sums import Sums
+from wherry.gocache.module_trees import TreesIntoCache
 from wherry.gocache.module_zips import ZipsIntoCache
 from wherry.gocache.pack_set import Pack, PackSet
 from wherry.gocache.spec import CacheSpec
@@ -107,21 +108,26 @@ class CacheTraffic:
             with self._timed(), self.passing_over(place.spec, seconds=seconds):
                 self._restore(place, cache)
 
-    def restore_zips(self, path: str, sums: Sums) -> None:
+    def restore_zips(self, path: str, sums: Sums, scratch: str = "") -> None:
         """Put the zips that all places have of the modules in `sums` into the GOMODCACHE at `path`.
 
-        What was begun stands in `zips`. Raises `Cancelled`.
+        What was begun stands in `zips`. With `scratch`, a directory of the same file system, the
+        modules' trees and hashes go with them. Raises `Cancelled`.
         """
         for place in self.places:
             packs = place.packs("zips")
             with self.passing_over(place.spec, seconds=fetching(packs)):
                 if packs:
-                    self._restore_zips(place, path, sums)
+                    self._restore_zips(place, path, sums, scratch)
 
-    def _restore_zips(self, place: Place, path: str, sums: Sums) -> None:
+    def _restore_zips(self, place: Place, path: str, sums: Sums, scratch: str) -> None:
         tables = place.holding.tables(place.packs("zips"))
         rows = [row for table in tables.values() for row in table.rows]
-        zips = ZipsIntoCache(path, rows, sums)
+        zips = (
+            TreesIntoCache(path, rows, sums, scratch)
+            if scratch
+            else ZipsIntoCache(path, rows, sums)
+        )
         wanted = zips.contents
         if not wanted:
             return

@@ -20,10 +20,10 @@ from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.exporting import Material, Offer
 from wherry.gocache.marks import Epoch, epoch, used
 from wherry.gocache.module_listing import Listings
-from wherry.gocache.module_names import is_private
-from wherry.gocache.module_sums import Sums, read_sums, source_modules, sum_files
+from wherry.gocache.module_sums import Sums, read_sums, sum_files
 from wherry.gocache.module_zips import choose_zips
 from wherry.gocache.modules import Choice, ModuleCache, private_patterns
+from wherry.gocache.private_entries import PrivateEntries
 from wherry.gocache.spec import CacheSpec
 from wherry.gocache.table import Row
 from wherry.golang.facts import query_go
@@ -110,7 +110,12 @@ class _Run:
     def _offer(self, spec: CacheSpec, rows: Sequence[Row]) -> Offer:
         cache = BuildCache(self._facts.gocache)
         needles = self._needles(spec)
-        kept = [row for row in rows if not cache.holds_any(row, needles)]
+        private = PrivateEntries(self._private(spec), self._sums())
+        kept = [
+            row
+            for row in rows
+            if not cache.holds_any(row, needles) and not private.hold(cache, row)
+        ]
         materials = {"build": Material(kept, cache.open_output, cache.holds)}
         if spec.modules != "off":
             with suppress(WherryError):
@@ -123,7 +128,7 @@ class _Run:
             cache = ModuleCache(
                 self._facts.gomodcache,
                 self._sums(),
-                "" if spec.private else private_patterns(self._facts),
+                self._private(spec),
                 Listings(self._request.listings),
             )
             cancel = self._traffic.registries.around.cancel
@@ -137,7 +142,7 @@ class _Run:
         return tuple(sorted(rows))
 
     def _needles(self, spec: CacheSpec) -> tuple[bytes, ...]:
-        """Texts that keep an entry here."""
+        """Texts that keep an entry here, whatever is private."""
         facts = self._facts
         texts: set[str] = set()
         if not spec.paths:
@@ -145,11 +150,11 @@ class _Run:
             texts |= {path for path in (*roots, facts.gomodcache, facts.gocache) if len(path) > 1}
             home = self._request.env.get("HOME", "").rstrip("/")
             texts |= {f"{home}/"} if home else set()
-        if not spec.private:
-            patterns = private_patterns(facts)
-            texts |= {module.path for module in source_modules(self._sums())
-                      if is_private(module.path, patterns)}  # fmt: skip
         return (_CGO, *map(os.fsencode, sorted(texts)))
+
+    def _private(self, spec: CacheSpec) -> str:
+        """The patterns of modules that a place must not have."""
+        return "" if spec.private else private_patterns(self._facts)
 
     def _sums(self) -> Sums:
         flags = split_goflags(self._facts.goflags)

@@ -4,18 +4,21 @@
 Nothing is fetched for a step whose result is known: its layers count as there as long as a place
 offers them, and come when a step that has to run, or somebody who looks into a root, first needs
 them. What a place offers is known for this build alone: the store keeps a result only once all of
-its bytes are here. A place that does not give what it said is given up, and the steps run.
+its bytes are here, and were read. A place that does not give what it said is given up, and the
+steps run.
 """
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, Final, NamedTuple
 
-from wherry.api.cache_patience import ASKING, TooSlow, filling
+from wherry.api.cache_patience import TooSlow
 from wherry.api.cache_places import reference_of
 from wherry.api.cache_traffic import CacheTraffic, Place, megabytes
+from wherry.api.layer_waiting import LayerWaiting, PatientStream
 from wherry.api.transfer import transfer
 from wherry.engines.local.results import Built, Change, Outside, Slab
 from wherry.engines.local.snapshot_files import LostChange
@@ -28,11 +31,10 @@ from wherry.engines.local.storage import (
     written_layer,
 )
 from wherry.errors import NetworkError, WherryError
-from wherry.gocache.step_records import StepRecord, StepSet, record_key
+from wherry.gocache.step_records import StepRecord, StepSet, Storey, record_key
 from wherry.graph.keys import CacheKey
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor, Layer
-from wherry.process.cancel import CancelToken
 from wherry.store.store import Store
 
 _PIECE: Final = 1 << 20
@@ -46,10 +48,24 @@ class Used(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """A place that is read from, and the steps in it."""
+    """A place that is read from, the steps in it, and how long it may still take."""
 
     place: Place
     steps: StepSet
+    waiting: LayerWaiting
+
+
+class _Taken(NamedTuple):
+    """A result that a place gave, and the root as the place told of it."""
+
+    source: _Source
+    stack: tuple[Storey, ...]
+    built: Built
+
+    @property
+    def layers(self) -> Iterator[Layer]:
+        """All layers that the root is made of, or may be."""
+        return self.source.steps.layers_of(self.stack)
 
 
 class CachedSteps:
@@ -67,17 +83,19 @@ class CachedSteps:
         self._store = store
         self._traffic = traffic
         self._sources = tuple(
-            _Source(place, place.current.steps)
+            _Source(place, place.current.steps, LayerWaiting(place.patience))
             for place in traffic.places
             if place.current is not None and place.current.steps.records
         )
         self._lock = threading.Lock()
         self._gone: set[str] = set()
         self._known_gone = 0
-        self._brought_layers: set[Layer] = set()
-        self._bringing: dict[Digest, threading.Lock] = {}
+        # Layers that places told of, and those whose bytes are here and were found to be them.
+        self._told: set[Layer] = set()
+        self._sound: set[Layer] = set()
+        self._bringing: dict[Digest, threading.RLock] = {}
         self._used: dict[Digest, Built] = {}
-        self._taken: dict[Digest, Built] = {}
+        self._taken: dict[Digest, _Taken] = {}
 
     def __bool__(self) -> bool:
         """Whether there is anything to look up."""
@@ -102,21 +120,21 @@ class CachedSteps:
         self.forget()
         return may
 
-    def distrust(self, cancel: CancelToken) -> None:
-        """A layer could not be used: give up the places that gave one which is not what it says.
+    def leave(self, error: WherryError) -> None:
+        """Give up all places that results came from: what they told cannot be built upon."""
+        for source in tuple(self.living()):
+            if any(taken.source is source for taken in tuple(self._taken.values())):
+                self._give_up(source, error)
 
-        Their bytes have the right digests; whether they are the layers of their diff IDs, and
-        layers at all, shows when they are read.
+    def distrust(self, error: WherryError) -> None:
+        """A step failed: give up the places that told of a layer which is why, if one is.
+
+        A layer may be what its record says, and yet none that can be unpacked here.
         """
-        from wherry.engines.local.roots import check_layer  # noqa: PLC0415 - after a failure
-
-        for layer in tuple(self._brought_layers):
-            try:
-                check_layer(self._store, layer, cancel)
-            except WherryError as error:
-                for source in tuple(self.living()):
-                    if layer.descriptor.digest in source.steps.kept:
-                        self._give_up(source, error)
+        text = f"{error.what}\n{error.why}"
+        for taken in tuple(self._taken.values()):
+            if any(_is_named(layer, text) for layer in taken.layers):
+                self._give_up(taken.source, error)
 
     def forget(self) -> None:
         """Begin anew: another solve of the same build looks everything up again."""
@@ -133,10 +151,13 @@ class CachedSteps:
             for codec in (self._plain.written_by, ""):
                 record = source.steps.records.get(record_key(key, codec))
                 built = None if record is None else _built(record, source.steps)
-                if built is not None and self._is_usable(built):
-                    with self._lock:
-                        self._taken[key] = built
-                    return built
+                if record is None or built is None or not self._is_usable(built):
+                    continue
+                taken = _Taken(source, record.stack, built)
+                with self._lock:
+                    self._taken[key] = taken
+                    self._told.update(taken.layers)
+                return built
         return None
 
     def note(self, key: Digest, result: Built) -> None:
@@ -164,6 +185,8 @@ class CachedSteps:
             run = source.steps.runs.get(change)
             layer = None if run is None else dict(run.layers).get(latest)
             if layer is not None:
+                with self._lock:
+                    self._told.add(layer)
                 return layer
         return None
 
@@ -173,61 +196,112 @@ class CachedSteps:
         def fetch(layers: tuple[Layer, ...]) -> object:
             for layer in layers:
                 if self.has(layer.descriptor):
-                    self.bring(layer.descriptor)
-                    self._brought_layers.add(layer)
+                    self.bring(layer)
             return others(layers)
 
         return fetch
 
-    def bring(self, blob: Descriptor) -> None:
+    def bring(self, layer: Layer) -> None:
         """Have a layer in the store; raises `LostChange` where no place gives it, `Cancelled`."""
+        blob = layer.descriptor
+        with self._alone(blob):
+            if not self._is_here(blob) and not any(
+                blob.digest in source.steps.kept and self._brought(source, blob)
+                for source in tuple(self.living())
+            ):
+                raise _lost(blob)
+            if not self._is_sound(layer):
+                raise _lost(blob)
+
+    def _alone(self, blob: Descriptor) -> threading.RLock:
         with self._lock:
-            alone = self._bringing.setdefault(blob.digest, threading.Lock())
-        with alone:
-            if self._store.blobs.has(blob.digest, blob.size):
-                return
-            for source in tuple(self.living()):
-                if blob.digest in source.steps.kept and self._brought(source, blob):
-                    return
-        raise _lost(blob)
+            return self._bringing.setdefault(blob.digest, threading.RLock())
+
+    def _is_here(self, blob: Descriptor) -> bool:
+        return self._store.blobs.has(blob.digest, blob.size)
+
+    def _is_sound(self, layer: Layer) -> bool:
+        """Whether a layer that is here is what its record says, if only a place says so.
+
+        Its bytes have the right digest; whether they are the layer of its diff ID, and a layer at
+        all, shows when they are read: once in a build. Else the places that have it are given up.
+        """
+        from wherry.engines.local.roots import check_layer  # noqa: PLC0415 - where one came
+
+        with self._alone(layer.descriptor):
+            if layer in self._sound or layer not in self._told:
+                return True
+            try:
+                check_layer(self._store, layer, self._traffic.registries.around.cancel)
+            except WherryError as error:
+                for source in tuple(self.living()):
+                    if layer.descriptor.digest in source.steps.kept:
+                        self._give_up(source, error)
+                return False
+            self._sound.add(layer)
+            return True
 
     def open(self, blob: Descriptor) -> BinaryIO:
-        """The bytes of a layer that a place offers; raises `LostChange`, and what places raise."""
+        """The bytes of a layer that a place offers; reading, too, raises `LostChange`."""
         for source in self.living():
             if blob.digest in source.steps.kept:
-                return source.place.holding.open_blob(blob)
+                return self._opened(source, blob)
         raise _lost(blob)
 
-    def keep_image(self, layers: Iterable[Descriptor], *, bytes_wanted: bool) -> None:
+    def _opened(self, source: _Source, blob: Descriptor) -> BinaryIO:
+        def told(error: WherryError) -> WherryError:
+            self._give_up(source, error)
+            return _lost(blob)
+
+        try:
+            stream = source.place.holding.open_blob(blob)
+        except WherryError as error:
+            raise told(error) from error
+        patient = PatientStream(stream, source.waiting, blob.size, told)
+        return io.BufferedReader(patient, _PIECE)
+
+    def keep_image(self, layers: Iterable[Layer], *, bytes_wanted: bool) -> None:
         """Have an image's layers in the store, or known to be in a registry where that will do.
 
-        Raises `LostChange` where one is nowhere.
+        Raises `LostChange` where one is nowhere, or not what its record says.
         """
-        for blob in layers:
-            if self._store.blobs.has(blob.digest, blob.size):
-                continue
-            if not self.has(blob):
+        for layer in layers:
+            blob = layer.descriptor
+            if self._is_here(blob):
+                if not self._is_sound(layer):
+                    raise _lost(blob)
+            elif not self.has(blob):
                 if not self._store.blobs.known(blob.digest, blob.size):
                     raise _lost(blob)
             elif bytes_wanted or not self._is_in_registry(blob):
-                self.bring(blob)
+                self.bring(layer)
 
     def adopt(self) -> None:
         """Keep those results of places in the store of which all is there by now."""
         plain = CacheRecords(self._store, self._plain)
-        for key, built in tuple(self._taken.items()):
-            for slab in built.stack:
+        for key, taken in tuple(self._taken.items()):
+            for slab in taken.built.stack:
                 if isinstance(slab, Change):
                     self._adopt_layers(slab)
-            if is_whole(self._store, built, self._plain):
-                plain.save(CacheKey(key, b""), built)
+            if is_whole(self._store, taken.built, self._plain) and all(
+                self._may_stay(slab, taken.source.steps)
+                for slab in taken.built.stack
+                if isinstance(slab, Layer)
+            ):
+                plain.save(CacheKey(key, b""), taken.built)
+
+    def _may_stay(self, layer: Layer, steps: StepSet) -> bool:
+        """Whether a layer of a result was read, or is the base's, which the place does not keep."""
+        blob = layer.descriptor
+        return blob.digest not in steps.kept or (self._is_here(blob) and self._is_sound(layer))
 
     def _adopt_layers(self, change: Change) -> None:
         runs = (source.steps.runs.get(change.id) for source in self._sources)
         for latest, layer in (item for run in runs if run is not None for item in run.layers):
-            blob = layer.descriptor
-            if self._store.blobs.has(blob.digest, blob.size) and (
-                written_layer(self._store, change, self._plain, latest) is None
+            if (
+                self._is_here(layer.descriptor)
+                and written_layer(self._store, change, self._plain, latest) is None
+                and self._is_sound(layer)
             ):
                 remember_written(self._store, change, layer, self._plain, latest)
 
@@ -238,7 +312,7 @@ class CachedSteps:
             if spec.is_directory or blob.digest not in source.steps.kept:
                 continue
             try:
-                with source.place.patience.within(ASKING):
+                with source.waiting.moving():
                     is_there = source.place.holding.place.has(blob)
             except WherryError as error:
                 self._give_up(source, error)
@@ -255,7 +329,7 @@ class CachedSteps:
         name = f"layer {blob.digest.short} of {source.place.spec.place}"
         try:
             with (
-                source.place.patience.within(filling(blob.size)),
+                source.waiting.moving(blob.size),
                 transfer(self._traffic.registries.around.sink, name, blob.size) as moving,
                 self._store.blobs.writer() as writer,
             ):
@@ -317,6 +391,10 @@ def _pieces(source: _Source, blob: Descriptor) -> Iterator[bytes]:
     except OSError as error:
         what = f"the layer {blob.digest.short} cannot be read"
         raise _NotGiven(what, why=error.strerror or str(error)) from error
+
+
+def _is_named(layer: Layer, text: str) -> bool:
+    return layer.descriptor.digest.short in text or str(layer.diff_id) in text
 
 
 def _built(record: StepRecord, steps: StepSet) -> Built | None:

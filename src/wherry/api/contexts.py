@@ -98,8 +98,12 @@ class ContextReader:
     def directory(self, place: str, ignore: tuple[str, ...], ignore_file: str) -> Held:
         """A directory's files, less those that the rules of `ignore_file` hide."""
         rules = IgnoreRules(ignore)
-        files = self._opened(place, rules, _Memo(self._store, place))
         hidden_by = _Hiding(place, rules, ignore_file, self._cancel)
+        if self._request.foreign:
+            # Made for this build alone: nothing would ever ask for what is remembered of it.
+            files = self._opened(place, rules, NoMemo())
+            return Held(files, lambda _paths: None, hidden_by, files.seen)
+        files = self._opened(place, rules, _Memo(self._store, place))
         return Held(files, files.signature, hidden_by, files.seen)
 
     def named_directory(self, name: str, place: str) -> tuple[Held, tuple[str, ...]]:

@@ -60,9 +60,11 @@ def plan_build(request: BuildRequest, sink: Sink, cancel: CancelToken) -> BuildP
     """Plan the build of `request`; raises what finding it out raises, as a build does."""
     frontend = check_request(request)
     directory, _ = directory_of(request)
-    around = RegistryAround(request.store, request.env, request.cwd, request.ca, sink, cancel)
+    around = RegistryAround(
+        request.store, request.env, request.cwd, request.ca, sink, cancel, request.registries
+    )
     with (
-        Registries(around, directory) as registries,
+        Registries(around, directory, project=not request.foreign) as registries,
         open_store(request.store, sink=sink) as store,
     ):
         if frontend == "dockerfile":

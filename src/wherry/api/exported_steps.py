@@ -8,11 +8,14 @@ run again where something did.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, Final, NamedTuple
 
+from wherry.api.cache_patience import CachePatience, TooSlow
 from wherry.api.cache_traffic import megabytes
 from wherry.api.cached_steps import CachedSteps, Used
+from wherry.api.layer_waiting import LayerWaiting, PatientStream
 from wherry.api.pushing import StoredBlob
 from wherry.api.registries import Registries, RegistryAround
 from wherry.api.transfer import transfer
@@ -21,10 +24,18 @@ from wherry.engines.local.results import Built, Change, Slab, change_key
 from wherry.engines.local.settling import layer_of
 from wherry.engines.local.snapshot_files import LostChange
 from wherry.engines.local.storage import Times, written_layer
+from wherry.errors import NetworkError, WherryError
 from wherry.gocache.exporting import fitting_change
 from wherry.gocache.pack_set import PackSet
 from wherry.gocache.spec import CacheSpec
-from wherry.gocache.step_records import Run, StepChange, StepRecord, StepSet, record_key
+from wherry.gocache.step_records import (
+    Run,
+    StepChange,
+    StepRecord,
+    StepSet,
+    is_place,
+    record_key,
+)
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor, Layer
 from wherry.registry.model import BlobSource
@@ -32,6 +43,9 @@ from wherry.store.store import Store
 
 # What gzip makes of a layer at the best: one that is too large even so need not be written.
 _RATIO: Final = 0.05
+_PIECE: Final = 1 << 20
+# As for places: a cache is worth less patience than an image.
+_RETRIES: Final = 2
 
 Stacks = Mapping[Digest, tuple[Slab, ...]]
 """Roots by the run that is on top of each."""
@@ -68,7 +82,11 @@ class StepExport:
         self._steps = steps
         self._store = store
         self._around = around
-        self._stacks = _stacks(given.used.results.values())
+        self._results = {
+            key: built for key, built in given.used.results.items() if _may_travel(built)
+        }
+        self._stacks = _stacks(self._results.values())
+        self._origin: _Origin | None = None
 
     def offer(self, spec: CacheSpec, current: PackSet | None, registries: Registries) -> StepOffer:
         """What to give to a place that holds `current`; raises `MachineError`, `Cancelled`."""
@@ -91,7 +109,7 @@ class StepExport:
 
     def _records(self) -> Iterator[tuple[str, StepRecord]]:
         codec = self._shared.settings.written_by
-        for key, built in self._given.used.results.items():
+        for key, built in self._results.items():
             stack = tuple(
                 slab.id if isinstance(slab, Change) else _bare(slab) for slab in built.stack
             )
@@ -109,8 +127,13 @@ class StepExport:
                 if layer is not None:
                     found[latest] = _bare(layer)
         order = sorted(found, key=lambda latest: -1 if latest is None else latest)
-        # Not the pool: that is a directory of this machine.
-        outside = tuple((cache.kind, cache.path, cache.owner) for cache in change.outside)
+        # Not the pool: that is a directory of this machine. Nor modules of which the run saw none:
+        # another machine would run it again for them.
+        outside = tuple(
+            (cache.kind, cache.path, cache.owner)
+            for cache in change.outside
+            if cache.kind == "build" or cache.is_needed
+        )
         layers = tuple((latest, found[latest]) for latest in order)
         return Run(change.size, change.empty, outside, layers)
 
@@ -141,7 +164,7 @@ class StepExport:
         self, change: StepChange, spec: CacheSpec, known: StepSet
     ) -> Iterator[tuple[Digest, Descriptor]]:
         """The layers that the place has or can be given: those of steps, and no base's."""
-        own = (built.layers for built in self._given.used.results.values())
+        own = (built.layers for built in self._results.values())
         layers = [_bare(layer) for several in own for layer in several]
         layers += [layer for run in change.runs.values() for _, layer in run.layers]
         for layer in layers:
@@ -154,9 +177,56 @@ class StepExport:
         return self._store.blobs.known(blob.digest, blob.size) or self._steps.has(blob)
 
     def _source(self, blob: Descriptor, registries: Registries) -> BlobSource:
-        if self._store.blobs.known(blob.digest, blob.size):
+        if self._store.blobs.has(blob.digest, blob.size):
             return StoredBlob(blob, self._store, registries)
+        if self._store.blobs.known(blob.digest):
+            return self._lazy(blob, registries)
         return _OfferedBlob(blob, self._steps)
+
+    def _lazy(self, blob: Descriptor, registries: Registries) -> BlobSource:
+        """A layer that lies in registries: the place that it goes to does not bound its coming."""
+        if self._origin is None:
+            patience = CachePatience(self._around.cancel)
+            asked = registries.beside(patience.token, _RETRIES)
+            self._origin = _Origin(asked, LayerWaiting(patience))
+        asked, waiting = self._origin
+        return _LazyBlob(StoredBlob(blob, self._store, asked), waiting)
+
+
+class _Origin(NamedTuple):
+    """Registries that lazy layers come from, and how long all of them together may take."""
+
+    registries: Registries
+    waiting: LayerWaiting
+
+
+class _LazyBlob(NamedTuple):
+    """A lazy layer on its way to a place."""
+
+    source: StoredBlob
+    waiting: LayerWaiting
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Digest and size."""
+        return self.source.descriptor
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Where it can be mounted from."""
+        return self.source.repositories
+
+    def open(self, offset: int) -> BinaryIO:
+        """The bytes from `offset` on."""
+        stream = self.source.open(offset)
+        size = self.descriptor.size - offset
+        return io.BufferedReader(PatientStream(stream, self.waiting, size, self._told), _PIECE)
+
+    def _told(self, error: WherryError) -> WherryError:
+        if not isinstance(error, TooSlow):
+            return error
+        what = f"the layer {self.descriptor.digest.short} does not come from its registry"
+        return NetworkError(what, why=error.what)
 
 
 class _OfferedBlob(NamedTuple):
@@ -172,6 +242,11 @@ class _OfferedBlob(NamedTuple):
         while offset > 0 and (piece := stream.read(min(offset, 1 << 20))):
             offset -= len(piece)
         return stream
+
+
+def _may_travel(built: Built) -> bool:
+    """Whether an index can say what lies beside the root; else nobody would read that index."""
+    return all(is_place(cache.kind, cache.path) for cache in built.outside)
 
 
 def _stacks(results: Iterable[Built]) -> dict[Digest, tuple[Slab, ...]]:

@@ -4,16 +4,23 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from wherry.api.registries import Registries
 from wherry.api.transfer import transfer
 from wherry.errors import MachineError, NetworkError
+from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor, Layer, Manifest
 from wherry.oci.media import foreign_missing, is_foreign
+from wherry.registry.model import BlobStore, NoBlob, Progress
 from wherry.store.store import Store
+
+# Seconds between two looks at whether the build was cancelled.
+_PATIENCE: Final = 0.05
 
 
 def note_sources(store: Store, manifests: Iterable[Manifest], repository: str) -> None:
@@ -69,7 +76,33 @@ def fetcher(
     """
     if is_plan:
         return partial(_refuse_missing, store)
-    return lambda layers: fetch_missing(store, layers, registries)
+    return _Once(store, registries).fetch
+
+
+class _Once:
+    """Fetches for several threads: what one of them fetches the others wait for."""
+
+    def __init__(self, store: Store, registries: Registries) -> None:
+        self._store = store
+        self._registries = registries
+        self._guard = threading.Lock()
+        self._fetching: dict[Digest, threading.Lock] = {}
+
+    def fetch(self, layers: tuple[Layer, ...]) -> int:
+        """`fetch_missing`; also raises `Cancelled` while it waits."""
+        missing = {layer.descriptor.digest: layer for layer in layers if not self._is_here(layer)}
+        # In one order for all threads, so that no two wait for each other.
+        with ExitStack() as held:
+            for digest in sorted(missing):
+                with self._guard:
+                    lock = self._fetching.setdefault(digest, threading.Lock())
+                while not lock.acquire(timeout=_PATIENCE):
+                    self._registries.around.cancel.check()
+                held.callback(lock.release)
+            return fetch_missing(self._store, missing.values(), self._registries)
+
+    def _is_here(self, layer: Layer) -> bool:
+        return self._store.blobs.has(layer.descriptor.digest, layer.descriptor.size)
 
 
 def _refuse_missing(store: Store, layers: Iterable[Layer]) -> None:
@@ -95,7 +128,7 @@ def _fetch(store: Store, missing: tuple[Descriptor, ...], registries: Registries
                 why=f"{layer.digest} is not there, and no registry is known to have it",
                 hint="build or pull the image again",
             )
-        jobs.append((layer, tuple(registries.named(item) for item in names)))
+        jobs.append((layer, tuple(_Known(item, store, registries) for item in names)))
     around = registries.around
     total = sum(layer.size for layer in missing)
     with transfer(around.sink, f"fetch layers of {name}", total) as moving:
@@ -110,12 +143,30 @@ def _fetch(store: Store, missing: tuple[Descriptor, ...], registries: Registries
     return total
 
 
+class _Known:
+    """A repository that is known to have a layer, until it says that it has not."""
+
+    def __init__(self, full_name: str, store: Store, registries: Registries) -> None:
+        self.full_name = full_name
+        self._store = store
+        self._repository = registries.named(full_name)
+
+    def fetch_blob(self, descriptor: Descriptor, store: BlobStore, progress: Progress) -> None:
+        """As a repository."""
+        try:
+            self._repository.fetch_blob(descriptor, store, progress)
+        except NoBlob:
+            self._store.sources.forget(descriptor.digest, self.full_name)
+            raise
+
+
 class LazyLayer(io.RawIOBase):
     """A lazy layer's bytes from `offset` on, for reading once; to be closed.
 
     They come from the first of its `repositories` (`registry/name`) that gives any, asked when
     they are first read. Read from 0 the last bytes come only if all are right. Reading raises
-    `NetworkError` that names layer and repositories, `Cancelled`.
+    `NetworkError` that names layer and repositories, `Cancelled`; `forget` hears of those that say
+    that they have no such layer.
     """
 
     def __init__(
@@ -124,8 +175,10 @@ class LazyLayer(io.RawIOBase):
         repositories: Iterable[str],
         registries: Registries,
         offset: int,
+        forget: Callable[[str], object] = lambda _repository: None,
     ) -> None:
         self._layer = layer
+        self._forget = forget
         self._left = list(repositories)
         self._registries = registries
         self._offset = offset
@@ -166,7 +219,10 @@ class LazyLayer(io.RawIOBase):
         if self._file is not None:
             self._file.close()
             self._file = None
-        self._failures.append((self._left.pop(0), error))
+        name = self._left.pop(0)
+        if isinstance(error, NoBlob):
+            self._forget(name)
+        self._failures.append((name, error))
         if self._begun or not self._left:
             from wherry.registry.pull import not_had  # noqa: PLC0415 - HTTP is imported here
 

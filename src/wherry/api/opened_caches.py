@@ -75,6 +75,6 @@ def _opened(
 
 def _settings_beside(request: BuildRequest) -> Settings:
     """The settings of the build context; one that comes from elsewhere has no say."""
-    if request.source == "-" or is_remote(request.source, request.cwd):
+    if request.foreign or request.source == "-" or is_remote(request.source, request.cwd):
         return Settings()
     return settings_of(directory_of(request)[0], request.env)[0]

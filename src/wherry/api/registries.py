@@ -8,12 +8,13 @@ build which asks no registry does not pay for one.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from wherry._version import __version__
+from wherry.api.request import CallRegistries
 from wherry.errors import UsageError
 from wherry.events import Sink, discard
 from wherry.oci.reference import DEFAULT_REGISTRY, Reference, parse_reference
@@ -34,7 +35,8 @@ _PER_HOST = 4
 class RegistryAround(NamedTuple):
     """What surrounds a call that asks registries: the store, environment, directory, listeners.
 
-    `ca` are PEM files trusted besides the system's, seen from `cwd`.
+    `ca` are PEM files trusted besides the system's, seen from `cwd`; `said` is what the call says
+    of registries besides.
     """
 
     store: str
@@ -43,13 +45,16 @@ class RegistryAround(NamedTuple):
     ca: tuple[str, ...]
     sink: Sink
     cancel: CancelToken
+    said: CallRegistries = CallRegistries()
 
 
 class Registries:
-    """Repositories by name, under the user's and the project's settings; a context manager.
+    """Repositories by name, under the call's, the project's and the user's settings.
+
+    A context manager.
 
     `directory` is where the project is, the current directory where it is empty; its `wherry.toml`
-    lies at the module's root. Without `project` only the user's settings hold.
+    lies at the module's root. Without `project` that file has no say.
     """
 
     def __init__(
@@ -90,7 +95,10 @@ class Registries:
 
     @property
     def settings(self) -> RegistrySettings:
-        """The user's settings with the project's on top; raises `UsageError` for a bad file."""
+        """The user's settings, the project's on top, the call's above all.
+
+        Raises `UsageError` for a bad file.
+        """
         if self._settings is None:
             from wherry.api.project_settings import settings_of  # noqa: PLC0415 - only where asked
             from wherry.settings.registry import merged  # noqa: PLC0415 - as above
@@ -100,6 +108,7 @@ class Registries:
             if self._project:
                 settings, _, _ = settings_of(self._directory, self.around.env)
                 self._settings = merged(self._settings, settings.registry)
+            self._settings = _called(self._settings, self.around.said)
         return self._settings
 
     def reference(self, text: str) -> Reference:
@@ -189,6 +198,32 @@ class Registries:
             retries=self._retries,
             user_agent=f"wherry/{__version__}",
         )
+
+
+def _called(settings: RegistrySettings, said: CallRegistries) -> RegistrySettings:
+    """`settings` below what a call says, which is the user's own word."""
+    if not any(said):
+        return settings
+    from dataclasses import replace  # noqa: PLC0415 - slow to import, and few calls say anything
+
+    mirrors = dict(settings.mirrors)
+    for registry, those in said.mirrors:
+        mirrors[registry] = _each_once(those, mirrors.get(registry, ()))
+    return replace(
+        settings,
+        insecure=_each_once(said.insecure, settings.insecure),
+        insecure_by_user=_each_once(said.insecure, settings.insecure_by_user),
+        mirrors=tuple(mirrors.items()),
+        ca=_each_once(said.certificates, settings.ca),
+        ca_by_user=_each_once(said.certificates, settings.ca_by_user),
+        client_certificates=tuple(
+            {**dict(settings.client_certificates), **dict(said.clients)}.items()
+        ),
+    )
+
+
+def _each_once(first: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*first, *more)))
 
 
 def known_name(text: str, store: str, env: Mapping[str, str], cwd: str) -> str:

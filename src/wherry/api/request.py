@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from wherry.errors import SeveralErrors, WherryError
+
+if TYPE_CHECKING:
+    from wherry.settings.hosts import ClientCertificate, Mirrors
 
 FRONTENDS = ("auto", "gomodule", "dockerfile")
 STAMPS = ("off", "labels", "full")
@@ -36,6 +39,20 @@ def is_remote(source: str, cwd: str) -> bool:
     return ":" in source and "@" in source.partition(":")[0]
 
 
+class CallRegistries(NamedTuple):
+    """What one call says of registries; it beats the user's settings and the project's.
+
+    `insecure` are hosts that plain HTTP is spoken to, with passwords, too. `mirrors` are asked
+    before those of the settings. `certificates` are PEM files to trust, `clients` those to sign in
+    with, by host; paths are absolute.
+    """
+
+    insecure: tuple[str, ...] = ()
+    mirrors: Mirrors = ()
+    certificates: tuple[str, ...] = ()
+    clients: tuple[tuple[str, ClientCertificate], ...] = ()
+
+
 class BuildRequest(NamedTuple):
     """One build: of Go main packages, or of a Dockerfile.
 
@@ -48,12 +65,15 @@ class BuildRequest(NamedTuple):
 
     `push` sends the image to the registries of its tags; `load` hands it to the machine's engine;
     `pull` asks the registry again what a base's name means; `locked` fails where something would
-    not come from `wherry.lock`; `ca` are PEM files that registries' certificates may be signed by.
+    not come from `wherry.lock`; `ca` are PEM files that registries' certificates may be signed by;
+    `registries` is what the call says of registries besides.
 
     For Dockerfiles: `file` is the Dockerfile (`-`: it comes from `stdin`), `target` the stage,
     `build_args` values for ARG (None: the environment's), `build_contexts` further contexts by
     name, `no_cache_filter` stages whose steps run anew, `go_cache` `off` for Go steps that begin
     with empty caches, `unpack_limit` the most bytes that archives may unpack to (0: the default).
+    `foreign`: the directory `source` was filled from elsewhere, for this build. As in any context
+    that comes from elsewhere, a `wherry.toml` in it has no say; the build has no record.
 
     For RUN, each in the form of its flag, read by `wherry.api.step_options`: `secrets`
     (`id=NAME[,src=FILE|env=VARIABLE][,type=file|env]`) and `ssh` (`ID[=SOCKET|KEY[,KEY]]`) are
@@ -119,6 +139,8 @@ class BuildRequest(NamedTuple):
     cache_mounts: tuple[str, ...] = ()
     cache_key: str = ""
     delivered: Callable[[BuildOutcome], None] | None = None
+    registries: CallRegistries = CallRegistries()
+    foreign: bool = False
 
 
 class BinaryResult(NamedTuple):

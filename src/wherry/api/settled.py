@@ -87,6 +87,8 @@ def request_key(request: BuildRequest) -> str:
         request.add_hosts,
         request.shm_size,
         request.ulimits,
+        # Where bases are asked for.
+        request.registries,
         # The user's own settings say what short names mean.
         *(env.get(name, "") for name in ("SOURCE_DATE_EPOCH", "XDG_CONFIG_HOME", "HOME")),
     ]
@@ -96,7 +98,9 @@ def request_key(request: BuildRequest) -> str:
 def may_have_record(request: BuildRequest) -> bool:
     """Whether a build of this kind can be answered from a record."""
     asks_more = request.no_cache or request.pull or request.no_cache_filter
-    return not asks_more and "-" not in (request.source, request.file)
+    # A directory that was made for one build is never met again.
+    is_elsewhere = request.foreign or "-" in (request.source, request.file)
+    return not asks_more and not is_elsewhere
 
 
 def settings_files(request: BuildRequest, place: str) -> tuple[str, ...]:

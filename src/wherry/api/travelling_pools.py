@@ -13,20 +13,14 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import BinaryIO
 
 from wherry.api.cache_traffic import CacheTraffic
+from wherry.api.pool_materials import PoolMaterials, Used
 from wherry.engines.local.results import Built, Outside
 from wherry.errors import MachineError
-from wherry.gocache.build_cache import BuildCache
-from wherry.gocache.exporting import Material
-from wherry.gocache.module_listing import Listings
 from wherry.gocache.module_sums import parse_sums
-from wherry.gocache.module_zips import choose_zips
-from wherry.gocache.modules import ModuleCache
-from wherry.gocache.table import Row
 from wherry.golang.build_entries import NEVER_SECONDS, UNUSED_SECONDS
 from wherry.oci.digest import parse_digest
 from wherry.store.store import Store
@@ -57,32 +51,26 @@ class TravellingPools:
                 self._traffic.restore_builds(directory)
                 _make_unused(directory)
             elif any(place.packs("zips") for place in self._traffic.places):
-                self._traffic.restore_zips(directory, parse_sums(sums()))
+                self._traffic.restore_zips(directory, parse_sums(sums()), self._store.scratch())
                 _open_to_all(directory)
 
-    def materials(self, used: Iterable[Built]) -> dict[str, Material] | None:
-        """What the Go steps among these results have used; None where that is not known of all."""
-        builds: dict[str, set[str]] = {}
-        modules: dict[str, set[str]] = {}
-        for cache in {cache for built in used for cache in built.outside}:
+    def used(self, results: Iterable[Built], private: str) -> PoolMaterials | None:
+        """What the Go steps among these results have used; None where that is not known of all.
+
+        `private` are the patterns of modules that are private.
+        """
+        builds: dict[str, frozenset[str]] = {}
+        modules: dict[str, frozenset[str]] = {}
+        for cache in {cache for built in results for cache in built.outside}:
             lines = self._lines(cache)
             if lines is None:
                 return None
             found = builds if cache.kind == "build" else modules
-            found.setdefault(self._directory(cache.path, cache.pool), set()).update(lines)
-        materials = {}
-        if builds:
-            materials["build"] = _Builds(builds).material()
-        if len(modules) == 1:
-            ((directory, seen),) = modules.items()
-            materials["zips"] = self._zips(directory, seen)
-        return materials
-
-    def _zips(self, directory: str, lines: Iterable[str]) -> Material:
-        listings = Listings(self._store.scratch())
-        cache = ModuleCache(directory, parse_sums(("\n".join(lines),)), "", listings)
-        choice = choose_zips(cache, self._traffic.registries.around.cancel)
-        return Material(choice.rows, choice.open, choice.at_hand)
+            place = self._directory(cache.path, cache.pool)
+            found[place] = found.get(place, frozenset()).union(lines)
+        used = Used(builds, modules)
+        cancel = self._traffic.registries.around.cancel
+        return PoolMaterials(used, private, self._store.scratch(), cancel)
 
     def _lines(self, cache: Outside) -> list[str] | None:
         """What a step used of a cache; None where its machine was another one."""
@@ -94,32 +82,6 @@ class TravellingPools:
 
     def _directory(self, path: str, pool: str) -> str:
         return f"{self._store.path}/mounts/{pool}/fs{path}"
-
-
-class _Builds:
-    """The entries of several build caches, by their directories, that steps have used."""
-
-    def __init__(self, used: Mapping[str, Iterable[str]]) -> None:
-        self._caches = [BuildCache(directory) for directory in used]
-        rows: dict[str, Row] = {}
-        for cache, keys in zip(self._caches, used.values(), strict=True):
-            for key in keys:
-                row = cache.row(key)
-                if row is not None:
-                    rows[row.key] = row
-        self._rows = tuple(rows[key] for key in sorted(rows))
-
-    def material(self) -> Material:
-        return Material(self._rows, self._open, self._holds)
-
-    def _open(self, row: Row) -> BinaryIO:
-        for cache in self._caches:
-            with suppress(OSError):
-                return cache.open_output(row)
-        raise FileNotFoundError(row.key)
-
-    def _holds(self, row: Row) -> bool:
-        return any(cache.holds(row) for cache in self._caches)
 
 
 def _make_unused(directory: str) -> None:
@@ -137,9 +99,9 @@ def _make_unused(directory: str) -> None:
 
 
 def _open_to_all(directory: str) -> None:
-    """Let every user write to directories of downloads, as in caches that steps filled."""
+    """Let every user read downloads' directories, as Go makes them."""
     for place, names, _ in os.walk(f"{directory}/cache"):
         for name in (".", *names):
             path = os.path.join(place, name)
-            if stat.S_IMODE(os.lstat(path).st_mode) != 0o777:
-                os.chmod(path, 0o777)  # noqa: S103 - as above
+            if stat.S_IMODE(os.lstat(path).st_mode) != 0o755:
+                os.chmod(path, 0o755)  # noqa: S103 - as above

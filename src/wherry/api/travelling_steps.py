@@ -6,17 +6,17 @@ Steps, and the cache mounts that the user names, travel to the same places as wh
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from wherry.api.cache_patience import ASKING
 from wherry.api.cache_traffic import CacheTraffic
 from wherry.api.cached_steps import CachedSteps
+from wherry.api.go_step_facts import cache_user, private_modules
 from wherry.api.recorded import Output
 from wherry.api.request import BuildRequest
 from wherry.api.travelling_pools import TravellingPools
-from wherry.gocache.exporting import Material, Offer
+from wherry.gocache.exporting import Offer
 from wherry.gocache.pack_set import PackSet
 from wherry.gocache.spec import CacheSpec
 from wherry.gocache.step_records import has_all, is_result
@@ -26,6 +26,7 @@ from wherry.store.store import Store
 if TYPE_CHECKING:
     from wherry.api.cached_mounts import CachedMounts
     from wherry.api.exported_steps import StepExport
+    from wherry.api.pool_materials import PoolMaterials
     from wherry.engines.local.engine import LocalEngine, Solved
     from wherry.engines.local.files import FileSteps
     from wherry.engines.local.running import Running
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from wherry.graph.build import BuildGraph
 
 _NAMESPACE = "BUILDKIT_CACHE_MOUNT_NS"
-_LONGEST_USER = 200
 
 
 class TravellingSteps:
@@ -54,7 +54,8 @@ class TravellingSteps:
         self._export: StepExport | None = None
         self._mounts: CachedMounts | None = None
         self._pools = TravellingPools(traffic, store)
-        self._materials: dict[str, Material] | None = None
+        self._used: PoolMaterials | None = None
+        self._user = ""
         if mounts:
             from wherry.api.cached_mounts import CachedMounts  # noqa: PLC0415 - few name any
 
@@ -111,7 +112,8 @@ class TravellingSteps:
         used = self._cached.used
         given = Given(used, solved.image.digest, layers)
         if not self.answered:
-            self._materials = self._pools.materials(used.results.values())
+            self._user = cache_user(self._request, graph)
+            self._used = self._pools.used(used.results.values(), private_modules(graph))
         around = self._traffic.registries.around
         self._export = StepExport(given, shared, self._cached, self._store, around)
 
@@ -133,8 +135,9 @@ class TravellingSteps:
         with self._traffic.within(spec, ASKING):
             current = self._traffic.current(spec) or PackSet()
         offer = Offer("", {}, spec.max_size)
-        if self._materials:
-            offer = offer._replace(user=self._user(), materials=self._materials)
+        materials = self._used.of(spec) if self._used is not None else {}
+        if materials:
+            offer = offer._replace(user=self._user, materials=materials)
         if self._export is not None:
             steps = self._export.offer(spec, current, self._traffic.registries)
             if not has_all(current.steps, steps.change):
@@ -144,12 +147,6 @@ class TravellingSteps:
             offer = offer._replace(mounts=mounts.change, blobs=(*offer.blobs, *mounts.blobs))
         if offer.steps is not None or offer.materials or offer.mounts.used or offer.mounts.written:
             self._traffic.export(spec, offer, self._store.scratch())
-
-    def _user(self) -> str:
-        """Who uses the Go caches: this Dockerfile, by nothing that is another machine's."""
-        request = self._request
-        words = (os.path.basename(request.file), request.target, request.platform)
-        return " ".join(filter(None, ("dockerfile", *words)))[:_LONGEST_USER]
 
     def close(self) -> None:
         """End what was begun."""

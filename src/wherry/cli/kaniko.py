@@ -20,8 +20,8 @@ from wherry.api.registries import RegistryAround
 from wherry.api.request import BuildOutcome, BuildRequest, BuildResult
 from wherry.cli.build_summary import summary_of
 from wherry.cli.kaniko_context import placed
+from wherry.cli.kaniko_fates import ignored_lines
 from wherry.cli.kaniko_flags import FLAGS, Fate, KanikoFlag
-from wherry.cli.kaniko_registries import registry_environment
 from wherry.cli.kaniko_request import Translation, translate
 from wherry.cli.kaniko_words import Given, read_words
 from wherry.cli.listening import listening, raise_failures
@@ -76,9 +76,7 @@ def _option(flag: KanikoFlag) -> click.Option:
 def run_kaniko(given: Given) -> int:
     """Do what a call asks for and print the image's reference; raises what a build raises."""
     call = translate(given, os.environ, working_directory())
-    with registry_environment(call.registries, dict(call.request.env)) as env:
-        call = call._replace(request=call.request._replace(env=env))
-        return _plan(call) if call.is_dry else _build(call)
+    return _plan(call) if call.is_dry else _build(call)
 
 
 def _build(call: Translation) -> int:
@@ -87,7 +85,7 @@ def _build(call: Translation) -> int:
     def deliver(outcome: BuildOutcome) -> None:
         found.extend(outcome.images)
         for image in outcome.images:
-            call.files.write(_digest(image), call.request.tags)
+            call.files.write(_digest(image), call.destinations)
 
     try:
         with (
@@ -119,15 +117,17 @@ def _plan(call: Translation) -> int:
 @contextmanager
 def _asked(call: Translation, sink: Sink, token: CancelToken) -> Iterator[BuildRequest]:
     """The whole request, for the time of the block: its context may be a temporary directory."""
-    if call.ignored:
-        them = "them" if len(call.ignored) > 1 else "it"
-        text = f"ignored: {', '.join(call.ignored)}: wherry has no need of {them}"
-        sink(Message(Level.INFO, text))
+    for line in ignored_lines(call.ignored):
+        sink(Message(Level.INFO, line))
     request = call.request
-    around = RegistryAround(request.store, request.env, request.cwd, request.ca, sink, token)
+    around = RegistryAround(
+        request.store, request.env, request.cwd, request.ca, sink, token, request.registries
+    )
     stdin = sys.stdin.buffer if sys.stdin else None
     with placed(call.context, stdin, around) as context:
-        yield request._replace(source=context.directory, file=context.dockerfile)
+        yield request._replace(
+            source=context.directory, file=context.dockerfile, foreign=context.is_foreign
+        )
 
 
 def _digest(image: BuildResult) -> str:

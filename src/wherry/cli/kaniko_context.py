@@ -62,10 +62,14 @@ class KanikoContext(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """A context that is there: its directory, and the Dockerfile's path or URL."""
+    """A context that is there: its directory, and the Dockerfile's path or URL.
+
+    `is_foreign`: the directory is a temporary one, with what came from elsewhere.
+    """
 
     directory: str
     dockerfile: str
+    is_foreign: bool
 
 
 def read_context(given: Given, env: Mapping[str, str], cwd: str) -> KanikoContext:
@@ -193,7 +197,7 @@ def placed(
     """
     if context.directory:
         directory = os.path.join(context.directory, context.below.lstrip("/"))
-        yield Placed(os.path.normpath(directory), _dockerfile(context, directory))
+        yield Placed(os.path.normpath(directory), _dockerfile(context, directory), False)
         return
     from wherry.api.unpacked_context import inside  # noqa: PLC0415 - archives and git only
 
@@ -211,7 +215,7 @@ def placed(
         if not _is_here(context):
             # A link in it must not lead to a file of this machine.
             inside(root, os.path.join(context.below, context.dockerfile.lstrip("/")))
-        yield Placed(directory, _dockerfile(context, directory))
+        yield Placed(directory, _dockerfile(context, directory), True)
 
 
 def _fetch(

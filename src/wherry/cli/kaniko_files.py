@@ -30,7 +30,7 @@ class DigestFiles(NamedTuple):
     builder: str = ""
 
     def write(self, digest: str, destinations: Sequence[str]) -> None:
-        """Write them; raises `MachineError` for what cannot be written."""
+        """Write them, of names as the call has them; raises `MachineError` where that fails."""
         references = [parse_reference(name) for name in destinations]
         if self.digest:
             _write(self.digest, digest)

@@ -29,8 +29,9 @@ class KanikoFlag(NamedTuple):
     `told` says what it means here, or why it needs to mean nothing. A flag whose fate is `REFUSED`
     is refused for any value, a switch where it is true; `refuses` are the values of another flag
     that are. `why` and `hint` are the words for what is refused. `beside` is a switch that makes
-    what would be refused needless: it is ignored then. `older` are names that kaniko still takes.
-    `fork` names the fork that alone has it.
+    what would be refused needless: it is ignored then. `missed` is told where the flag is passed
+    over, instead of that there is no need of it. `older` are names that kaniko still takes. `fork`
+    names the fork that alone has it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class KanikoFlag(NamedTuple):
     why: str = ""
     hint: str = ""
     beside: str = ""
+    missed: str = ""
     older: tuple[str, ...] = ()
     fork: str = ""
 
@@ -123,15 +125,17 @@ _OUTPUT: Final = (
 _CACHE: Final = (
     KanikoFlag("cache", "switch", _USED,
                "Begin with the step cache of --cache-repo and keep there what this build adds; "
-               "=false uses no cache at all, not even this machine's."),
+               "=false uses no step cache, not even this machine's, and no Go caches; cache mounts "
+               "of RUN keep what they hold."),
     KanikoFlag("cache-repo", "text", _USED,
                "The repository of the step cache, below the tag wherry; or oci:DIR, a directory.  "
                "[default: the first destination with /cache]", metavar="NAME"),
     KanikoFlag("no-push-cache", "switch", _USED, "Read the step cache, and write nothing there."),
     KanikoFlag("cache-dir", "text", _IGNORED, "bases lie in the local store", metavar="DIR"),
     KanikoFlag("cache-ttl", "duration", _IGNORED,
-               "a step is reused as long as nothing that it depends on changed; what nobody uses "
-               "goes first", metavar="DURATION"),
+               "no step expires by its age: see what is different", metavar="DURATION",
+               missed="no step expires by its age; --build-arg with a value that changes, such as "
+                      "the week, runs anew what stands behind its ARG"),
     KanikoFlag("cache-copy-layers", "switch", _IGNORED, "steps of all kinds are cached"),
     KanikoFlag("cache-run-layers", "switch", _IGNORED, "steps of all kinds are cached",
                refuses=("false",), why="RUN steps are cached as all others are",
@@ -143,13 +147,12 @@ _REGISTRIES: Final = (
                "Speak plain HTTP to the registries of --destination and --cache-repo."),
     KanikoFlag("insecure-registry", "texts", _USED,
                "Speak plain HTTP to this registry; repeatable.", metavar="HOST[:PORT]"),
-    KanikoFlag("insecure-pull", "switch", _REFUSED, "", beside="insecure",
+    KanikoFlag("insecure-pull", "switch", _REFUSED, "",
                why="plain HTTP is spoken to registries that are named, and to no others",
                hint="name them: --insecure-registry HOST"),
     KanikoFlag("skip-tls-verify", "switch", _REFUSED, "", beside="insecure", why=_CERTIFICATES,
                hint=_CA_HINT),
-    KanikoFlag("skip-tls-verify-pull", "switch", _REFUSED, "", beside="insecure",
-               why=_CERTIFICATES, hint=_CA_HINT),
+    KanikoFlag("skip-tls-verify-pull", "switch", _REFUSED, "", why=_CERTIFICATES, hint=_CA_HINT),
     KanikoFlag("skip-tls-verify-registry", "texts", _REFUSED, "", metavar="HOST[:PORT]",
                beside="insecure-registry", why=_CERTIFICATES, hint=_CA_HINT),
     KanikoFlag("registry-certificate", "texts", _USED,

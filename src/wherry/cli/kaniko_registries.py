@@ -1,42 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a kaniko call says about registries: plain HTTP, mirrors, certificates.
 
-In wherry these are settings of the user, in `config.toml`. For the time of one call the user gets
-another such file, with what the call says on top of what the user's own file says, in a directory
-that the build takes for XDG_CONFIG_HOME. The user's file itself is not written.
+In wherry these are settings of the user, in `config.toml`; for one call they stand in the request.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Final
 
-from wherry.cli.kaniko_place import temporary_directory
+from wherry.api.request import CallRegistries
 from wherry.cli.kaniko_words import Given
 from wherry.errors import SeveralErrors, UsageError, WherryError
 from wherry.oci.reference import DEFAULT_REGISTRY, is_host, parse_reference
 from wherry.settings.hosts import ClientCertificate, Mirrors, parse_mirrors
-from wherry.settings.store import size_text
-from wherry.settings.toml_text import toml_key, toml_value
-from wherry.settings.user import UserSettings, load_user_file, user_settings_path
 
 _HUB: Final = "index.docker.io"
 
 
-class RegistryFlags(NamedTuple):
-    """Hosts asked by plain HTTP, mirrors by registry, PEM files: absolute paths throughout."""
-
-    insecure: tuple[str, ...] = ()
-    mirrors: Mirrors = ()
-    certificates: tuple[str, ...] = ()
-    clients: tuple[tuple[str, ClientCertificate], ...] = ()
-
-
 def registry_flags(
     given: Given, env: Mapping[str, str], cwd: str, named: Iterable[str]
-) -> RegistryFlags:
+) -> CallRegistries:
     """What the flags and kaniko's variables say; `named` are the images that `--insecure` means.
 
     Raises `UsageError` for what is no host, mirror or pair.
@@ -44,7 +29,7 @@ def registry_flags(
     insecure = [_host("--insecure-registry", text) for text in given.texts("insecure-registry")]
     if given.switch("insecure"):
         insecure += (parse_reference(name).registry for name in named)
-    return RegistryFlags(
+    return CallRegistries(
         # Docker Hub's name stands for several servers; none of them speaks plain HTTP.
         tuple(dict.fromkeys(host for host in insecure if host != DEFAULT_REGISTRY)),
         _mirrors(given, env),
@@ -57,29 +42,6 @@ def registry_flags(
             for host, value in _pairs(given, "registry-client-cert", "HOST=FILE,FILE")
         ),
     )
-
-
-@contextmanager
-def registry_environment(flags: RegistryFlags, env: dict[str, str]) -> Iterator[dict[str, str]]:
-    """`env` as it has to be for a build under `flags`; the same where they say nothing.
-
-    Raises what reading the user's own file raises.
-    """
-    if not any(flags):
-        yield env
-        return
-    text = _document(load_user_file(env), flags)
-    with temporary_directory() as place:
-        os.mkdir(os.path.join(place, "wherry"), 0o700)
-        with open(os.path.join(place, "wherry", "config.toml"), "w", encoding="utf-8",
-                  errors="surrogateescape") as file:  # fmt: skip
-            file.write(text)
-        own = os.path.dirname(os.path.dirname(user_settings_path(env)))
-        credentials = os.path.join(own, "containers")
-        if own and os.path.isdir(credentials):
-            # Podman's credentials lie beside: the build looks for them there.
-            os.symlink(credentials, os.path.join(place, "containers"))
-        yield {**env, "XDG_CONFIG_HOME": place}
 
 
 def _host(flag: str, text: str) -> str:
@@ -141,31 +103,3 @@ def _add(found: dict[str, list[str]], flag: str, registry: str, mirror: str) -> 
         first = error.errors[0] if isinstance(error, SeveralErrors) else error
         raise UsageError(f"{flag}: {first.what}", why=first.why, hint=first.hint) from None
     found.setdefault(name, []).extend(mirrors)
-
-
-def _document(user: UserSettings, flags: RegistryFlags) -> str:
-    """A `config.toml` with what `user` says, and `flags` on top."""
-    registry, own = user.registry, dict(user.registry.mirrors)
-    mirrors = {**own, **{name: (*those, *own.get(name, ())) for name, those in flags.mirrors}}
-    clients = {**dict(registry.client_certificates), **dict(flags.clients)}
-    said: dict[str, object] = {
-        "default": registry.default,
-        "concurrency": registry.concurrency,
-        "insecure": list(dict.fromkeys((*flags.insecure, *registry.insecure))),
-        "ca": list(dict.fromkeys((*flags.certificates, *registry.ca))),
-        "mirrors": {name: list(dict.fromkeys(those)) for name, those in mirrors.items()},
-        "client-certificates": {
-            host: {key: path for key, path in files._asdict().items() if path}
-            for host, files in clients.items()
-        },
-    }
-    tables: dict[str, dict[str, object]] = {
-        "registry": said,
-        "store": {"size": size_text(user.store.size) if user.store.size else None},
-        "cache": {"trust": list(user.cache.trust)},
-    }
-    return "\n".join(
-        "".join([f"[{name}]\n", *(f"{toml_key(key)} = {toml_value(value)}\n"
-                                  for key, value in table.items() if value)])
-        for name, table in tables.items()
-    )  # fmt: skip

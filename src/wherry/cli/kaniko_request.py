@@ -16,7 +16,7 @@ from wherry.api.request import BuildRequest, Pairs
 from wherry.cli.kaniko_context import KanikoContext, read_context
 from wherry.cli.kaniko_fates import ignored_flags
 from wherry.cli.kaniko_files import DigestFiles, digest_files
-from wherry.cli.kaniko_registries import RegistryFlags, registry_flags
+from wherry.cli.kaniko_registries import registry_flags
 from wherry.cli.kaniko_words import Given, read_switch
 from wherry.cli.progress.select import Mode
 from wherry.errors import UsageError
@@ -33,13 +33,14 @@ _MODES: Final[Mapping[str, Mode]] = {"text": "plain", "json": "json", "color": "
 class Translation(NamedTuple):
     """A call, read whole.
 
-    `request` lacks its source and Dockerfile, which are known once `context` is placed, and the
-    settings of `registries`. `ignored` are the flags that change nothing, as they are written.
+    `request` lacks its source and Dockerfile, which are known once `context` is placed.
+    `destinations` are the image's names as they are written, `ignored` the flags that change
+    nothing.
     """
 
     request: BuildRequest
     context: KanikoContext
-    registries: RegistryFlags
+    destinations: tuple[str, ...]
     files: DigestFiles
     ignored: tuple[str, ...]
     mode: Mode
@@ -60,15 +61,16 @@ def translate(given: Given, env: Mapping[str, str], cwd: str) -> Translation:
     """
     destinations = given.texts("destination")
     is_pushed = _is_pushed(given, env)
-    for name in destinations:
-        _destination(name)
+    # kaniko has no default registry: a name without one means Docker Hub, whatever settings say.
+    tags = tuple(_destination(name).full for name in destinations)
     cache = _cache(given, destinations, cwd)
-    named = tuple(filter(None, (*destinations, cache.image)))
+    named = tuple(filter(None, (*tags, cache.image)))
     registries = registry_flags(given, env, cwd, named)
+    request = _request(given, env, cwd, cache, is_pushed=is_pushed)
     return Translation(
-        _request(given, env, cwd, cache, is_pushed=is_pushed),
+        request._replace(tags=tags, registries=registries),
         read_context(given, env, cwd),
-        registries,
+        destinations,
         digest_files(given, env, cwd, is_pushed=is_pushed),
         ignored_flags(given, registries),
         _mode(given),
@@ -80,7 +82,8 @@ def _request(
     given: Given, env: Mapping[str, str], cwd: str, cache: _Cache, *, is_pushed: bool
 ) -> BuildRequest:
     surrounding = _environment(given, env, cwd)
-    places = (cache.place,) if cache.place else ()
+    # One empty text means none, whatever a wherry.toml says: only the call names places.
+    places = (cache.place,)
     return BuildRequest(
         source="",
         cwd=cwd,
@@ -88,7 +91,6 @@ def _request(
         store=default_store(surrounding),
         frontend="dockerfile",
         target=_target(given),
-        tags=given.texts("destination"),
         platform=_platform(given),
         labels=_pairs(given, "label"),
         annotations=_pairs(given, "annotation"),
@@ -98,8 +100,11 @@ def _request(
         no_cache=given.switch("cache") is False,
         build_args=_build_args(given, env),
         secrets=given.texts("secret"),
+        go_cache="off" if given.switch("cache") is False else "",
         cache_from=places,
-        cache_to=() if given.switch("no-push-cache") else places,
+        cache_to=("",) if given.switch("no-push-cache") else places,
+        # Named mounts travel to a place; without one the names would only be warned of.
+        cache_mounts=() if cache.place else ("",),
     )
 
 
@@ -140,11 +145,10 @@ def _cache(given: Given, destinations: tuple[str, ...], cwd: str) -> _Cache:
     if not repository:
         first = _destination(destinations[0])
         repository = f"{first.registry}/{first.repository}/cache"
-    image = f"{repository}:{_CACHE_TAG}"
     if parse_reference(repository).tag != "latest" or repository.endswith(":latest"):
         raise UsageError(f"--cache-repo {repository} has a tag", why="kaniko takes a repository",
                          hint="leave the tag out")  # fmt: skip
-    parse_reference(image)
+    image = parse_reference(f"{repository}:{_CACHE_TAG}").full
     return _Cache(image, image)
 
 

@@ -30,6 +30,7 @@ from wherry.gocache.step_records import (
     StepRecord,
     StepSet,
     Storey,
+    is_place,
 )
 from wherry.gocache.table import BadPack
 from wherry.oci.canonical import Json
@@ -161,7 +162,10 @@ def _outside(value: Any) -> tuple[Outside, ...]:  # noqa: ANN401 - as above
         raise _malformed("a run with too many directories beside it")
     if any(not isinstance(row, list) or len(row) != _OUTSIDE_TEXTS for row in value):
         raise _malformed("a directory beside a run that is none")
-    return tuple(tuple(_text(word) for word in row) for row in value)
+    rows = tuple(tuple(_text(word) for word in row) for row in value)
+    if not all(is_place(kind, path) for kind, path, _ in rows):
+        raise _malformed("a directory beside a run that is no Go cache")
+    return rows
 
 
 def _record(value: Any, slabs: Sequence[Storey], exports: int) -> StepRecord:  # noqa: ANN401 - as above

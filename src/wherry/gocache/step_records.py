@@ -14,6 +14,7 @@ was not used for many of them goes. Nothing here names a command, a variable or 
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple, TypeVar
 
@@ -116,6 +117,14 @@ class StepChange(NamedTuple):
     selections: Mapping[str, Digest]
     result: Digest
     kept: Mapping[Digest, Descriptor] = {}
+
+
+def is_place(kind: str, path: str) -> bool:
+    """Whether a cache beside a root is one of Go's, at a place that cannot lead out of the root."""
+    is_path = path.startswith("/") and path.strip("/") != "" and posixpath.normpath(path) == path
+    # An index is JSON in UTF-8, which has no lone surrogates.
+    is_text = "\0" not in path and not any("\ud800" <= letter <= "\udfff" for letter in path)
+    return kind in ("build", "modules") and is_path and is_text
 
 
 def record_key(key: Digest, codec: str) -> str:

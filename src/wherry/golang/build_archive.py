@@ -5,71 +5,63 @@ An archive (`cmd/internal/archive`) begins with `__.PKGDEF`, what importers need
 the compiler made; further members come from assembler sources or from C. Go's key of a package with
 C code knows neither the system's headers nor its C library, and that of a package with assembler
 sources not all headers; so C never serves, and assembler only where its sources cannot change: in
-Go's own tree, or in a module of one version.
+Go's own tree, or in a module of the module cache. Objects name their sources in a table
+(`cmd/internal/goobj`, the same in Go 1.20 to 1.27). With `-trimpath` they call a module's sources
+`PATH@VERSION/…` even where a directory replaces it or has a copy of it: then they do not serve.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import struct
 from collections.abc import Iterable
-from typing import BinaryIO
+from functools import cached_property
+from typing import BinaryIO, Final
 
-_MAGIC = b"!<arch>\n"
-_HEADER = 60
-_NAME = 16
-_OBJECT = b"go object "
-_COMPILED = (b"__.PKGDEF", b"_go_.o")
-_VERSION = re.compile(rb"@v[0-9]")
-_LARGEST = 64 << 20
+_MAGIC: Final = b"!<arch>\n"
+_HEADER: Final = 60
+_NAME: Final = 16
+_OBJECT: Final = b"go object "
+_COMPILED: Final = (b"__.PKGDEF", b"_go_.o")
+_LARGEST: Final = 64 << 20
+# After a line with "!": this, a fingerprint, flags, then the places of the tables.
+_TABLES: Final = b"\0go120ld"
+_FILES: Final = 28
+_STRING: Final = "<2I"
+# What `-trimpath` leaves out.
+_OWN: Final = b"$GOROOT/src/"
+_IN_MODULE: Final = re.compile(rb"[^@]+@v[0-9][^@/]*/[^@]+")
 
 
 class SettledSources:
-    """Tells assembler sources that cannot change: those of modules of one version, and Go's own.
+    """Tells assembler sources that cannot change: Go's own, and those of modules.
 
-    `goroots` are the places of Go's tree: the path that a build knows it by, and where it is to be
-    read. It is looked at when the first object is asked for that is of no module. Without `modules`
-    those of modules do not count: somebody may have changed them.
+    `goroots` are where Go's own trees can be read: they are looked at when the first object is
+    asked for. `modules` is the module cache's path as a build knows it; empty where somebody may
+    have changed what is in it.
     """
 
-    def __init__(self, goroots: Iterable[tuple[bytes, str]] = (), *, modules: bool = True) -> None:
+    def __init__(self, goroots: Iterable[str] = (), *, modules: str = "") -> None:
         self._goroots = tuple(goroots)
-        self._modules = modules
-        # `-trimpath` has a word for it.
-        self._roots = (b"$GOROOT", *(root for root, _ in self._goroots))
-        self._files: dict[bytes, list[bytes]] | None = None
+        self._modules = os.fsencode(f"{modules}/") if modules else b""
 
-    def hold(self, member: bytes, data: bytes) -> bool:
-        """Whether an object of an archive, by its name, was assembled from such a source."""
-        if _VERSION.search(data):
-            return self._modules
-        # The archive cuts names off.
-        stem = member.removesuffix(b".o")[: _NAME - 2].rstrip(b".")
-        return any(self._names(path, data) for path in self._own().get(stem, ()))
+    def hold(self, source: bytes) -> bool:
+        """Whether a source, as an object names it, is one of these."""
+        if self._modules and source.startswith(self._modules):
+            return _IN_MODULE.fullmatch(source, len(self._modules)) is not None
+        return source.removeprefix(_OWN) in self._own
 
-    def _names(self, path: bytes, data: bytes) -> bool:
-        """Whether an object names a source of Go's: with the tree's place, or without any."""
-        at = data.find(path)
-        while at >= 0:
-            if data[at - 1 : at] != b"/":
-                return True
-            before = data[:at]
-            if any(before.endswith(root + b"/src/") for root in self._roots):
-                return True
-            at = data.find(path, at + 1)
-        return False
-
-    def _own(self) -> dict[bytes, list[bytes]]:
-        if self._files is None:
-            self._files = {}
-            for _, place in self._goroots:
-                top = os.fsencode(f"{place}/src")
-                for directory, _, names in os.walk(top):
-                    for name in names:
-                        if name.endswith(b".s"):
-                            path = os.path.relpath(os.path.join(directory, name), top)
-                            self._files.setdefault(name[:-2][: _NAME - 2], []).append(path)
-        return self._files
+    @cached_property
+    def _own(self) -> frozenset[bytes]:
+        tops = [os.fsencode(f"{place}/src") for place in self._goroots]
+        return frozenset(
+            os.path.relpath(os.path.join(directory, name), top)
+            for top in tops
+            for directory, _, names in os.walk(top)
+            for name in names
+            if name.endswith(b".s")
+        )
 
 
 def may_serve(file: BinaryIO, sources: SettledSources) -> bool:
@@ -93,11 +85,26 @@ def may_serve(file: BinaryIO, sources: SettledSources) -> bool:
         if name in _COMPILED:
             seen += 1
         else:
-            data = file.read(int(size)) if int(size) <= _LARGEST else b""
-            if not data.startswith(_OBJECT):
+            named = _sources(file.read(int(size)) if int(size) <= _LARGEST else b"")
+            if named is None or not all(map(sources.hold, named)):
                 return False
             others += 1
             # All sources of a package are in one directory; an object may be empty and name none.
-            settled = settled or sources.hold(name, data)
+            settled = settled or bool(named)
         file.seek(here + int(size) + int(size) % 2)
     return seen > 0 and (settled or not others)
+
+
+def _sources(member: bytes) -> list[bytes] | None:
+    """The files that an object was made of; None for what is no object of Go's."""
+    head, end, tables = member.partition(b"\n!\n")
+    if not head.startswith(_OBJECT) or not end or not tables.startswith(_TABLES):
+        return None
+    try:
+        first, last = struct.unpack_from(_STRING, tables, _FILES)
+        strings = struct.iter_unpack(_STRING, tables[first:last])
+        found = [(length, tables[at : at + length]) for length, at in strings]
+    except struct.error:
+        return None
+    is_whole = all(length == len(name) for length, name in found)
+    return [name for _, name in found] if is_whole else None

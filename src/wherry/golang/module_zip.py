@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hash of a module's zip, as go.sum has it.
+"""The hash of a module's zip, as go.sum has it, and the module's tree, as Go makes it of the zip.
 
 A zip can be written so that one reader finds other files in it than the next. Only plain ones have
 a hash here: those of which every reader sees the same. Source: the documentation of
@@ -9,8 +9,12 @@ golang.org/x/mod/zip.
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import BinaryIO, Protocol
 
 from wherry.golang.go_sum import hash_files
 
@@ -19,6 +23,16 @@ _MOST_BYTES = 500 << 20
 _MOST_FILES = 500_000
 _PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _IS_UTF8, _IS_ENCRYPTED = 0x800, 0x1
+_PIECE = 1 << 20
+# As Go leaves trees; the modes in the zip count for nothing.
+_FILE, _DIRECTORY = 0o444, 0o555
+
+
+class Output(Protocol):
+    """What a file's bytes are written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take all of `data`."""
 
 
 def hash_zip(path: str, module: str) -> str:
@@ -27,12 +41,54 @@ def hash_zip(path: str, module: str) -> str:
     Only plain zips count: every reader has to see the same files in it.
     """
     try:
+        return _read(path, f"{module}/", lambda _name: _NOWHERE)
+    except OSError:
+        return ""
+
+
+def unpack_zip(path: str, module: str, target: str) -> str:
+    """Make the tree of a module in the new directory `target`; gives the hash as `hash_zip` does.
+
+    With another hash than the expected one the tree is of no use. `target` itself can still be
+    written to, so that it can be moved. Raises `OSError` for a disk that does not take it.
+    """
+    os.mkdir(target, 0o755)
+    directories: set[str] = set()
+
+    def opened(name: str) -> BinaryIO:
+        parent = os.path.dirname(name)
+        if parent and parent not in directories:
+            os.makedirs(f"{target}/{parent}", 0o755, exist_ok=True)
+            while parent:
+                directories.add(parent)
+                parent = os.path.dirname(parent)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(f"{target}/{name}", flags, _FILE)
+        # Whatever this process's umask is.
+        os.fchmod(descriptor, _FILE)
+        return open(descriptor, "wb")
+
+    found = _read(path, f"{module}/", opened)
+    for name in directories:
+        os.chmod(f"{target}/{name}", _DIRECTORY)
+    return found
+
+
+def _read(path: str, prefix: str, opened: Callable[[str], AbstractContextManager[Output]]) -> str:
+    """The hash of a zip's files, each of which is written to what `opened` gives for its name.
+
+    Empty for what is no plain zip. Raises `OSError`.
+    """
+    try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            if not _is_plain(archive, entries, f"{module}/"):
+            if not _is_plain(archive, entries, prefix):
                 return ""
-            return hash_files((entry.filename, _digest(archive, entry)) for entry in entries)
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, zlib.error):
+            return hash_files(
+                (entry.filename, _digest(archive, entry, opened(entry.filename[len(prefix) :])))
+                for entry in entries
+            )
+    except (zipfile.BadZipFile, ValueError, EOFError, RuntimeError, zlib.error):
         return ""
 
 
@@ -46,6 +102,7 @@ def _is_plain(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], prefix: 
         and all(
             entry.filename == entry.orig_filename
             and entry.filename.startswith(prefix)
+            and _is_inside(entry.filename[len(prefix) :])
             and entry.compress_type in _PLAIN
             and not entry.flag_bits & _IS_ENCRYPTED
             and (entry.filename.isascii() or bool(entry.flag_bits & _IS_UTF8))
@@ -54,9 +111,28 @@ def _is_plain(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], prefix: 
     )
 
 
-def _digest(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
+def _is_inside(name: str) -> bool:
+    """Whether a name is a file's at or below the directory that it is taken for."""
+    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
+
+
+def _digest(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, opened: AbstractContextManager[Output]
+) -> str:
+    """The sha256 of a file as hex, which is written to what is opened."""
     hasher = hashlib.sha256()
-    with archive.open(entry) as file:
-        while data := file.read(1 << 20):
+    with archive.open(entry) as file, opened as output:
+        while data := file.read(_PIECE):
             hasher.update(data)
+            output.write(data)
     return hasher.hexdigest()
+
+
+class _Nowhere:
+    """Takes what nobody wants."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+
+_NOWHERE = nullcontext(_Nowhere())

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import BinaryIO, NamedTuple, Protocol
 
+from wherry.errors import NetworkError
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor
 
@@ -54,6 +55,10 @@ class Sent(StrEnum):
     EXISTED = "existed"
     MOUNTED = "mounted"
     UPLOADED = "uploaded"
+
+
+class NoBlob(NetworkError):
+    """A registry itself says that a repository has no such blob."""
 
 
 class BlobSource(Protocol):

@@ -9,8 +9,9 @@ the next step of the root finds exactly what this one left.
 
 The rules that only the files of the root can tell are here; for the others see
 `wherry.frontends.dockerfile.go_caches`. A step has a cache only (4) where the image and the steps
-that had none left nothing in its place, and (5) where its user's home and Go's own settings file
-leave it in that place.
+that had none left nothing in its place, and nothing has removed that, which would hide the cache,
+and (5) where its user's home and Go's own settings file leave it in that place. What another user
+has left there it sees, and leaves nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import time
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from wherry.sandbox.go_modules import hide, own, vouched
+from wherry.sandbox.go_modules import has_files, hide, lend, vouched
+from wherry.sandbox.go_shadows import Shadows
 from wherry.sandbox.rootpath import read_bytes, resolve
 from wherry.sandbox.spec import DEFAULT_PATH
 from wherry.sandbox.step_program import step_user
@@ -31,13 +33,15 @@ from wherry.sandbox.users import User
 
 # What `go env -w` can write that moves a cache, or fills it with what is not for others.
 _MOVED: Final = re.compile(
-    rb"^(GOCACHE|GOMODCACHE|GOPATH|GOCACHEPROG)=|toolexec|modcacherw", re.MULTILINE
+    rb"^(GOCACHE|GOMODCACHE|GOPATH|GOCACHEPROG)=|toolexec|modcacherw|pgoprofile|asmflags", re.MULTILINE
 )
 _LARGEST_FILE: Final = 1 << 20
 _TRIMMED: Final = "trim.txt"
 # As Go does with its own.
 _DAY_SECONDS: Final = 24 * 3600
 _UNUSED_DAYS: Final = 5
+# An output comes shortly before the action that names it.
+_YOUNG_SECONDS: Final = 3600
 
 
 class Chosen(NamedTuple):
@@ -55,8 +59,16 @@ class Chosen(NamedTuple):
 
     @property
     def seen(self) -> tuple[str, ...]:
-        """The modules that the step finds or may leave, as lines of go.sum."""
-        return tuple(line for cache in self.caches for line in cache.seen)
+        """The modules that the step may have found or left, as lines of go.sum; asked afterwards.
+
+        Of a line there may be files in the cache; else nobody has seen any. Raises `OSError`.
+        """
+        return tuple(
+            line
+            for cache in self.caches
+            for line in cache.seen
+            if has_files(f"{cache.lower}/fs{cache.path}", line)
+        )
 
     @property
     def filled(self) -> tuple[StepGoCache, ...]:
@@ -78,22 +90,36 @@ def choose(spec: StepSpec, root: str, scratch: str) -> Chosen:
     refused: list[str] = []
     masks: list[str] = []
     for cache in spec.go_caches:
-        why = _why_not(cache, home, env, root)
+        if not _is_place(cache):
+            # As nobody who asks for a cache says it: a damaged or hostile record of a step does.
+            refused.append(f"{cache.path} is no place of a Go cache")
+            continue
+        why = _why_not(cache, home, env, root) or _why_hidden(cache, user)
         if why:
             refused.append(why)
         if not why or cache.left:
-            _begin(cache, user)
             cache = cache._replace(shown=cache.shown and not why)  # noqa: PLW2901 - the same one
+            if cache.shown:
+                _begin(cache, user)
             if cache.kind == "modules":
                 visible = vouched(root, spec.cwd) | frozenset(cache.seen)
                 cache = cache._replace(seen=tuple(sorted(visible)))  # noqa: PLW2901 - as above
                 mask = f"{scratch}/{len(masks)}"
-                own(mask, cache.path, (user.uid, user.gid))
+                os.makedirs(f"{mask}/fs")
+                if user.uid != 0:
+                    lend(cache.lower, mask, cache.path, (user.uid, user.gid))
                 hide(cache.lower, mask, cache.path, visible)
                 masks.append(mask)
             chosen.append(cache)
     told = ", ".join(dict.fromkeys(refused))
     return Chosen(tuple(chosen), told, _goroots(env, root), tuple(masks))
+
+
+def _is_place(cache: StepGoCache) -> bool:
+    """Whether the cache's directory certainly lies in the directory that keeps it."""
+    path = cache.path
+    is_path = path.startswith("/") and path.strip("/") != "" and os.path.normpath(path) == path
+    return cache.kind in ("build", "modules") and is_path and "\0" not in path
 
 
 def _why_not(cache: StepGoCache, home: str, env: dict[str, str], root: str) -> str:
@@ -109,6 +135,20 @@ def _why_not(cache: StepGoCache, home: str, env: dict[str, str], root: str) -> s
         with suppress(OSError):
             if _MOVED.search(read_bytes(root, path, _LARGEST_FILE)):
                 return f"{path} changes Go's settings"
+    return ""
+
+
+def _why_hidden(cache: StepGoCache, user: User) -> str:
+    """Why what a step leaves in the cache may be of no use to the next step of its root."""
+    if Shadows((f"{lower}/fs" for lower in cache.snapshots), cache.path).hide_all:
+        return f"{cache.path} was removed or replaced before"
+    try:
+        status = os.lstat(f"{cache.lower}/fs{cache.path}")
+    except FileNotFoundError:
+        return ""
+    # Users of one name have different ids in different images.
+    if cache.shown and (status.st_uid, status.st_gid) != (user.uid, user.gid):
+        return f"the cache of {cache.path} belongs to {status.st_uid}:{status.st_gid}"
     return ""
 
 
@@ -141,16 +181,15 @@ def _goroots(env: dict[str, str], root: str) -> tuple[str, ...]:
 
 def _begin(cache: StepGoCache, user: User) -> None:
     """Make the directories of a cache, and have Go leave them alone for a day."""
-    build = cache.kind == "build"
-    owner, mode = ((user.uid, user.gid), 0o755) if build else ((0, 0), 0o777)
+    owner = (user.uid, user.gid)
     here = f"{cache.lower}/fs"
     for part in cache.path.strip("/").split("/"):
         here = f"{here}/{part}"
-        _make(here, mode, owner)
-    if not build:
+        _make(here, owner)
+    if cache.kind != "build":
         return
     for number in range(256):
-        _make(f"{here}/{number:02x}", mode, owner)
+        _make(f"{here}/{number:02x}", owner)
     # Go would remove what it has not used for days by times that mean something else here.
     if _is_due(f"{here}/{_TRIMMED}"):
         _trim(here)
@@ -169,33 +208,44 @@ def _is_due(path: str) -> bool:
 
 
 def _trim(top: str) -> None:
-    """Remove actions that no step has used for days, and outputs that none of the others names."""
-    oldest = time.time() - _UNUSED_DAYS * _DAY_SECONDS
+    """Remove actions that no step has used for days, and outputs that none of the others names.
+
+    Others may trim the cache and add to it meanwhile.
+    """
+    began = time.time()
+    oldest = began - _UNUSED_DAYS * _DAY_SECONDS
     named = set()
     for number in range(256):
         with os.scandir(f"{top}/{number:02x}") as entries:
             for entry in entries:
-                if not entry.name.endswith("-a"):
-                    continue
-                if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                if entry.name.endswith("-a"):
                     with suppress(FileNotFoundError):
-                        os.unlink(entry.path)
-                    continue
-                with open(entry.path, "rb", buffering=0) as file:
-                    named.add(file.read(132)[68:].decode("ascii", "replace"))
+                        named.add(_named(entry, oldest))
     for number in range(256):
-        for name in os.listdir(f"{top}/{number:02x}"):
-            if name.endswith("-d") and name[:-2] not in named:
-                with suppress(FileNotFoundError):
-                    os.unlink(f"{top}/{number:02x}/{name}")
+        with os.scandir(f"{top}/{number:02x}") as entries:
+            for entry in entries:
+                if entry.name.endswith("-d") and entry.name[:-2] not in named:
+                    with suppress(FileNotFoundError):
+                        # When it came; its other times say nothing of that.
+                        if entry.stat(follow_symlinks=False).st_ctime < began - _YOUNG_SECONDS:
+                            os.unlink(entry.path)
 
 
-def _make(path: str, mode: int, owner: tuple[int, int]) -> None:
+def _named(action: os.DirEntry[str], oldest: float) -> str:
+    """The output that an action names; empty for one that was too old, which is removed."""
+    if action.stat(follow_symlinks=False).st_mtime < oldest:
+        os.unlink(action.path)
+        return ""
+    with open(action.path, "rb", buffering=0) as file:
+        return file.read(132)[68:].decode("ascii", "replace")
+
+
+def _make(path: str, owner: tuple[int, int]) -> None:
     try:
-        os.mkdir(path, mode)
+        os.mkdir(path)
     except FileExistsError:
         return
-    os.chmod(path, mode)
+    os.chmod(path, 0o755)  # noqa: S103 - as Go makes them
     _give(path, owner)
 
 

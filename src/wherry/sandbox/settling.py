@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Final
 
@@ -32,13 +33,15 @@ _PIECE: Final = 1 << 18
 _BLOCK: Final = 512  # the unit of st_blocks
 
 
-def settle_overlay(top: str, below: str, opaque: str) -> Change:
+def settle_overlay(
+    top: str, below: str, opaque: str, closed: Callable[[str], bool] | None = None
+) -> Change:
     """Take what is no change out of the upper directory `top`.
 
-    `below` is the tree of the lower directories, `opaque` the name of overlay's attribute. Raises
-    `OSError`.
+    `below` is the tree of the lower directories, `opaque` the name of overlay's attribute, which
+    new directories get that are `closed`, by their paths. Raises `OSError`.
     """
-    settling = _Upper(opaque)
+    settling = _Upper(opaque, closed)
     with open_directory(top) as upper, open_directory(below) as lower:
         settling.directory(upper, lower, "")
     return Change(settling.is_empty, settling.size)
@@ -77,8 +80,9 @@ class _Sizes:
 class _Upper:
     """One upper directory being settled."""
 
-    def __init__(self, opaque: str) -> None:
+    def __init__(self, opaque: str, closed: Callable[[str], bool] | None) -> None:
         self._opaque = opaque
+        self._closed = closed
         self._sizes = _Sizes()
         self.is_empty = True
 
@@ -117,7 +121,9 @@ class _Upper:
             below = None
             if lower is not None and before is not None and stat.S_ISDIR(before.st_mode):
                 below = stack.enter_context(open_directory(name, lower))
-            if is_opaque(inner, self._opaque):
+            if below is None and self._closed is not None and self._closed(path):
+                os.setxattr(inner, self._opaque, b"y")
+            elif is_opaque(inner, self._opaque):
                 if below is not None:
                     self.directory(inner, None, path)
                     return True

@@ -25,6 +25,7 @@ from wherry.sandbox import seccomp, syscalls
 from wherry.sandbox.executable import check_program
 from wherry.sandbox.go_caches import Chosen, choose
 from wherry.sandbox.go_harvest import Harvested, harvest, has_loose_modules
+from wherry.sandbox.go_modules import is_tree
 from wherry.sandbox.hosts_files import HOSTNAME
 from wherry.sandbox.mapping import Mapping, is_mapped
 from wherry.sandbox.mounts import Mount
@@ -73,7 +74,7 @@ def run_step(
         with trees.root(every, staged) as root, _bundle(surroundings) as bundle:
             code = _Step(surroundings, spec, root, bundle).run(streams, cancel)
         used, notes = _harvested(trees, every, staged, chosen, cancel)
-        change = trees.measure(every, staged)
+        change = trees.measure(every, staged, _Closed(chosen))
     return Executed(
         code,
         change.empty,
@@ -105,20 +106,33 @@ def _harvested(
         return (), ()
     top = os.path.join(staged, "fs")
     used: list[str] = []
+    notes: list[str] = []
     # Without a module cache nobody knows what modules are like.
-    loose = True
+    modules = ""
     with trees.tree(lowers, writable=False) as below:
         for cache in sorted(chosen.filled, key=lambda cache: cache.kind != "modules"):
-            try:
-                step = Harvested(top, below, trees.opaque, loose)
-                used += harvest(cache, step, chosen.goroots, cancel)
-            except OSError as error:
-                # What it could not take stays where it is.
-                return (), (f"the Go cache of {cache.path} was not filled: {error.strerror}",)
+            step = Harvested(top, below, trees.opaque, modules)
+            taken = harvest(cache, step, chosen.goroots, cancel)
+            used += taken.used
+            if taken.failure:
+                notes.append(f"the Go cache of {cache.path} was not filled: {taken.failure}")
             if cache.kind == "modules":
                 own = (f"{lower}/fs" for lower in lowers if lower not in chosen.lowers)
-                loose = has_loose_modules(cache, (top, *own))
-    return tuple(used), ()
+                modules = "" if has_loose_modules(cache, (top, *own)) else cache.path
+    return tuple(used), tuple(notes)
+
+
+class _Closed:
+    """Tells the directories of a root in which nothing may appear once the step has ended.
+
+    Those are the trees of modules, of which what the caches have may be more than the step left.
+    """
+
+    def __init__(self, chosen: Chosen) -> None:
+        self._tops = [f"{cache.path}/" for cache in chosen.caches if cache.kind == "modules"]
+
+    def __call__(self, path: str) -> bool:
+        return any(path.startswith(top) and is_tree(path[len(top) :]) for top in self._tops)
 
 
 class _Step:

@@ -8,11 +8,14 @@ secrets are in here, so that `repr` shows none of them, and nothing here is ever
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from wherry.oci.canonical import Json
 from wherry.sandbox.mapping import HostFacts, Mapping
+
+_CACHE_ROWS: Final = ("strangers", "seen", "snapshots")
 
 
 class StepMount(NamedTuple):
@@ -60,10 +63,10 @@ class StepGoCache(NamedTuple):
 
     `kind` is build or modules; `lower` is like a snapshot, whose `fs` holds the directory by its
     whole path. `home` is the home directory that the path was made of, empty where it was not.
-    With `left` an earlier step of the root has left files there; `strangers` are the snapshots of
-    the root that hold what no such step left. Where `shown` is False the step may see it only
-    because of `left`, and leaves nothing. `seen` are the modules that earlier steps of the root saw
-    there, each as a line of go.sum.
+    With `left` an earlier step of the root has left files there; `snapshots` are those of the root,
+    `strangers` those of them that hold what no such step left. Where `shown` is False the step may
+    see it only because of `left`, and leaves nothing. `seen` are the modules that earlier steps of
+    the root saw there, each as a line of go.sum.
     """
 
     kind: str
@@ -74,15 +77,17 @@ class StepGoCache(NamedTuple):
     strangers: tuple[str, ...] = ()
     shown: bool = True
     seen: tuple[str, ...] = ()
+    snapshots: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Json]:
         """All fields."""
-        return {**self._asdict(), "strangers": list(self.strangers), "seen": list(self.seen)}
+        fields = self._asdict()
+        return {**fields, **{name: list(fields[name]) for name in _CACHE_ROWS}}
 
     @classmethod
     def parse(cls, value: dict[str, Any]) -> Self:
         """The cache whose `as_json` is `value`."""
-        rows = {name: tuple(value[name]) for name in ("strangers", "seen")}
+        rows = {name: tuple(value[name]) for name in _CACHE_ROWS}
         return cls(**{**value, **rows})
 
 
@@ -205,8 +210,14 @@ class Trees(Protocol):
         """
         ...
 
-    def measure(self, lowers: tuple[str, ...], staged: str) -> Change:
-        """What the step changed, asked after its root was left."""
+    def measure(
+        self, lowers: tuple[str, ...], staged: str, closed: Callable[[str], bool] | None = None
+    ) -> Change:
+        """What the step changed, asked after its root was left.
+
+        Of new directories that are `closed`, by their paths, nothing of what lower ones may hold
+        later is to be seen.
+        """
         ...
 
 

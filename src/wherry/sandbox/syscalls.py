@@ -116,6 +116,15 @@ def new_pid_namespace() -> Iterator[None]:
         os.close(own)
 
 
+def write_out(directory: str) -> None:
+    """syncfs(2) of the file system that holds `directory`."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _check(_libc.syncfs(descriptor), directory)
+    finally:
+        os.close(descriptor)
+
+
 def pivot_root(root: str) -> None:
     """Make the mount at `root` the only one that can be reached, and the working directory."""
     os.chdir(root)

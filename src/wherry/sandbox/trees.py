@@ -14,7 +14,7 @@ import errno
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -163,15 +163,18 @@ class Trees:
                 bind_tree(top, point, syscalls.MS_NODEV | syscalls.MS_RDONLY)
             yield point
 
-    def measure(self, lowers: tuple[str, ...], staged: str) -> Change:
+    def measure(
+        self, lowers: tuple[str, ...], staged: str, closed: Callable[[str], bool] | None = None
+    ) -> Change:
         """Make `staged` exactly what was changed; asked once, after its root was left.
 
-        What was copied up or touched and is as it was before leaves the change.
+        What was copied up or touched and is as it was before leaves the change. Of new directories
+        that are `closed`, by their paths, nothing of what lower ones may hold later is to be seen.
         """
         top = os.path.join(staged, "fs")
         if self.overlay is not None:
             with self.tree(lowers, writable=False) as below:
-                return settle_overlay(top, below, f"{self.overlay.mark}opaque")
+                return settle_overlay(top, below, f"{self.overlay.mark}opaque", closed)
         below = os.path.join(lowers[-1] if lowers else self._empty, "fs")
         copied = self._copies.pop(staged, Copied(-1, {}))
         return settle_whole(top, below, copied, os.path.join(staged, "changes"))

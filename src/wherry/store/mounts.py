@@ -23,7 +23,7 @@ from typing import Final, Literal, NamedTuple
 from wherry.store.database import Database
 from wherry.store.errors import machine_error
 from wherry.store.locks import acquire, try_acquire
-from wherry.store.numbered import MOUNTS, NumberedTrees, name_of
+from wherry.store.numbered import MOUNTS, NumberedTrees, name_of, number_of
 from wherry.store.session import Session
 from wherry.store.work import held_lock
 
@@ -94,8 +94,16 @@ class Mounts:
         return tuple(str(row[0]) for row in rows)
 
     def there(self, name: str) -> bool:
-        """Whether the directory of that name, the last part of the path above `fs`, still is."""
-        return bool(name) and os.path.isdir(f"{self._trees.directory}/{name}")
+        """Whether the directory of that name, the last part of the path above `fs`, still is.
+
+        Whoever asks is about to use it: that counts as a use.
+        """
+        number = number_of(name)
+        if number is None or not os.path.isdir(self._trees.path(number)):
+            return False
+        with suppress(OSError):
+            os.utime(self._lock_path(number), (self._session.now(), self._session.now()))
+        return True
 
     def _taken(self, claim: _Claim, check: Check) -> tuple[int, int]:
         """The directory's number and its lock."""

@@ -2,8 +2,9 @@
 """Where blobs can be had that need not be here: the repositories of lazy layers.
 
 A repository is named as `registry/name`, never with credentials. A source that a record's blob
-needs, or that an open store has asked for, is not forgotten: the rule is that of blobs, with the
-time of last use in the table.
+needs, or that an open store has asked for, is not forgotten for its age: the rule is that of blobs,
+with the time of last use in the table. It is where the repository itself says that it has no such
+blob.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ class Sources:
             now = self._session.now()
             self._database.rows("INSERT OR IGNORE INTO sources VALUES (?, ?, ?, ?)",
                                 str(digest), repository, self._session.clock(), now)  # fmt: skip
+
+    def forget(self, digest: Digest, repository: str) -> None:
+        """`repository` says that it has no such blob (any more)."""
+        with self._session.gate():
+            self._database.rows("DELETE FROM sources WHERE digest = ? AND repository = ?",
+                                str(digest), repository)  # fmt: skip
 
     def of(self, digest: Digest) -> tuple[str, ...]:
         """The repositories that hold the blob, the one noted first before the others.

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 def change(operation: FileOperation, below: Built, inputs: tuple[Result, ...], step: Step) -> Built:
     """Do what the operation says to the root `below`; the layer that comes of it.
 
-    Raises `UsageError` for what cannot be copied so, `BuildError` for files that change meanwhile.
+    Raises `UsageError` for what cannot be copied so, `BuildError` for files that change meanwhile,
+    `HiddenCache` where something is to go to what was left outside of the root.
     """
     shared = operation.shared
-    view = shared.roots.view(below.stack)
-    target = Target(view, shared.roots.read, has_root=bool(below.stack))
+    target = Target(shared.files_of(below), shared.roots.read, has_root=bool(below.stack))
     for action in operation.op.actions:
         step.cancel.check()
         if not isinstance(action, Copy):

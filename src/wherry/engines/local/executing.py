@@ -9,6 +9,7 @@ steps, in this build or in another one at the same time, one runs and the others
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,11 +20,13 @@ from wherry.engines.local.files import FileSteps, built
 from wherry.engines.local.results import Built, Change, Result, change_key
 from wherry.engines.local.running import Running
 from wherry.engines.local.step_output import StepOutput
-from wherry.engines.local.storage import CacheRecords
+from wherry.engines.local.storage import CacheRecords, written_layer
 from wherry.errors import BuildError, MachineError
+from wherry.fstree.tree import File
 from wherry.graph.keys import CacheKey, content_key, definition_key
 from wherry.graph.ops import ExecMount, ExecOp, MountKind
 from wherry.oci.digest import Digest, sha256
+from wherry.oci.image import Layer
 from wherry.solver.model import Step
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 _SHELL: Final = ("/bin/sh",)
 _SUMS: Final = ("go.sum", "go.work.sum")
+_LARGE_LAYER: Final = 16 << 20
+_NAMES_GO: Final = re.compile(r"(?<![\w.-])go(?![\w.-])")
 
 
 class StepFailed(BuildError):
@@ -93,6 +98,7 @@ class ExecOperation:
         self._refuse()
         storage, running = self.shared.storage, self.running
         root = built(inputs[0])
+        self._fill_ahead(root, step)
         lowers = running.directories(root.stack, self.shared.fetch, step)
         snapshots = storage.snapshots
         with ExitStack() as stack:
@@ -158,19 +164,37 @@ class ExecOperation:
         given = Given(self.op, root.stack, lowers, self.running, lambda: self._sums(root))
         return offer(given, step, stack)
 
-    def _sums(self, root: Built) -> tuple[str, ...]:
-        """The texts of the go.sum files in the step's working directory."""
-        from wherry.fstree.resolve import resolve  # noqa: PLC0415 - as above
-        from wherry.fstree.tree import File  # noqa: PLC0415 - as above
+    def _fill_ahead(self, root: Built, step: Step) -> None:
+        """Begin to fill the Go caches of a step while its root is still being made."""
+        if self.running.go_source is not None and _NAMES_GO.search(" ".join(self.op.args)):
+            from wherry.engines.local.go_caches import (  # noqa: PLC0415 - as above
+                Given,
+                fill_ahead,
+            )
 
-        roots = self.shared.roots
-        view = roots.view(root.stack)
-        found = (view.entry(resolve(view, f"{self.op.cwd}/{name}")) for name in _SUMS)
-        return tuple(
-            roots.read(entry).decode("utf-8", "replace")
-            for entry in found
-            if isinstance(entry, File)
-        )
+            fill_ahead(Given(self.op, root.stack, (), self.running, lambda: self._sums(root)), step)
+
+    def _sums(self, root: Built) -> tuple[str, ...]:
+        """The texts of the go.sum files in the step's working directory, if they are soon found.
+
+        They say what may be fetched, and what a step then sees is not decided by them: what needs
+        a look into a large layer, or into what a RUN left, is passed over.
+        """
+        wanted = {posixpath.normpath(f"{self.op.cwd}/{name}").strip("/") for name in _SUMS}
+        shared, found = self.shared, []
+        for slab in reversed(root.stack):
+            layer = (
+                slab
+                if isinstance(slab, Layer)
+                else written_layer(shared.storage, slab, shared.settings)
+            )
+            if layer is None or layer.descriptor.size > _LARGE_LAYER:
+                continue
+            for entry in shared.roots.layer_index(layer).entries:
+                if isinstance(entry, File) and entry.path in wanted:
+                    wanted.discard(entry.path)
+                    found.append(shared.roots.read(entry).decode("utf-8", "replace"))
+        return tuple(found)
 
     def _check(self, executed: Executed, last: tuple[str, ...]) -> None:
         """Raise for a command that failed, unless what it left is wanted."""

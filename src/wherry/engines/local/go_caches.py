@@ -3,7 +3,8 @@
 
 Each cache is a directory of the store, as a cache mount is, and held while a step uses it; the
 namespace worker shows it to the step below its root and puts into it what the step adds
-(`wherry.sandbox.go_caches`). A step whose predecessor left something there is always shown it.
+(`wherry.sandbox.go_caches`). Each user has caches of its own; a step whose predecessors saw modules
+is always shown them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.engines.local.results import Built, Change, Outside, Slab
 from wherry.engines.local.running import Running
+from wherry.engines.local.snapshot_files import LostChange
 from wherry.engines.local.storage import Storage
-from wherry.errors import BuildError
+from wherry.gocache.step_records import is_place
 from wherry.graph.ops import ExecOp, GoCachePlace
 from wherry.oci.digest import parse_digest
 from wherry.sandbox.spec import DEFAULT_PATH
@@ -29,7 +31,11 @@ if TYPE_CHECKING:
 
 # An overlay's directories are named on one page; roots of so many layers do without.
 _MOST_LOWERS: Final = 100
+_MOST_LINKS: Final = 40
 _ROOT: Final = ("", "0", "root", "0:0", "root:root")
+
+_Key = tuple[str, str]
+"""Kind and path of a cache."""
 
 
 class Offered(NamedTuple):
@@ -69,22 +75,37 @@ class Given(NamedTuple):
     running: Running
     sums: Callable[[], tuple[str, ...]]
 
+    @property
+    def user(self) -> str:
+        """Whose caches are the step's; empty for root."""
+        return "" if self.op.user in _ROOT else self.op.user
+
 
 def offer(given: Given, step: Step, stack: ExitStack) -> Offered:
     """The caches of a step, held until `stack` ends.
 
-    Raises `BuildError` where a cache that an earlier step left is gone, `MachineError`.
+    Raises `LostChange` where a cache that an earlier step left is gone or cannot be shown here,
+    `MachineError`.
     """
     op, root, lowers, running, _ = given
-    left = {(cache.kind, cache.path): cache for cache in Built((), None, below=root).outside}
+    left = _left(root)
+    if left and running.namespace().place.kind != "overlay":
+        if any(cache.is_needed for cache in left.values()):
+            raise LostChange(
+                "the Go modules that an earlier RUN fetched cannot be shown to a step here",
+                why="they are kept beside its root, and overlayfs is refused",
+                hint="build again with --go-cache=off",
+            )
+        # What only saves time is done without.
+        left = {}
     if not left and not ((op.go_caches or op.no_go_caches) and has_go(lowers, op.env)):
         return Offered()
     if not left and running.namespace().place.kind != "overlay":
         return Offered(refused="overlayfs is refused here")
     if not left and len(lowers) > _MOST_LOWERS:
         return Offered(refused="the root has too many layers")
+    places, left, refused = _shown(given, left)
     slabs = [slab for slab in root if not (isinstance(slab, Change) and slab.empty)]
-    places = {(place.kind, place.path): place for place in op.go_caches}
     holding = _Holding(given, step, stack)
     caches, outside = [], []
     for key in sorted(places.keys() | left.keys()):
@@ -92,9 +113,55 @@ def offer(given: Given, step: Step, stack: ExitStack) -> Offered:
             lower for lower, slab in zip(lowers, slabs, strict=True) if not _has_left(slab, key)
         )
         cache, kept = holding.cache(key, places.get(key), left.get(key))
-        caches.append(cache._replace(strangers=strangers))
+        caches.append(cache._replace(strangers=strangers, snapshots=lowers))
         outside.append(kept)
-    return Offered(tuple(caches), tuple(outside), op.no_go_caches)
+    return Offered(tuple(caches), tuple(outside), refused)
+
+
+def _shown(
+    given: Given, left: dict[_Key, Outside]
+) -> tuple[dict[_Key, GoCachePlace], dict[_Key, Outside], str]:
+    """What a step asks for and what of earlier ones it has to be shown; why it has not all."""
+    op = given.op
+    asked = {(place.kind, place.path): place for place in op.go_caches}
+    # What nobody needs is not shown in place of the user's own, nor where no module was ever seen.
+    left = {
+        key: cache
+        for key, cache in left.items()
+        if cache.is_needed or (cache.owner == given.user if key in asked else key[0] == "build")
+    }
+    # What a step saw is told of one module cache: that which the root has already.
+    held = [path for kind, path in left if kind == "modules"]
+    others = [key for key in asked if held and key[0] == "modules" and key not in left]
+    places = {key: place for key, place in asked.items() if key not in others}
+    elsewhere = f"the modules of this root are in {held[0]}" if others else ""
+    return places, left, ", ".join(filter(None, (op.no_go_caches, elsewhere)))
+
+
+def fill_ahead(given: Given, step: Step) -> None:
+    """Begin to fill the caches that a step will use, before its root can be looked into."""
+    running = given.running
+    if running.namespace().place.kind != "overlay":
+        return
+
+    def fill(quiet: Step) -> None:
+        with ExitStack() as stack:
+            holding = _Holding(given, quiet, stack)
+            for place in given.op.go_caches:
+                holding.cache((place.kind, place.path), place, None)
+
+    running.begin(fill, step)
+
+
+def _left(root: tuple[Slab, ...]) -> dict[_Key, Outside]:
+    """What steps of the root left beside it, by kind and path.
+
+    A record from elsewhere may have said it: what is no place of a cache is nothing to anybody.
+    """
+    outside = Built((), None, below=root).outside
+    return {
+        (cache.kind, cache.path): cache for cache in outside if is_place(cache.kind, cache.path)
+    }
 
 
 def has_go(lowers: tuple[str, ...], env: Iterable[str]) -> bool:
@@ -109,16 +176,48 @@ def has_go(lowers: tuple[str, ...], env: Iterable[str]) -> bool:
 
 
 def _is_there(lowers: tuple[str, ...], path: str) -> bool:
+    """Whether a root has something at a path; links on the way lead on inside of it."""
+    todo, done, links = path.split("/")[::-1], [""], 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            done = done[:-1] or [""]
+        if part in ("", ".", ".."):
+            continue
+        done.append(part)
+        found = _found(lowers, done)
+        if found is None:
+            return False
+        if todo and os.path.islink(found):
+            links += 1
+            if links > _MOST_LINKS:
+                return False
+            target = os.readlink(found)
+            done = [""] if target.startswith("/") else done[:-1]
+            todo.extend(target.split("/")[::-1])
+    return True
+
+
+def _found(lowers: tuple[str, ...], parts: list[str]) -> str | None:
+    """The topmost file at a path of a root whose directories are real ones."""
     for lower in reversed(lowers):
+        here = f"{lower}/fs"
         try:
+            for part in parts[1:-1]:
+                here = f"{here}/{part}"
+                mode = os.lstat(here).st_mode
+                if not stat.S_ISDIR(mode):
+                    # It hides what all below have here.
+                    return None
+            here = f"{here}/{parts[-1]}"
             # Overlay's mark of something removed is a device.
-            return not stat.S_ISCHR(os.lstat(f"{lower}/fs{path}").st_mode)
+            return None if stat.S_ISCHR(os.lstat(here).st_mode) else here
         except OSError:
             continue
-    return False
+    return None
 
 
-def _has_left(slab: Slab, key: tuple[str, str]) -> bool:
+def _has_left(slab: Slab, key: _Key) -> bool:
     if not isinstance(slab, Change):
         return False
     return any((cache.kind, cache.path) == key for cache in slab.outside)
@@ -132,22 +231,22 @@ class _Holding(NamedTuple):
     stack: ExitStack
 
     def cache(
-        self, key: tuple[str, str], place: GoCachePlace | None, left: Outside | None
+        self, key: _Key, place: GoCachePlace | None, left: Outside | None
     ) -> tuple[StepGoCache, Outside]:
         """One cache: asked for by the step's own `place`, or `left` by an earlier step, or both."""
         kind, path = key
-        user = "" if kind == "modules" else self._user()
+        user = self.given.user
         owner = user if left is None else left.owner
         # What belongs to the ids of one mapping is of no use to another.
         running = self.given.running
         where = running.namespace().place._replace(kind="").name
-        name = f"go-cache {kind} {path} {owner}".rstrip() + f"\0\0{where}"
+        name = f"go-cache {kind} {path}\0{owner}\0{where}"
         mounts = running.storage.mounts
         held = self.stack.enter_context(mounts.hold(name, "shared", self.step.cancel.check))
         lower = os.path.dirname(held.path)
         found = Outside(kind, path, owner, os.path.basename(lower))
         if left is not None and left.pool != found.pool and left.is_needed:
-            raise BuildError(
+            raise LostChange(
                 "the Go modules that an earlier RUN fetched are no longer in the store",
                 why=f"the cache of {path} was removed meanwhile",
                 hint="build again: that RUN then runs again",
@@ -170,7 +269,3 @@ class _Holding(NamedTuple):
             return ()
         data = self.given.running.storage.blobs.read(parse_digest(left.seen))
         return tuple(data.decode().splitlines())
-
-    def _user(self) -> str:
-        user = self.given.op.user
-        return "" if user in _ROOT else user

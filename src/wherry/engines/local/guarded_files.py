@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files of a root whose Go caches were left outside: whoever looks for them is told.
 
-The Dockerfile says which paths are copied, and a stage that has one of its caches copied is given
-none. But links may lead there, and only the root knows them.
+The Dockerfile says which paths are copied from a stage and to it, and a stage that has one of its
+caches copied is given none. But links may lead there, and only the root knows them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ class GuardedFiles:
         for hidden in self._outside:
             if path == hidden or path.startswith(f"{hidden}/"):
                 raise _hidden(path)
-        return self._files.entry(path)
+        found = self._files.entry(path)
+        # The steps saw a directory there: it came with the cache.
+        if path and found is None and any(at.startswith(f"{path}/") for at in self._outside):
+            raise _hidden(path)
+        return found
 
     def names(self, path: str) -> tuple[str, ...]:
         """As `Files.names`."""

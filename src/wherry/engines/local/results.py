@@ -10,17 +10,21 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wherry.errors import UsageError, WherryError
 from wherry.fstree.files import Files
 from wherry.oci.canonical import Json, canonical_json
-from wherry.oci.digest import Digest, parse_digest
+from wherry.oci.digest import Digest, parse_digest, sha256
 from wherry.oci.image import HistoryEntry, Layer, parse_descriptor
 
 if TYPE_CHECKING:
     from wherry.golang.binary import BinaryFacts
     from wherry.golang.record import Inputs
+
+
+# What a step has seen that could see no module.
+_NOTHING: Final = str(sha256(b""))
 
 
 class Binary(NamedTuple):
@@ -49,7 +53,7 @@ class Binary(NamedTuple):
 class Outside(NamedTuple):
     """A Go cache that a RUN used and its change does not hold.
 
-    `kind` is build or modules, `path` where it is in the root, `owner` the user of a build cache,
+    `kind` is build or modules, `path` where it is in the root, `owner` its user (empty for root),
     `pool` the name of the cache mount in which it is kept, empty where that is on another machine.
     `seen` is the digest of a blob with a
     line for each module that the step could see (as in go.sum), or each action of the build cache
@@ -65,7 +69,7 @@ class Outside(NamedTuple):
     @property
     def is_needed(self) -> bool:
         """Whether a later step may fail without it; a build cache only saves time."""
-        return self.kind == "modules"
+        return self.kind == "modules" and self.seen != _NOTHING
 
 
 class Change(NamedTuple):

@@ -13,7 +13,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from wherry.engines.local.results import Change, Held, Outside, Slab, root_digest, snapshot_key
+from wherry.engines.local.results import (
+    Change,
+    Held,
+    Outside,
+    Slab,
+    prefix_digests,
+    root_digest,
+    snapshot_key,
+)
 from wherry.engines.local.snapshot_files import SnapshotReader, lost
 from wherry.engines.local.storage import LayerSettings, Storage, written_layer
 from wherry.errors import BuildError, MachineError, WherryError
@@ -127,17 +135,23 @@ class Running:
         self, stack: tuple[Slab, ...], fetch: Callable[[tuple[Layer, ...]], None], step: Step
     ) -> None:
         """Begin to make the snapshots of a root on a thread; what fails is told by who needs it."""
-        # Its own step has ended by then: this one tells nobody.
+        self.begin(lambda quiet: self.directories(stack, fetch, quiet), step)
+
+    def begin(self, work: Callable[[Step], object], step: Step) -> None:
+        """Begin on a thread what is needed soon; what fails is told by who needs it.
+
+        `work` gets a step for what it does: that of the caller may have ended by then.
+        """
         quiet = Step(int(step.id), step.name, lambda _event: None, self._ending)
 
-        def make() -> None:
+        def run() -> None:
             with (
                 suppress(WherryError, Cancelled, OSError),
                 step.cancel.on_cancel(self._ending.cancel),
             ):
-                self.directories(stack, fetch, quiet)
+                work(quiet)
 
-        thread = threading.Thread(target=make, daemon=True)
+        thread = threading.Thread(target=run, daemon=True)
         with self._lock:
             self._ahead.append(thread)
         thread.start()
@@ -189,6 +203,7 @@ class Running:
         """
         place = self.namespace().place
         length, found = self._known_prefix(stack)
+        self._fetch_ahead(stack, length, fetch, step)
         for number in range(length, len(stack)):
             prefix = stack[: number + 1]
             slab = prefix[-1]
@@ -204,6 +219,31 @@ class Running:
                 with self._lock:
                     self._roots[digest] = found
         return found
+
+    def _fetch_ahead(
+        self,
+        stack: tuple[Slab, ...],
+        length: int,
+        fetch: Callable[[tuple[Layer, ...]], None],
+        step: Step,
+    ) -> None:
+        """Have layers come while those below them are unpacked, one after the other."""
+        place = self.namespace().place.name
+        later = [
+            slab
+            for slab, root in list(zip(stack, prefix_digests(stack), strict=True))[length + 1 :]
+            if isinstance(slab, Layer)
+            and not self.storage.blobs.has(slab.descriptor.digest, slab.descriptor.size)
+            and self.storage.snapshots.find(snapshot_key(place, root)) is None
+        ]
+
+        def fetch_all(quiet: Step) -> None:
+            for layer in later:
+                quiet.cancel.check()
+                fetch((layer,))
+
+        if later:
+            self.begin(fetch_all, step)
 
     def _known_prefix(self, stack: tuple[Slab, ...]) -> tuple[int, tuple[str, ...]]:
         """The longest beginning of the stack that is there already, and its snapshots."""

@@ -4,8 +4,10 @@
 What a RUN leaves in GOCACHE and GOMODCACHE need not be in its result where nobody looks: it is kept
 beside it, and the next build finds it. Nobody looks (1) where the root is neither the image's nor
 one that it begins with, (2) where no COPY and no mount reads a path at, above or below such a
-directory, (3) where the step itself mounts nothing there. What only the files of the root can tell
-is found out when the step runs (`wherry.sandbox.go_caches`).
+directory, (3) where the step itself mounts nothing there. Besides, a command's text may tell that
+it would notice the caches, or fill them with what is not for others; for all else texts count for
+nothing. What only the files of the root can tell is found out when the step runs
+(`wherry.sandbox.go_caches`).
 
 A root whose steps have no network shows them just the modules that its own steps fetched, as a
 build without such caches would: its modules stay in it.
@@ -18,6 +20,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from wherry.frontends.dockerfile.swept import meets, swept
 from wherry.graph.build import BuildGraph, Vertex
 from wherry.graph.ops import (
     Copy,
@@ -34,12 +37,24 @@ _MODULES = "modules"
 _WILDCARD = re.compile(r"[*?\[\\]")
 _ROOT_USERS = re.compile(r"(root|0)?(:(root|0))?")
 _NAME = re.compile(r"[a-z_][a-z0-9_.-]*")
-# With these the caches hold what other builds must not take for theirs: another program's work,
-# directories of other modes. Or a step does something with the directories themselves, which are
-# there before Go has made them; or it wants just the modules that its own stage has fetched.
+# What other builds must not take for theirs: another program's work, what a file says that Go's key
+# does not know, directories of other modes; or the compiler is to leave files of its own; or a step
+# wants just the modules that its own stage has fetched. Looked for in the environment, too.
+_SETTINGS = {
+    _BUILD: (
+        ("toolexec", re.compile("toolexec")),
+        ("pgoprofile", re.compile("pgoprofile")),
+        ("GOSSAFUNC", re.compile("GOSSAFUNC")),
+    ),
+    _MODULES: (
+        ("modcacherw", re.compile("modcacherw")),
+        ("GOPROXY=off", re.compile(r"""GOPROXY=[\\"']*off""")),
+    ),
+}
+# The directories themselves, which are there before Go has made them.
 _WORDS = {
-    _BUILD: ("toolexec", ".cache", "go-build", "GOCACHE"),
-    _MODULES: ("modcacherw", "pkg/mod", "GOMODCACHE", "GOPATH/pkg", "GOPATH}/pkg", "GOPROXY=off"),
+    _BUILD: (".cache", "go-build", "GOCACHE"),
+    _MODULES: ("pkg/mod", "GOMODCACHE", "GOPATH/pkg", "GOPATH}/pkg"),
 }
 _IMAGE = "the image is made of this stage"
 
@@ -51,6 +66,7 @@ class _Root:
     is_exported: bool = False
     reads: set[str] = field(default_factory=set)
     writes: set[str] = field(default_factory=set)
+    swept: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)  # a kind, and why not
 
 
@@ -90,6 +106,7 @@ def _roots(graph: BuildGraph) -> list[_Root]:
             roots[source].reads.add(path)
         if isinstance(vertex.op, ExecOp):
             roots[number].refused.update(_refused(vertex.op))
+            roots[number].swept.update(_swept(vertex.op))
         below = _below(vertex)
         if below is not None:
             roots[below].is_exported |= roots[number].is_exported
@@ -97,6 +114,7 @@ def _roots(graph: BuildGraph) -> list[_Root]:
             # With --link the layer is made by another vertex.
             made = vertices[vertex.inputs[1]] if isinstance(vertex.op, MergeOp) else vertex
             roots[below].writes |= {*roots[number].writes, *_writes(made)}
+            roots[below].swept |= roots[number].swept
             roots[below].refused.update(roots[number].refused)
     # What one step of a root refuses, all do.
     for number, vertex in enumerate(vertices):
@@ -150,15 +168,35 @@ def _refused(op: ExecOp) -> Iterator[tuple[str, str]]:
     if op.network == "none":
         yield _MODULES, "a step of this stage has no network"
     texts = (*op.args, *(text for pair in op.heredocs for text in pair))
-    flags = tuple(item for item in op.env if item.startswith(("GOFLAGS=", "GOPROXY=")))
+    settings = (*texts, *op.env)
+    for kind, patterns in _SETTINGS.items():
+        for word, pattern in patterns:
+            if any(pattern.search(text) for text in settings):
+                yield kind, f"a step of this stage says {word}"
+    # The assembler then looks for headers where Go's key does not.
+    if all(any(word in text for text in settings) for word in ("asmflags", "-I")):
+        yield _BUILD, "a step of this stage says asmflags"
     for kind, words in _WORDS.items():
         for word in words:
-            if any(word in text for text in (*texts, *flags)):
+            if any(word in text for text in texts):
                 yield kind, f"a step of this stage says {word}"
     for place in _places(op):
         for parent in _parents(place.path):
             if any(parent in text for text in texts):
                 yield place.kind, f"a step of this stage says {parent}"
+
+
+def _swept(op: ExecOp) -> Iterator[str]:
+    """The paths that the step's own commands copy, pack or search with all that is in them."""
+    env = dict(item.partition("=")[::2] for item in op.env)
+    home = _home(op.user, env)[0]
+    if home:
+        env["HOME"] = home
+    path = env.get("GOPATH", "").split(":")[0] or (f"{home}/go" if home else "")
+    if path:
+        env["GOPATH"] = path
+    for text in (" ".join(op.args), *(text for pair in op.heredocs for text in pair)):
+        yield from swept(text, op.cwd, env)
 
 
 def _parents(path: str) -> Iterator[str]:
@@ -187,6 +225,9 @@ def _why_not(place: GoCachePlace, op: ExecOp, root: _Root) -> str:
     for path in sorted(root.reads):
         if _touch(path, place.path):
             return f"{path} of this stage is copied or mounted elsewhere"
+    for path in sorted(root.swept):
+        if meets(path, place.path):
+            return f"a step of this stage reads all of {path}"
     for path in sorted(root.writes):
         if path == place.path or path.startswith(f"{place.path}/"):
             return f"a COPY or WORKDIR of this stage goes to {path}"

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modules as `go mod download` leaves them, for caches that wherry alone fills.
+
+Beside each zip go the module's tree and the hash, in which Go then believes: both were made of the
+bytes that go.sum vouches for. A tree is put in its place whole, the hash last. Source: the Go
+Modules Reference, section "Module cache".
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+
+from wherry.fstree.removal import remove_tree
+from wherry.gocache.module_names import Place, place_of
+from wherry.gocache.module_sums import Sums, agreed
+from wherry.gocache.module_zips import ZipsIntoCache
+from wherry.gocache.new_files import write_new
+from wherry.gocache.table import Row
+from wherry.golang.module_zip import unpack_zip
+from wherry.golang.shared_directories import make_above
+
+_FILE = 0o644
+
+
+class TreesIntoCache(ZipsIntoCache):
+    """As its base, with trees and hashes; `scratch` is a directory of the cache's file system.
+
+    Directories that are shared by modules are for every user to write to.
+    """
+
+    def __init__(self, root: str, rows: Iterable[Row], sums: Sums, scratch: str) -> None:
+        super().__init__(root, rows, sums)
+        self._scratch = scratch
+        os.makedirs(scratch, exist_ok=True)
+
+    def _take(self, row: Row, staged: str) -> None:
+        place = place_of(row.key)
+        # Whatever this process's umask is: a step may run as any user.
+        os.chmod(staged, _FILE)
+        if place.kind == "zip":
+            self._take_tree(row, staged, place)
+        else:
+            super()._take(row, staged)
+
+    def _take_tree(self, row: Row, staged: str, place: Place) -> None:
+        module = place.module
+        tree = f"{self._scratch}/{secrets.token_hex(8)}"
+        try:
+            h1 = unpack_zip(staged, str(module), tree)
+            if h1 != agreed(self._sums, module):
+                self.refused[module] = "its zip is not the one of go.sum"
+            elif not self._is_there(place):
+                target = os.path.join(self._root, module.directory)
+                make_above(self._root, module.directory)
+                # Another build may have come first: then there is nothing left to do.
+                with suppress(OSError):
+                    os.rename(tree, target)
+                    os.chmod(target, 0o555)  # noqa: S103 - as Go leaves it
+                    os.rename(staged, os.path.join(self._root, row.key))
+                    self._write_hash(module.download("ziphash"), h1)
+        finally:
+            with suppress(FileNotFoundError):
+                remove_tree(tree)
+            with suppress(FileNotFoundError):
+                os.unlink(staged)
+
+    def _write_hash(self, key: str, h1: str) -> None:
+        path = os.path.join(self._root, key)
+        staged = f"{path}{secrets.token_hex(4)}.tmp"
+        write_new(staged, [h1.encode("ascii")])
+        os.chmod(staged, _FILE)
+        os.rename(staged, path)
