@@ -132,3 +132,23 @@ def test_what_go_makes_of_a_directory_in_the_place_of_a_module(
     write_files(tmp_path, files)
     data = exported(tmp_path, "example.com/m/d", *flags)
     assert not serves(tmp_path, SettledSources(modules="/go/pkg/mod"), data)
+
+
+def test_trimmed_names_mean_modules_where_the_caller_knows(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def trimmed() -> frozenset[bytes]:
+        asked.append(1)
+        return frozenset((b"example.com/m@v1.2.3",))
+
+    sources = SettledSources([str(tmp_path)], modules="/go/pkg/mod", trimmed=trimmed)
+    assert sources.hold(MODULE)
+    assert not asked
+    assert sources.hold(b"example.com/m@v1.2.3/asm_amd64.s")
+    assert sources.hold(b"example.com/m@v1.2.3/d/asm_amd64.s")
+    assert not sources.hold(b"example.com/m@v1.2.4/asm_amd64.s")
+    assert not sources.hold(b"/src/example.com/m@v1.2.3/asm_amd64.s")
+    assert asked == [1]
+    # Not where somebody may have changed what is in the cache.
+    loose = SettledSources([str(tmp_path)], trimmed=trimmed)
+    assert not loose.hold(b"example.com/m@v1.2.3/asm_amd64.s")

@@ -7,7 +7,8 @@ C code knows neither the system's headers nor its C library, and that of a packa
 sources not all headers; so C never serves, and assembler only where its sources cannot change: in
 Go's own tree, or in a module of the module cache. Objects name their sources in a table
 (`cmd/internal/goobj`, the same in Go 1.20 to 1.27). With `-trimpath` they call a module's sources
-`PATH@VERSION/…` even where a directory replaces it or has a copy of it: then they do not serve.
+`PATH@VERSION/…` even where a directory replaces it or has a copy of it: these serve only where
+whoever asks knows that there is no such directory.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import BinaryIO, Final
 
@@ -39,18 +40,33 @@ class SettledSources:
 
     `goroots` are where Go's own trees can be read: they are looked at when the first object is
     asked for. `modules` is the module cache's path as a build knows it; empty where somebody may
-    have changed what is in it.
+    have changed what is in it. `trimmed` gives the modules, as `PATH@VERSION`, that with
+    `-trimpath` can have come from there alone; asked for at most once, and then only.
     """
 
-    def __init__(self, goroots: Iterable[str] = (), *, modules: str = "") -> None:
+    def __init__(
+        self,
+        goroots: Iterable[str] = (),
+        *,
+        modules: str = "",
+        trimmed: Callable[[], frozenset[bytes]] = frozenset,
+    ) -> None:
         self._goroots = tuple(goroots)
+        self._trimmed_of = trimmed
         self._modules = os.fsencode(f"{modules}/") if modules else b""
 
     def hold(self, source: bytes) -> bool:
         """Whether a source, as an object names it, is one of these."""
         if self._modules and source.startswith(self._modules):
             return _IN_MODULE.fullmatch(source, len(self._modules)) is not None
+        if self._modules and _IN_MODULE.fullmatch(source):
+            path, _, rest = source.partition(b"@")
+            return path + b"@" + rest.partition(b"/")[0] in self._trimmed
         return source.removeprefix(_OWN) in self._own
+
+    @cached_property
+    def _trimmed(self) -> frozenset[bytes]:
+        return self._trimmed_of()
 
     @cached_property
     def _own(self) -> frozenset[bytes]:

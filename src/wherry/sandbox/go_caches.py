@@ -33,7 +33,8 @@ from wherry.sandbox.users import User
 
 # What `go env -w` can write that moves a cache, or fills it with what is not for others.
 _MOVED: Final = re.compile(
-    rb"^(GOCACHE|GOMODCACHE|GOPATH|GOCACHEPROG)=|toolexec|modcacherw|pgoprofile|asmflags", re.MULTILINE
+    rb"^(GOCACHE|GOMODCACHE|GOPATH|GOCACHEPROG)=|toolexec|modcacherw|pgoprofile|asmflags",
+    re.MULTILINE,
 )
 _LARGEST_FILE: Final = 1 << 20
 _TRIMMED: Final = "trim.txt"
@@ -68,6 +69,16 @@ class Chosen(NamedTuple):
             for cache in self.caches
             for line in cache.seen
             if has_files(f"{cache.lower}/fs{cache.path}", line)
+        )
+
+    @property
+    def named(self) -> frozenset[bytes]:
+        """The modules for whose files a go.sum vouches, as `PATH@VERSION`."""
+        words = (line.split() for cache in self.caches for line in cache.seen)
+        return frozenset(
+            os.fsencode(f"{path}@{version}")
+            for path, version, _ in words
+            if not version.endswith("/go.mod")
         )
 
     @property

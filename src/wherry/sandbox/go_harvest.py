@@ -18,7 +18,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
@@ -60,13 +60,14 @@ class Harvested(NamedTuple):
     """What a step wrote: its `upper` directory, its root as it was, overlay's attribute.
 
     `modules` is the path of the module cache if all modules in the root are those of go.sum; empty
-    where they may not be.
+    where they may not be. `trimmed` is what `SettledSources` asks for.
     """
 
     upper: str
     below: str
     opaque: str
     modules: str = ""
+    trimmed: Callable[[], frozenset[bytes]] = frozenset
 
 
 class Taken(NamedTuple):
@@ -102,7 +103,7 @@ def _harvest(
     if cache.kind == "modules":
         return harvesting.modules()
     places = (step.below + path for path in goroots)
-    return harvesting.build(SettledSources(places, modules=step.modules))
+    return harvesting.build(SettledSources(places, modules=step.modules, trimmed=step.trimmed))
 
 
 def has_loose_modules(cache: StepGoCache, tops: Iterable[str]) -> bool:

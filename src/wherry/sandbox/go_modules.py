@@ -96,20 +96,32 @@ def vouched(root: str, directory: str) -> frozenset[str]:
 
 def _sum_files(root: str, top: str) -> list[str]:
     """The files at and below `top`, and those of the directories above it."""
-    found: list[str] = []
-    above = top
-    while above.startswith(f"{root}/"):
-        above = os.path.dirname(above)
-        found += [f"{above}/{name}" for name in _SUMS if os.path.isfile(f"{above}/{name}")]
     if top == root:
         # The whole root: nobody keeps a module there, and looking through it takes long.
         return [f"{top}/{name}" for name in _SUMS]
-    for number, (directory, names, files) in enumerate(os.walk(top)):
-        names[:] = [name for name in names if name not in _SKIPPED]
+    found: list[str] = []
+    for directory, _, files in directories_around(root, top):
         found += [f"{directory}/{name}" for name in _SUMS if name in files]
-        if number > _MOST_DIRECTORIES or len(found) > _MOST_FILES:
+        if len(found) > _MOST_FILES:
             break
     return found
+
+
+def directories_around(root: str, top: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """The directories above `top` in a root, and those at and below it, as `os.walk` has them.
+
+    Only so many; and none in which nobody keeps modules.
+    """
+    above = top
+    while above.startswith(f"{root}/"):
+        above = os.path.dirname(above)
+        with suppress(OSError):
+            yield above, [], os.listdir(above)
+    for number, (directory, names, files) in enumerate(os.walk(top)):
+        names[:] = [name for name in names if name not in _SKIPPED]
+        yield directory, names, files
+        if number > _MOST_DIRECTORIES:
+            break
 
 
 def hide(lower: str, mask: str, path: str, visible: Iterable[str]) -> None:

@@ -24,6 +24,7 @@ from wherry.process.cancel import CancelToken
 from wherry.sandbox import seccomp, syscalls
 from wherry.sandbox.executable import check_program
 from wherry.sandbox.go_caches import Chosen, choose
+from wherry.sandbox.go_copies import has_copies
 from wherry.sandbox.go_harvest import Harvested, harvest, has_loose_modules
 from wherry.sandbox.go_modules import is_tree
 from wherry.sandbox.hosts_files import HOSTNAME
@@ -73,7 +74,7 @@ def run_step(
         every = (*chosen.lowers, *lowers)
         with trees.root(every, staged) as root, _bundle(surroundings) as bundle:
             code = _Step(surroundings, spec, root, bundle).run(streams, cancel)
-        used, notes = _harvested(trees, every, staged, chosen, cancel)
+        used, notes = _harvested(trees, every, staged, chosen, spec, cancel)
         change = trees.measure(every, staged, _Closed(chosen))
     return Executed(
         code,
@@ -96,7 +97,12 @@ def _chosen(trees: Trees, lowers: tuple[str, ...], spec: StepSpec, scratch: str)
 
 
 def _harvested(
-    trees: Trees, lowers: tuple[str, ...], staged: str, chosen: Chosen, cancel: CancelToken
+    trees: Trees,
+    lowers: tuple[str, ...],
+    staged: str,
+    chosen: Chosen,
+    spec: StepSpec,
+    cancel: CancelToken,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Have the Go caches take what the step added to them.
 
@@ -110,8 +116,13 @@ def _harvested(
     # Without a module cache nobody knows what modules are like.
     modules = ""
     with trees.tree(lowers, writable=False) as below:
+
+        def trimmed() -> frozenset[bytes]:
+            places = tuple(cache.path for cache in chosen.caches)
+            return frozenset() if has_copies(spec, below, top, places) else chosen.named
+
         for cache in sorted(chosen.filled, key=lambda cache: cache.kind != "modules"):
-            step = Harvested(top, below, trees.opaque, modules)
+            step = Harvested(top, below, trees.opaque, modules, trimmed)
             taken = harvest(cache, step, chosen.goroots, cancel)
             used += taken.used
             if taken.failure:
