@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-import buildkit
 from differential import runs
 from differential.answers import Answer, Tree, read_entries
 from differential.cases import CASES
 from differential.compare import differences
 from differential.model import EPOCH, Sequence, directory, regular, tar_bytes
 from differential.user import NoUser, ordinary_user
-from differential.world import World, entered
+from differential.world import World, shared_world
 from wherry.golang.toolchain import GoCommand
 
 # The first who asks for the world builds BuildKit, and waits for a download where that is needed.
@@ -28,13 +27,7 @@ SAMPLE = {name: case for name, case in CASES.items() if case.sample}
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory, go: GoCommand) -> Iterator[World]:
     """One world for all workers of pytest-xdist; skipped where BuildKit cannot run."""
-    if reason := buildkit.why_not():
-        pytest.skip(reason)
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if base.name.startswith("popen-") else base
-    with entered(shared / "differential-world") as world:
-        if world.buildkit is None:
-            pytest.skip(world.why_not)
+    with shared_world(tmp_path_factory) as world:
         yield world
 
 

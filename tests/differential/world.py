@@ -25,6 +25,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 import buildkit
 from certificates import Authority, Pair
 from differential import debian, served
@@ -73,6 +75,19 @@ def entered(directory: Path) -> Iterator[World]:
             fcntl.flock(alive, fcntl.LOCK_UN)
             if started is not None:
                 started.wait(300)
+
+
+@contextmanager
+def shared_world(places: pytest.TempPathFactory) -> Iterator[World]:
+    """One world for all workers of pytest-xdist; the tests skip where BuildKit cannot run."""
+    if reason := buildkit.why_not():
+        pytest.skip(reason)
+    base = places.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-") else base
+    with entered(shared / "differential-world") as world:
+        if world.buildkit is None:
+            pytest.skip(world.why_not)
+        yield world
 
 
 def _start(directory: Path) -> subprocess.Popen[bytes]:

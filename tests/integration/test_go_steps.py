@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
-import buildkit
 import go_step_cases
 from differential.builders import Place
 from differential.user import NoUser, User, ordinary_user
-from differential.world import World, entered
+from differential.world import World, shared_world
 from go_step_cases import ALL
 from go_step_runs import Expectations, Mode, Outcome, compare, states, why_not
 from wherry.golang.toolchain import GoCommand
@@ -32,13 +31,7 @@ QUICK = [name for name, case in ALL.items() if case.quick]
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory, go: GoCommand) -> Iterator[World]:
     """The world of the differential suite, shared with it; skipped where BuildKit cannot run."""
-    if reason := buildkit.why_not():
-        pytest.skip(reason)
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if base.name.startswith("popen-") else base
-    with entered(shared / "differential-world") as world:
-        if world.buildkit is None:
-            pytest.skip(world.why_not)
+    with shared_world(tmp_path_factory) as world:
         yield world
 
 
