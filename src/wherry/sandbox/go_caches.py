@@ -23,7 +23,10 @@ import time
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from wherry.sandbox.go_modules import has_files, hide, lend, vouched
+from wherry.sandbox.go_copies import only_builds
+from wherry.sandbox.go_harvest import has_loose_modules
+from wherry.sandbox.go_indexes import forget_lines, stale_indexes
+from wherry.sandbox.go_modules import has_files, hide, hide_files, lend, vouched
 from wherry.sandbox.go_shadows import Shadows
 from wherry.sandbox.rootpath import read_bytes, resolve
 from wherry.sandbox.spec import DEFAULT_PATH
@@ -122,8 +125,29 @@ def choose(spec: StepSpec, root: str, scratch: str) -> Chosen:
                 hide(cache.lower, mask, cache.path, visible)
                 masks.append(mask)
             chosen.append(cache)
+    masks += _hidden_indexes(spec, chosen, f"{scratch}/{len(masks)}")
     told = ", ".join(dict.fromkeys(refused))
     return Chosen(tuple(chosen), told, _goroots(env, root), tuple(masks))
+
+
+def _hidden_indexes(spec: StepSpec, chosen: list[StepGoCache], mask: str) -> list[str]:
+    """A layer that hides those of Go's indexes that may not fit the modules of the root.
+
+    All of them from a step that may change a module before Go looks at it: without an index of
+    another build Go would make its own then.
+    """
+    lines: frozenset[str] = frozenset()
+    for cache in chosen if only_builds(spec) else ():
+        tops = (f"{snapshot}/fs" for snapshot in cache.snapshots)
+        if cache.kind == "modules" and not has_loose_modules(cache, tops):
+            lines = frozenset(cache.seen)
+    for cache in chosen:
+        names = stale_indexes(cache, lines) if cache.kind == "build" else []
+        if names:
+            os.makedirs(f"{mask}/fs")
+            hide_files(cache.lower, mask, cache.path, names)
+            return [mask]
+    return []
 
 
 def _is_place(cache: StepGoCache) -> bool:
@@ -204,6 +228,7 @@ def _begin(cache: StepGoCache, user: User) -> None:
     # Go would remove what it has not used for days by times that mean something else here.
     if _is_due(f"{here}/{_TRIMMED}"):
         _trim(here)
+        forget_lines(cache)
     staged = f"{here}/{_TRIMMED}.{os.getpid()}-{time.monotonic_ns()}"
     with open(staged, "x", encoding="ascii") as file:
         file.write(str(int(time.time())))

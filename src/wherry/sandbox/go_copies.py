@@ -60,7 +60,7 @@ def has_copies(spec: StepSpec, root: str, upper: str, caches: Iterable[str]) -> 
         if _VENDORED in files and os.path.basename(directory) == "vendor":
             return True
     is_workspace = any(path.endswith("/go.work") for path in own) and not _is_off(spec)
-    looked_at = [*own, *inner] if is_workspace or not _stays(spec) else own
+    looked_at = [*own, *inner] if is_workspace or not only_builds(spec) else own
     return any(_replaces(root, path.removeprefix(root)) for path in looked_at)
 
 
@@ -69,8 +69,8 @@ def _is_off(spec: StepSpec) -> bool:
     return "GOWORK=off" in spec.env
 
 
-def _stays(spec: StepSpec) -> bool:
-    """Whether a step certainly builds the module in which it begins, and no other."""
+def only_builds(spec: StepSpec) -> bool:
+    """Whether a step certainly builds the module in which it begins, and changes none."""
     script = " ".join(spec.args[2:] if spec.args[1:2] == ("-c",) else spec.args)
     return not spec.pipes and all(
         _PLAIN.match(command) for command in _COMMANDS.split(script) if command.strip()

@@ -18,9 +18,10 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import BinaryIO, Final, NamedTuple
 
 from wherry.fstree.removal import remove_tree
 from wherry.golang.build_archive import SettledSources, may_serve
@@ -30,6 +31,7 @@ from wherry.golang.module_zip import hash_zip
 from wherry.golang.shared_directories import make_above
 from wherry.process.cancel import CancelToken
 from wherry.sandbox import syscalls
+from wherry.sandbox.go_indexes import keep_line
 from wherry.sandbox.go_modules import (
     PARTS,
     Module,
@@ -60,7 +62,8 @@ class Harvested(NamedTuple):
     """What a step wrote: its `upper` directory, its root as it was, overlay's attribute.
 
     `modules` is the path of the module cache if all modules in the root are those of go.sum; empty
-    where they may not be. `trimmed` is what `SettledSources` asks for.
+    where they may not be. `trimmed` is what `SettledSources` asks for, `indexes` what `index_ids`
+    gives of the modules that the step may have seen.
     """
 
     upper: str
@@ -68,6 +71,7 @@ class Harvested(NamedTuple):
     opaque: str
     modules: str = ""
     trimmed: Callable[[], frozenset[bytes]] = frozenset
+    indexes: Mapping[str, str] = MappingProxyType({})
 
 
 class Taken(NamedTuple):
@@ -158,6 +162,7 @@ class _Harvest:
         tops = (f"{snapshot}/fs" for snapshot in cache.snapshots)
         self._below_it = Shadows(tops, cache.path, (step.opaque,))
         self._own = Shadows((step.upper,), cache.path, (step.opaque,))
+        self._indexes = step.indexes
         self._used: list[str] = []
 
     def check(self, name: str, path: str) -> None:
@@ -223,10 +228,13 @@ class _Harvest:
             if self._printed(identity):
                 return
             place = f"{action.output[:2]}/{action.output}-d"
-            if not self._take_output(place, action.output, action.size, sources):
-                if _is_index(f"{self._top}/{place}"):
+            if _is_index(f"{self._top}/{place}"):
+                if identity not in self._indexes:
                     os.unlink(path)
                     os.unlink(f"{self._top}/{place}")
+                    return
+                keep_line(self._cache, identity, self._indexes[identity])
+            if not self._take_output(place, action.output, action.size, sources):
                 return
             os.chmod(path, 0o644)
             os.utime(path, (old, old))
@@ -234,7 +242,9 @@ class _Harvest:
         elif _is_alike(path, kept):
             os.unlink(path)
             os.utime(kept, (old, old))
-        self._used.append(identity)
+        # An index serves where its line is kept beside it, and does not travel.
+        if identity not in self._indexes:
+            self._used.append(identity)
 
     def _printed(self, identity: str) -> bool:
         """Whether the compiler printed something: Go shows it again only where it has that, too."""
@@ -255,7 +265,7 @@ class _Harvest:
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 return False
             file.seek(0)
-            if not may_serve(file, sources):
+            if not (_begins_as_index(file) or may_serve(file, sources)):
                 return False
         late = time.time() + NEVER_SECONDS
         os.chmod(path, 0o644)
@@ -434,8 +444,17 @@ def _is_file(path: str, size: int) -> bool:
 
 
 def _is_index(path: str) -> bool:
-    """Whether an output is Go's index of a directory: large, quickly made, and of no use later."""
-    return read_start(path).startswith(INDEX)
+    """Whether an output is one of Go's indexes.
+
+    Those of directories, whose names and times Go compares, are quickly made and of no use later.
+    """
+    return read_start(path, len(INDEX)) == INDEX
+
+
+def _begins_as_index(file: BinaryIO) -> bool:
+    begins = file.read(len(INDEX)) == INDEX
+    file.seek(0)
+    return begins
 
 
 def _is_alike(path: str, kept: str) -> bool:

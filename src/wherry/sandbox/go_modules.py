@@ -129,9 +129,13 @@ def hide(lower: str, mask: str, path: str, visible: Iterable[str]) -> None:
 
     `path` is the cache's place in the root, `visible` are lines of go.sum. Raises `OSError`.
     """
-    top = f"{lower}/fs{path}"
+    hide_files(lower, mask, path, _Vouching(f"{lower}/fs{path}", visible).hidden())
+
+
+def hide_files(lower: str, mask: str, path: str, names: Iterable[str]) -> None:
+    """Hide files of the cache in `lower`, by their names in it, as `hide` does."""
     made: set[str] = set()
-    for name in _Vouching(top, visible).hidden():
+    for name in names:
         above = os.path.dirname(name)
         if above not in made:
             made.add(above)
@@ -251,6 +255,15 @@ def has_files(top: str, line: str) -> bool:
     version = rest.partition(" ")[0].removesuffix("/go.mod")
     module = Module(_escaped(path), _escaped(version))
     return any(os.path.lexists(f"{top}/{module.download}.{part}") for part in PARTS)
+
+
+def tree_of(line: str) -> str:
+    """The directory in a module cache of the module whose files a line of go.sum is about.
+
+    Empty for a line about a go.mod alone.
+    """
+    path, version, _ = line.split(" ")
+    return "" if version.endswith("/go.mod") else f"{_escaped(path)}@{_escaped(version)}"
 
 
 def _escaped(name: str) -> str:

@@ -26,6 +26,7 @@ from wherry.sandbox.executable import check_program
 from wherry.sandbox.go_caches import Chosen, choose
 from wherry.sandbox.go_copies import has_copies
 from wherry.sandbox.go_harvest import Harvested, harvest, has_loose_modules
+from wherry.sandbox.go_indexes import index_ids
 from wherry.sandbox.go_modules import is_tree
 from wherry.sandbox.hosts_files import HOSTNAME
 from wherry.sandbox.mapping import Mapping, is_mapped
@@ -122,7 +123,9 @@ def _harvested(
             return frozenset() if has_copies(spec, below, top, places) else chosen.named
 
         for cache in sorted(chosen.filled, key=lambda cache: cache.kind != "modules"):
-            step = Harvested(top, below, trees.opaque, modules, trimmed)
+            seen = (line for each in chosen.caches for line in each.seen)
+            indexes = index_ids(below, chosen.goroots, modules, seen) if modules else {}
+            step = Harvested(top, below, trees.opaque, modules, trimmed, indexes)
             taken = harvest(cache, step, chosen.goroots, cancel)
             used += taken.used
             if taken.failure:
