@@ -55,7 +55,7 @@ from wherry.engines.local import roots
 from wherry.engines.local.results import Built, Change, Outside
 from wherry.engines.local.snapshot_files import LostChange
 from wherry.engines.local.storage import CacheRecords, LayerSettings, Times
-from wherry.errors import BuildError, MachineError, NetworkError, WherryError
+from wherry.errors import BuildError, MachineError, WherryError
 from wherry.events import Event, Outcome, StepEnded
 from wherry.fstree.compression import Compression
 from wherry.gocache.directory_place import DirectoryPlace
@@ -417,29 +417,6 @@ def test_a_broken_section_costs_a_line_and_the_steps(
     assert "the steps of a Go cache are malformed" in line
     # The export has put a good one in its place.
     assert machines().build(place).ran == []
-
-
-@pytest.mark.parametrize("how", ["push", "load"])
-def test_layers_that_left_their_registry_are_made_anew_by_the_next_build(
-    machines: Machines, registry: FaultRegistry, how: str
-) -> None:
-    """The image was answered by the cache, and its layers stayed there until somebody tidied up."""
-    place = f"{registry.host}/team/c:1"
-    machines().build(place)
-    fresh = machines()
-    # Files as young as the build have no record.
-    time.sleep(2.5)
-    assert fresh.build(place, cache_to=()).ran == []
-    registry.rule("GET|HEAD", "/team/c/blobs/", status=404)
-    registry.rule("POST", "/team/app/", mount_refused=True)
-    asked: dict[str, object] = {"push": True, "tags": (f"{registry.host}/team/app:1",)}
-    if how == "load":
-        asked = {"outputs": (f"type=local,dest={fresh.root}/out",)}
-    with pytest.raises(NetworkError, match="layer"):
-        fresh.build(None, **asked)
-    again = fresh.build(None, **asked)
-    assert {DOWNLOAD, COMPILE} <= set(again.ran)
-    assert how == "load" or registry.tags("team/app") == {"1": again.image.digest}
 
 
 def _doctored(registry: FaultRegistry, change: Callable[[dict[str, Any]], object]) -> None:

@@ -57,20 +57,6 @@ def test_where_an_image_came_from_stays_before_where_it_was_pushed_to(tmp_path):
         assert store.sources.of(digest) == names
 
 
-def test_a_source_that_is_forgotten_leaves_the_others(tmp_path):
-    with open_store(tmp_path) as store:
-        digest = sha256(b"x")
-        for name in ("a.example.com/team", "b.example.com/team"):
-            store.sources.add(digest, name)
-            store.sources.add(sha256(b"y"), name)
-        store.sources.forget(digest, "a.example.com/team")
-        store.sources.forget(digest, "c.example.com/team")
-        assert store.sources.of(digest) == ("b.example.com/team",)
-        store.sources.forget(digest, "b.example.com/team")
-        assert not store.blobs.known(digest)
-        assert len(store.sources.of(sha256(b"y"))) == 2
-
-
 def test_pruning_keeps_the_sources_of_tagged_images_and_drops_the_others(tmp_path):
     with open_store(tmp_path) as store:
         image, kept = lazy_image(store, "kept")

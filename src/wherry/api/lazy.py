@@ -16,7 +16,6 @@ from wherry.errors import MachineError, NetworkError
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor, Layer, Manifest
 from wherry.oci.media import foreign_missing, is_foreign
-from wherry.registry.model import BlobStore, NoBlob, Progress
 from wherry.store.store import Store
 
 # Seconds between two looks at whether the build was cancelled.
@@ -128,7 +127,7 @@ def _fetch(store: Store, missing: tuple[Descriptor, ...], registries: Registries
                 why=f"{layer.digest} is not there, and no registry is known to have it",
                 hint="build or pull the image again",
             )
-        jobs.append((layer, tuple(_Known(item, store, registries) for item in names)))
+        jobs.append((layer, tuple(registries.named(item) for item in names)))
     around = registries.around
     total = sum(layer.size for layer in missing)
     with transfer(around.sink, f"fetch layers of {name}", total) as moving:
@@ -143,30 +142,12 @@ def _fetch(store: Store, missing: tuple[Descriptor, ...], registries: Registries
     return total
 
 
-class _Known:
-    """A repository that is known to have a layer, until it says that it has not."""
-
-    def __init__(self, full_name: str, store: Store, registries: Registries) -> None:
-        self.full_name = full_name
-        self._store = store
-        self._repository = registries.named(full_name)
-
-    def fetch_blob(self, descriptor: Descriptor, store: BlobStore, progress: Progress) -> None:
-        """As a repository."""
-        try:
-            self._repository.fetch_blob(descriptor, store, progress)
-        except NoBlob:
-            self._store.sources.forget(descriptor.digest, self.full_name)
-            raise
-
-
 class LazyLayer(io.RawIOBase):
     """A lazy layer's bytes from `offset` on, for reading once; to be closed.
 
     They come from the first of its `repositories` (`registry/name`) that gives any, asked when
     they are first read. Read from 0 the last bytes come only if all are right. Reading raises
-    `NetworkError` that names layer and repositories, `Cancelled`; `forget` hears of those that say
-    that they have no such layer.
+    `NetworkError` that names layer and repositories, `Cancelled`.
     """
 
     def __init__(
@@ -175,10 +156,8 @@ class LazyLayer(io.RawIOBase):
         repositories: Iterable[str],
         registries: Registries,
         offset: int,
-        forget: Callable[[str], object] = lambda _repository: None,
     ) -> None:
         self._layer = layer
-        self._forget = forget
         self._left = list(repositories)
         self._registries = registries
         self._offset = offset
@@ -219,10 +198,7 @@ class LazyLayer(io.RawIOBase):
         if self._file is not None:
             self._file.close()
             self._file = None
-        name = self._left.pop(0)
-        if isinstance(error, NoBlob):
-            self._forget(name)
-        self._failures.append((name, error))
+        self._failures.append((self._left.pop(0), error))
         if self._begun or not self._left:
             from wherry.registry.pull import not_had  # noqa: PLC0415 - HTTP is imported here
 

@@ -8,7 +8,6 @@ from the source to the target and never lands on disk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import BinaryIO, cast
 
 from wherry.api.content import StoredImage, stored_image
@@ -135,6 +134,5 @@ class StoredBlob(BlobSource):
                                why="no registry is known to have it",
                                hint="build or pull the image again")  # fmt: skip
         # A file in all that matters; only typeshed's BinaryIO is no protocol.
-        forget = partial(self._store.sources.forget, digest)
-        layer = LazyLayer(self._descriptor, repositories, self._registries, offset, forget)
+        layer = LazyLayer(self._descriptor, repositories, self._registries, offset)
         return cast("BinaryIO", layer)

@@ -19,7 +19,7 @@ from wherry.oci.image import Descriptor
 from wherry.process.cancel import CancelToken
 from wherry.registry.endpoint import Call, Endpoint, check_digest
 from wherry.registry.mirrors import Sources
-from wherry.registry.model import BlobStore, NoBlob, Progress
+from wherry.registry.model import BlobStore, Progress
 from wherry.registry.problems import printable, refused
 from wherry.registry.transfer import Furthest, Patience
 from wherry.transport.errors import BodyCut, ConnectionFailed
@@ -185,9 +185,9 @@ class BlobStream(io.RawIOBase):
         response = self._server.send(Call("GET", self._path, headers))
         if response.status == 404:
             response.close()
-            kind = NetworkError if self._server.is_mirror else NoBlob
-            raise kind(f"there is no blob {self._descriptor.digest} in {self._server.full_name}",
-                       hint="the image there is not whole: push it again")  # fmt: skip
+            raise NetworkError(f"there is no blob {self._descriptor.digest} in "
+                               f"{self._server.full_name}",
+                               hint="the image there is not whole: push it again")  # fmt: skip
         if response.status not in (200, 206, 416):
             raise refused(self._what, response)
         return response

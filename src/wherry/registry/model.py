@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import BinaryIO, NamedTuple, Protocol
 
-from wherry.errors import NetworkError
 from wherry.oci.digest import Digest
 from wherry.oci.image import Descriptor
 
@@ -55,10 +54,6 @@ class Sent(StrEnum):
     EXISTED = "existed"
     MOUNTED = "mounted"
     UPLOADED = "uploaded"
-
-
-class NoBlob(NetworkError):
-    """A registry itself says that a repository has no such blob."""
 
 
 class BlobSource(Protocol):

@@ -30,12 +30,6 @@ class Sources:
             self._database.rows("INSERT OR IGNORE INTO sources VALUES (?, ?, ?, ?)",
                                 str(digest), repository, self._session.clock(), now)  # fmt: skip
 
-    def forget(self, digest: Digest, repository: str) -> None:
-        """`repository` says that it has no such blob (any more)."""
-        with self._session.gate():
-            self._database.rows("DELETE FROM sources WHERE digest = ? AND repository = ?",
-                                str(digest), repository)  # fmt: skip
-
     def of(self, digest: Digest) -> tuple[str, ...]:
         """The repositories that hold the blob, the one noted first before the others.
 
