@@ -23,7 +23,7 @@ from module_samples import (
     tree_state,
 )
 from wherry.gocache.module_listing import Listings
-from wherry.gocache.module_names import ModuleVersion
+from wherry.gocache.module_names import ModuleVersion, Place
 from wherry.gocache.module_trees import TreesIntoCache
 from wherry.gocache.module_use import on_tree
 from wherry.gocache.module_zips import ZipsIntoCache, choose_zips
@@ -734,6 +734,33 @@ def test_a_tree_that_is_there_stays(first: Machine, second: Machine) -> None:
     assert not any(".zip" in name for name in with_trees(second, packed(zips(first))).contents)
     assert [path.name for path in tree.iterdir()] == ["mine"]
     assert not list(second.modcache.rglob("*.zip*"))
+
+
+def test_nothing_is_put_beside_the_hash_of_another_build(first: Machine, second: Machine) -> None:
+    class Beaten(TreesIntoCache):
+        """Another build, with another go.sum, claims the module just before this one."""
+
+        is_late = False
+
+        def _is_there(self, place: Place) -> bool:
+            found = super()._is_there(place)
+            if self.is_late and place.kind == "zip":
+                assert not found
+                hash_file.write_text("h1:another")
+            return found
+
+    first.go("mod", "download")
+    table, data = packed(zips(first))
+    hash_file = second.modcache / "cache/download/example.com/lib/@v/v1.0.0.ziphash"
+    scratch = str(second.modcache.parent / "scratch")
+    beaten = Beaten(str(second.modcache), table.rows, second.cache().sums, scratch)
+    beaten.is_late = True
+    unpack(table, io.BytesIO(data), beaten.contents, beaten.place, CancelToken())
+    assert beaten.refused == {}
+    assert hash_file.read_text() == "h1:another"
+    assert not list(second.modcache.rglob("*lib@*"))
+    assert not list(second.modcache.rglob("*.zip"))
+    assert not list(second.modcache.rglob("*.tmp"))
 
 
 def test_whole_modules_serve_any_go_command_offline(first: Machine, second: Machine) -> None:

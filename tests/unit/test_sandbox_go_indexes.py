@@ -108,6 +108,22 @@ def test_an_index_is_kept_with_its_line_and_does_not_travel(tmp_path: Path) -> N
     assert not list((tmp_path / "pool/indexes").iterdir())
 
 
+def test_an_index_of_a_directory_is_not_taken_for_its_output_being_there(tmp_path: Path) -> None:
+    cache = StepGoCache("build", BUILD, str(tmp_path / "pool"))
+    top, kept = tmp_path / "upper" / BUILD[1:], tmp_path / "pool/fs" / BUILD[1:]
+    (tmp_path / "below" / BUILD[1:]).mkdir(parents=True)
+    data = INDEX + b"2\nempty"
+    entry(kept, "ab" * 32, data)
+    entry(top, "cd" * 32, data)
+    for output in top.rglob("*-d"):
+        output.unlink()
+    step = Harvested(str(tmp_path / "upper"), str(tmp_path / "below"), OPAQUE, MODULES)
+    taken = harvest(cache, step, (), CancelToken())
+    assert (taken.used, taken.failure) == ((), "")
+    assert sorted(path.name[:2] for path in kept.rglob("*-a")) == ["ab"]
+    assert not list(top.rglob("*-a"))
+
+
 # --- what a step sees ------------------------------------------------------------------------
 
 

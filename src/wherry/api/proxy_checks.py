@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from wherry.api.checks import Check, State
 from wherry.api.limited import within
 from wherry.errors import WherryError
+from wherry.golang.module_paths import escape
 from wherry.process.cancel import CancelToken
 from wherry.transport.http import Transport
 from wherry.transport.model import HostOptions, Request, TransportOptions
@@ -88,7 +89,7 @@ def _ask(
         return _Answer(State.MISSING, "an entry of GOPROXY is no URL", "check: go env GOPROXY")
     place = f"[{host}]" if ":" in host else host
     place = place if port is None else f"{place}:{port}"
-    path = f"{parts.path.rstrip('/')}/{quote(escaped(module), safe='/!~')}/@v/list"
+    path = f"{parts.path.rstrip('/')}/{quote(escape(module), safe='/!~')}/@v/list"
     url = f"{parts.scheme}://{place}{path}"
     try:
         status = within(_SECONDS, cancel, lambda token: _status(url, place, env, token))
@@ -125,8 +126,3 @@ def _status(url: str, place: str, env: Mapping[str, str], token: CancelToken) ->
         response = transport.send(Request("GET", url, retry=False))
         with response:
             return response.status
-
-
-def escaped(module: str) -> str:
-    """A module's path as proxies have it, `!a` for `A` (Go Modules Reference, "Module proxy")."""
-    return re.sub("[A-Z]", lambda found: f"!{found[0].lower()}", module)

@@ -2,9 +2,9 @@
 """The Go caches of RUN steps, from cache places and to them, in the packs of Go builds.
 
 What a place holds comes into a cache of the store when a step of the build first uses that: all
-build entries, and the zips of the modules that the step's go.sum names (Go compares them with it
-once more). What goes to a place is what the Go steps of this Dockerfile used, told by the steps
-that ran, now or in an earlier build of this store.
+build entries, and the modules that the step's go.sum names, compared with it and unpacked as Go
+does (Go believes in what lies there). What goes to a place is what the Go steps of this Dockerfile
+used, told by the steps that ran, now or in an earlier build of this store.
 """
 
 from __future__ import annotations

@@ -20,11 +20,18 @@ from wherry.errors import MachineError, shortened
 from wherry.gocache.new_files import NEW, write_all
 from wherry.gocache.pack import Place
 from wherry.gocache.table import BadPack, Content, Row
-from wherry.golang.build_entries import ACTION_SIZE, INDEX, Action, encode_action, parse_action
+from wherry.golang.build_entries import (
+    ACTION_SIZE,
+    INDEX,
+    Action,
+    encode_action,
+    parse_action,
+    subkey,
+)
 
 _ID = re.compile(r"[0-9a-f]{64}")
 # What Go keeps for one package beside its archive: what compiling and linking it printed.
-_SUBKEYS = (b"stdout", b"link-stdout")
+_SUBKEYS = ("stdout", "link-stdout")
 _DESCRIPTORS = "/proc/self/fd"
 # What Go writes while it builds.
 _RESERVE = 64 << 20
@@ -53,7 +60,7 @@ class BuildCache:
         for short in sorted({prefix[:2] for prefix in wanted}):
             for name in self._names(short):
                 if name[:30] in wanted and name.endswith("-a"):
-                    for identity in (name[:-2], *_subkeys(name[:-2])):
+                    for identity in _with_subkeys(name[:-2]):
                         row = self.row(identity)
                         if row is not None:
                             yield name[:30], row
@@ -283,10 +290,8 @@ def _checked(key: str) -> str:
     return key
 
 
-def _subkeys(identity: str) -> Iterator[str]:
-    """The ids of what Go keeps beside a package's archive (`cache.Subkey`)."""
-    for description in _SUBKEYS:
-        yield hashlib.sha256(b"subkey:" + bytes.fromhex(identity) + description).hexdigest()
+def _with_subkeys(identity: str) -> list[str]:
+    return [identity, *(subkey(identity, description) for description in _SUBKEYS)]
 
 
 def _staged(path: str) -> str:

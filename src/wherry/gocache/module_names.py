@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Modules and where Go keeps them: the paths below GOMODCACHE.
 
-Upper case is escaped (`!x` for `X`), so that the tree is the same on file systems that ignore case.
 Paths in packs come from strangers: what is no name that Go itself would make is refused, before
 anything is written. Sources: the Go Modules Reference, sections "Module cache" and "Module paths,
 package paths and versions"; the documentation of golang.org/x/mod/module and `go help private`.
@@ -13,6 +12,7 @@ import re
 from typing import NamedTuple
 
 from wherry.gocache.table import BadPack
+from wherry.golang.module_paths import escape, unescape
 
 DOWNLOADS = "cache/download"
 LISTINGS = "cache/wherry"
@@ -63,11 +63,6 @@ class Place(NamedTuple):
     name: str = ""
 
 
-def escape(text: str) -> str:
-    """A module's path or version as part of a file name."""
-    return re.sub("[A-Z]", lambda match: "!" + match[0].lower(), text)
-
-
 def place_of(key: str) -> Place:
     """What the path `key` stands for; raises `BadPack` where Go would make no such path.
 
@@ -114,14 +109,10 @@ def _module(path: str, version: str, key: str) -> ModuleVersion:
         or any(part.endswith(".") for part in path.split("/"))
     ):
         raise _refused(key)
-    module = ModuleVersion(_plain(path), _plain(version))
+    module = ModuleVersion(unescape(path), unescape(version))
     if module.path == TOOLCHAIN:
         raise BadPack("a pack holds a Go toolchain", why=key[:200])
     return module
-
-
-def _plain(text: str) -> str:
-    return re.sub("!([a-z])", lambda match: match[1].upper(), text)
 
 
 def _is_file_name(name: str) -> bool:

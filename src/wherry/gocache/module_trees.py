@@ -2,8 +2,8 @@
 """Modules as `go mod download` leaves them, for caches that wherry alone fills.
 
 Beside each zip go the module's tree and the hash, in which Go then believes: both were made of the
-bytes that go.sum vouches for. A tree is put in its place whole, the hash last. Source: the Go
-Modules Reference, section "Module cache".
+bytes that go.sum vouches for. The hash comes first, so that of several builds none puts its files
+beside another's, the tree last and whole. Source: the Go Modules Reference, section "Module cache".
 """
 
 from __future__ import annotations
@@ -52,24 +52,32 @@ class TreesIntoCache(ZipsIntoCache):
             h1 = unpack_zip(staged, str(module), tree)
             if h1 != agreed(self._sums, module):
                 self.refused[module] = "its zip is not the one of go.sum"
-            elif not self._is_there(place):
+            elif not self._is_there(place) and self._claim(module.download("ziphash"), h1):
                 target = os.path.join(self._root, module.directory)
                 make_above(self._root, module.directory)
-                # Another build may have come first: then there is nothing left to do.
+                # Without a hash nobody believed in a tree.
+                remove_tree(target)
+                # A step of another build may have left the same one: nothing is left to do.
                 with suppress(OSError):
+                    os.rename(staged, os.path.join(self._root, row.key))
                     os.rename(tree, target)
                     os.chmod(target, 0o555)  # noqa: S103 - as Go leaves it
-                    os.rename(staged, os.path.join(self._root, row.key))
-                    self._write_hash(module.download("ziphash"), h1)
         finally:
             with suppress(FileNotFoundError):
                 remove_tree(tree)
             with suppress(FileNotFoundError):
                 os.unlink(staged)
 
-    def _write_hash(self, key: str, h1: str) -> None:
+    def _claim(self, key: str, h1: str) -> bool:
+        """Write a module's hash unless one is there; whether it is this build's."""
         path = os.path.join(self._root, key)
         staged = f"{path}{secrets.token_hex(4)}.tmp"
         write_new(staged, [h1.encode("ascii")])
-        os.chmod(staged, _FILE)
-        os.rename(staged, path)
+        try:
+            os.chmod(staged, _FILE)
+            os.link(staged, path)
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(staged)
+        return True

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from wherry.gocache.build_cache import BuildCache
-from wherry.gocache.module_names import escape, glob_expression, is_private
+from wherry.gocache.module_names import glob_expression, is_private
 from wherry.gocache.module_sums import Sums, source_modules
 from wherry.gocache.table import Row
+from wherry.golang.module_paths import escape
 
 _STAR: Final = "[^/]*"
 # No more of a text than Go takes for a module's path: texts stand side by side in an archive.

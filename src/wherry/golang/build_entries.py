@@ -8,6 +8,7 @@ of its bytes: `v1 ID OUTPUT SIZE TIME`, size in bytes and time in nanoseconds, b
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final, NamedTuple
 
@@ -45,6 +46,15 @@ def parse_action(name: str, data: bytes) -> Action | None:
     if match is None or match[1].decode() != name[:64]:
         return None
     return Action(match[1].decode(), match[2].decode(), int(match[3]), int(match[4]))
+
+
+def subkey(identity: str, description: str) -> str:
+    """The id of what Go keeps beside an entry, such as what compiling it printed: `stdout`.
+
+    Source: `Subkey` of `cmd/go/internal/cache`.
+    """
+    data = b"subkey:" + bytes.fromhex(identity) + description.encode("ascii")
+    return hashlib.sha256(data).hexdigest()
 
 
 def encode_action(action: Action) -> bytes:

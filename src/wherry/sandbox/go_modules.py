@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from wherry.golang.go_sum import hash_files, read_sums
+from wherry.golang.module_paths import escape, unescape
 from wherry.golang.module_zip import hash_zip
 from wherry.sandbox.rootpath import read_bytes, resolve
 
@@ -53,16 +54,11 @@ class Module(NamedTuple):
     @property
     def name(self) -> str:
         """What go.sum calls it: path and version."""
-        return f"{unescaped(self.path)} {unescaped(self.version)}"
+        return f"{unescape(self.path)} {unescape(self.version)}"
 
     def line(self, h1: str) -> str:
         """As go.sum has it."""
         return f"{self.name} {h1}"
-
-
-def unescaped(name: str) -> str:
-    """A path or version as it is written: `!a` stands for `A` (Go Modules Reference)."""
-    return re.sub(r"!([a-z])", lambda match: match[1].upper(), name)
 
 
 def modules_in(top: str) -> Iterator[Module]:
@@ -253,7 +249,7 @@ def has_files(top: str, line: str) -> bool:
     """Whether the module cache at `top` has files of the module that a line of go.sum is about."""
     path, _, rest = line.partition(" ")
     version = rest.partition(" ")[0].removesuffix("/go.mod")
-    module = Module(_escaped(path), _escaped(version))
+    module = Module(escape(path), escape(version))
     return any(os.path.lexists(f"{top}/{module.download}.{part}") for part in PARTS)
 
 
@@ -263,11 +259,7 @@ def tree_of(line: str) -> str:
     Empty for a line about a go.mod alone.
     """
     path, version, _ = line.split(" ")
-    return "" if version.endswith("/go.mod") else f"{_escaped(path)}@{_escaped(version)}"
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"[A-Z]", lambda match: f"!{match[0].lower()}", name)
+    return "" if version.endswith("/go.mod") else f"{escape(path)}@{escape(version)}"
 
 
 def hash_of(top: str, module: Module) -> str:

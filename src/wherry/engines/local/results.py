@@ -55,9 +55,8 @@ class Outside(NamedTuple):
 
     `kind` is build or modules, `path` where it is in the root, `owner` its user (empty for root),
     `pool` the name of the cache mount in which it is kept, empty where that is on another machine.
-    `seen` is the digest of a blob with a
-    line for each module that the step could see (as in go.sum), or each action of the build cache
-    that it used.
+    `seen` is the digest of a blob with a line for each module that the step could see (as in
+    go.sum), or each action of the build cache that it used.
     """
 
     kind: str
