@@ -32,6 +32,7 @@ from loader_bases import (
 )
 from tree_samples import MemoryFiles, file, link
 from wherry.engines.local import loadable
+from wherry.engines.local.layer_indexes import LayerIndexes
 from wherry.engines.local.loadable import Problem, Program, check_loadable, problems, refusal
 from wherry.engines.local.roots import Roots
 from wherry.engines.local.storage import LayerSettings, store_layer
@@ -485,13 +486,13 @@ def test_layers_of_a_store(tmp_path: Path, built: Path) -> None:
     program = Program("app/hello", linkage(built / "hello"))
     fetched: list[Layer] = []
     with open_store(tmp_path / "store") as store:
-        roots = Roots(store, fetched.extend, Limits(), CancelToken())
+        roots = Roots(store, fetched.extend, LayerIndexes(store, Limits()), CancelToken())
         lower, upper = layer(store, LOADER), layer(store, LIBC)
         with pytest.raises(BuildError) as caught:
             check_loadable(program, (lower,), "a base", roots, store.records)
         assert "libc.so.6 is not there" in caught.value.why
         check_loadable(program, (lower, upper), "a base", roots, store.records)
-        again = Roots(store, fetched.extend, Limits(), CancelToken())
+        again = Roots(store, fetched.extend, LayerIndexes(store, Limits()), CancelToken())
         fetched.clear()
         check_loadable(program, (lower, upper), "a base", again, store.records)
         assert fetched == []

@@ -6,8 +6,10 @@ from __future__ import annotations
 import io
 import math
 import tarfile
+import tempfile
 import time
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from strict_tarfile import read_members
 from wherry.errors import InternalError, UsageError
 from wherry.fstree.layer_index import (
     LayerIndex,
+    PassingIndex,
     Removal,
     decode_index,
     encode_index,
@@ -39,6 +42,7 @@ from wherry.fstree.tree import (
     Symlink,
     make_tree,
 )
+from wherry.fstree.unpack import Extras, Ownership, unpack_layer
 from wherry.oci.digest import sha256
 from wherry.oci.image import LAYER_GZIP, Descriptor
 
@@ -193,6 +197,20 @@ class Zeros(io.RawIOBase):
     def read(self, size: int = -1, /) -> bytes:
         piece, self._head = self._head[:size], self._head[size:]
         return piece or bytes(size)
+
+
+def test_who_unpacks_makes_no_index_beyond_the_limits(tmp_path: Path) -> None:
+    data = packed([Piece("a"), Piece("b"), Piece("c", data=bytes(5000))])
+    found = []
+    for number, limits in enumerate((Limits(), Limits(entries=2), Limits(bytes=4000))):
+        made = PassingIndex(descriptor(data), limits)
+        extras = Extras(passing=made)
+        top = tmp_path / str(number)
+        top.mkdir()
+        unpack_layer(io.BytesIO(data), str(top), Ownership.IGNORE, extras=extras)
+        assert (top / "c").stat().st_size == 5000
+        found.append(made.index())
+    assert found == [read(data), None, None]
 
 
 def test_a_bomb_is_noticed_by_its_ratio() -> None:
@@ -373,6 +391,25 @@ def some_pieces(draw: st.DrawFn) -> list[Piece]:
         )
         for _ in range(draw(st.integers(0, 5)))
     ]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(pieces=some_pieces(), form=FORMS)
+def test_the_index_made_by_who_unpacks_is_that_of_who_reads(pieces: list[Piece], form: int) -> None:
+    data = packed(pieces, form)
+    with tempfile.TemporaryDirectory() as top:
+        made = PassingIndex(descriptor(data), Limits())
+        try:
+            unpack_layer(io.BytesIO(data), top, Ownership.IGNORE, extras=Extras(passing=made))
+        except UsageError:
+            # What cannot be unpacked has no index.
+            return
+    try:
+        expected = read(data)
+    except UsageError:
+        assert made.index() is None
+        return
+    assert made.index() == expected
 
 
 @settings(max_examples=150, deadline=None)

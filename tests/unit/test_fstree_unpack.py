@@ -29,7 +29,7 @@ from wherry.fstree.tree import (
     Tree,
     make_tree,
 )
-from wherry.fstree.unpack import Ownership, Skipped, unpack_layer
+from wherry.fstree.unpack import Extras, Ownership, Skipped, unpack_layer
 from wherry.process.cancel import Cancelled, CancelToken
 
 MTIME = 1_600_000_000
@@ -193,9 +193,10 @@ def nodes() -> io.BytesIO:
 
 
 def test_pipes_and_devices_are_made_where_asked_for(tmp_path: Path) -> None:
+    extras = Extras(nodes=True)
     skipped = {
         item.path: item.why
-        for item in unpack_layer(nodes(), str(tmp_path), Ownership.IGNORE, nodes=True)
+        for item in unpack_layer(nodes(), str(tmp_path), Ownership.IGNORE, extras=extras)
     }
     pipe = (tmp_path / "pipe").lstat()
     assert stat.S_ISFIFO(pipe.st_mode)

@@ -16,6 +16,7 @@ from wherry.api.lazy import fetcher
 from wherry.api.program_place import names_directory
 from wherry.api.registries import Registries
 from wherry.bases.compose import base_tree
+from wherry.engines.local.layer_indexes import LayerIndexes
 from wherry.engines.local.roots import Roots
 from wherry.errors import UsageError
 from wherry.fstree.contents import open_content
@@ -73,7 +74,7 @@ class BaseReader:
             self._roots = Roots(
                 self._store,
                 fetcher(self._store, self._registries, is_plan=self._is_plan),
-                Limits(),
+                LayerIndexes(self._store, Limits()),
                 self._registries.around.cancel,
             )
         return self._roots

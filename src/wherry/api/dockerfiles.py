@@ -267,6 +267,7 @@ class _Building:
             around.cancel,
             running.reader,
         )
+        running.indexes = shared.indexes
         shared.selections = None if cached is None else cached.selections
         sources = _Sources(self._inputs.context.held, resolver, self._fetching)
         return LocalEngine(

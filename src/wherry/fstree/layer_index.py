@@ -20,7 +20,7 @@ from wherry.fstree.layer_columns import decode_index, encode_index
 from wherry.fstree.limits import Bounded, Limits
 from wherry.fstree.members import Member, Members
 from wherry.fstree.tar import content_places
-from wherry.fstree.tar_entries import read_entries
+from wherry.fstree.tar_entries import EntryReader, read_entries
 from wherry.fstree.tree import (
     OPAQUE,
     WHITEOUT,
@@ -37,6 +37,7 @@ from wherry.oci.image import Descriptor
 
 __all__ = [
     "LayerIndex",
+    "PassingIndex",
     "Removal",
     "decode_index",
     "encode_index",
@@ -60,24 +61,80 @@ def read_index(stream: BinaryIO, blob: Descriptor, limits: Limits) -> LayerIndex
     raises. What follows the end marker is the caller's to read (`VerifiedDiff.finish`).
     """
     bounded = io.BufferedReader(Bounded(stream, limits, lambda: blob.size), _BUFFER)
-    entries: list[Entry] = []
-    removals: list[tuple[int, Removal]] = []
-    contents = _Contents(blob)
+    changes = _Changes()
     with layer_explained(blob):
-        for entry in read_entries(Members(bounded), limits, contents.store):
-            change = _change(entry)
-            if isinstance(change, Removal):
-                removals.append((len(entries) + len(removals), change))
-            elif change is not None:
-                entries.append(change)
-    whiteouts = [(at, item.path) for at, item in removals if not item.only_below]
-    opaque = [(at, item.path) for at, item in removals if item.only_below]
-    return LayerIndex(
-        tuple(entries),
-        tuple(path for _, path in whiteouts),
-        tuple(path for _, path in opaque),
-        tuple(at for at, _ in (*whiteouts, *opaque)),
-    )
+        members = Members(bounded)
+
+        def store(member: Member, pieces: Iterable[bytes]) -> Content:
+            content = _Passing(member, blob)
+            for piece in pieces:
+                content.take(piece)
+            return content.made(member)
+
+        for entry in read_entries(members, limits, store):
+            changes.add(entry)
+    return changes.index()
+
+
+class PassingIndex:
+    """The index of the layer `blob`, made while somebody else reads its tar.
+
+    As `read_index` would make it of the same bytes; None where it would refuse them.
+    """
+
+    def __init__(self, blob: Descriptor, limits: Limits) -> None:
+        self._blob = blob
+        self._limits = limits
+        self._reader = EntryReader(limits)
+        self._changes = _Changes()
+        self._size = 0
+        self._is_fit = True
+
+    def pieces(self, member: Member, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """The same pieces; once they were all taken the member is in the index."""
+        content = _Passing(member, self._blob)
+        for piece in pieces:
+            content.take(piece)
+            yield piece
+        self._size += member.size
+        if self._is_fit:
+            try:
+                self._limits.check(self._size, self._blob.size)
+                entry = self._reader.entry(member, content.made)
+                if entry is not None:
+                    self._changes.add(entry)
+            except UsageError:
+                # Told by whoever needs the index.
+                self._is_fit = False
+
+    def index(self) -> LayerIndex | None:
+        """The index of all members so far."""
+        return self._changes.index() if self._is_fit else None
+
+
+class _Changes:
+    """The entries and removals of one layer, in its order."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._removals: list[tuple[int, Removal]] = []
+
+    def add(self, entry: Entry) -> None:
+        change = _change(entry)
+        if isinstance(change, Removal):
+            self._removals.append((len(self._entries) + len(self._removals), change))
+        elif change is not None:
+            self._entries.append(change)
+
+    def index(self) -> LayerIndex:
+        whiteouts = [(at, item.path) for at, item in self._removals if not item.only_below]
+        opaque = [(at, item.path) for at, item in self._removals if item.only_below]
+        return LayerIndex(
+            tuple(self._entries),
+            tuple(path for _, path in whiteouts),
+            tuple(path for _, path in opaque),
+            tuple(at for at, _ in (*whiteouts, *opaque)),
+        )
 
 
 def index_of_tree(
@@ -105,20 +162,24 @@ def index_of_tree(
     return LayerIndex(tuple(entries))
 
 
-class _Contents:
-    """Hashes contents of the layer `blob` and says where they lie."""
+class _Passing:
+    """Hashes a content of the layer `blob`, says where it lies, and keeps a small one."""
 
-    def __init__(self, blob: Descriptor) -> None:
+    def __init__(self, member: Member, blob: Descriptor) -> None:
         self._blob = blob
+        self._hasher = hashlib.sha256()
+        self._kept: list[bytes] | None = [] if member.size <= _KEPT_SIZE else None
 
-    def store(self, member: Member, pieces: Iterable[bytes]) -> Content:
-        """For `read_entries`."""
-        if member.size <= _KEPT_SIZE and (not member.size or member.name in _KEPT):
-            return Inline(b"".join(pieces))
-        hasher = hashlib.sha256()
-        for piece in pieces:
-            hasher.update(piece)
-        digest = Digest("sha256", hasher.hexdigest())
+    def take(self, piece: bytes) -> None:
+        self._hasher.update(piece)
+        if self._kept is not None:
+            self._kept.append(piece)
+
+    def made(self, member: Member) -> Content:
+        """The content; the member has its normal path now."""
+        if self._kept is not None and (not member.size or member.name in _KEPT):
+            return Inline(b"".join(self._kept))
+        digest = Digest("sha256", self._hasher.hexdigest())
         blob = self._blob
         return InLayer(blob.digest, blob.media_type, member.offset, member.size, digest)
 

@@ -38,6 +38,13 @@ class Limits(NamedTuple):
     bytes: int = 100_000_000_000
     ratio: int = 200
 
+    def check(self, size: int, compressed: int) -> None:
+        """Raise `UsageError` where so many bytes, made of so many, are more than is allowed."""
+        if size > self.bytes:
+            raise over(f"it unpacks to more than {self.bytes} bytes")
+        if self.ratio and size > _FREE and size > self.ratio * compressed:
+            raise over(f"it unpacks to more than {self.ratio} times its size")
+
     @classmethod
     def up_to(cls, size: int) -> Self:
         """What a user allows who says how many bytes an archive may have: that, at any ratio."""
@@ -98,15 +105,8 @@ class Bounded(io.RawIOBase):
         data = self._stream.read(len(view))
         view[: len(data)] = data
         self._count += len(data)
-        self._check()
+        self._limits.check(self._count, self._compressed())
         return len(data)
-
-    def _check(self) -> None:
-        if self._count > self._limits.bytes:
-            raise over(f"it unpacks to more than {self._limits.bytes} bytes")
-        ratio = self._limits.ratio
-        if ratio and self._count > _FREE and self._count > ratio * self._compressed():
-            raise over(f"it unpacks to more than {ratio} times its size")
 
 
 def over(why: str) -> UsageError:

@@ -57,33 +57,50 @@ def read_entries(members: Members, limits: Limits, store: Store) -> Iterator[Ent
     which it reads. Entries of unknown types are left out. Raises `UsageError` for what no tree
     holds and for more than `limits` allow, and whatever `members` and `store` raise.
     """
-    metadata = 0
-    for count, member in enumerate(members, 1):
-        metadata += len(member.name) + len(member.link)
+    reader = EntryReader(limits)
+    for member in members:
+        entry = reader.entry(member, lambda named: store(named, members.pieces()))
+        if entry is not None:
+            yield entry
+
+
+class EntryReader:
+    """Makes entries of one tar's members, which somebody else goes through."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._count = self._metadata = 0
+
+    def entry(self, member: Member, store: Callable[[Member], Content]) -> Entry | None:
+        """The entry of the next member; `store` gives a file's content, as for `read_entries`.
+
+        None for an unknown type. Raises `UsageError` as `read_entries`.
+        """
+        self._count += 1
+        self._metadata += len(member.name) + len(member.link)
         for key, value in member.xattrs:
-            metadata += len(key) + len(value)
-        if count > limits.entries:
-            raise over(f"it has more than {limits.entries} entries")
-        if metadata > MOST_METADATA:
+            self._metadata += len(key) + len(value)
+        if self._count > self._limits.entries:
+            raise over(f"it has more than {self._limits.entries} entries")
+        if self._metadata > MOST_METADATA:
             raise UsageError(f"the names in the archive are more than {MOST_METADATA} bytes long")
         path = normal_path(member.name)
         if not path and member.kind != DIRECTORY:
             raise UsageError("an entry without a name is no directory")
         if not (0 <= member.uid <= LAST_ID and 0 <= member.gid <= LAST_ID):
             raise UsageError(f"/{path} belongs to {member.uid}:{member.gid}")
-        if member.kind == REGULAR:
-            # By far the most: the rest would cost them time.
-            yield File(
-                path,
-                store(member._replace(name=path), members.pieces()),
-                member.mode & 0o7777,
-                member.uid,
-                member.gid,
-                _named(member.xattrs),
-                member.mtime,
-            )
-        elif (entry := _entry(member, path)) is not None:
-            yield entry
+        if member.kind != REGULAR:
+            return _entry(member, path)
+        # By far the most: the rest would cost them time.
+        return File(
+            path,
+            store(member._replace(name=path)),
+            member.mode & 0o7777,
+            member.uid,
+            member.gid,
+            _named(member.xattrs),
+            member.mtime,
+        )
 
 
 def normal_path(name: str) -> str:

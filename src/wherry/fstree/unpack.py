@@ -20,6 +20,7 @@ from typing import BinaryIO, Final, NamedTuple, TypeVar
 
 from wherry.errors import MachineError, UsageError
 from wherry.fstree.decompress import VerifiedDiff, decompressed
+from wherry.fstree.layer_index import PassingIndex
 from wherry.fstree.members import (
     BLOCK_DEVICE,
     CHAR,
@@ -38,7 +39,7 @@ from wherry.fstree.tree import LAST_ID, WHITEOUT
 from wherry.oci.image import Layer
 from wherry.process.cancel import CancelToken
 
-__all__ = ["Ownership", "Skipped", "remove_tree", "unpack_blob", "unpack_layer"]
+__all__ = ["Extras", "Ownership", "Skipped", "remove_tree", "unpack_blob", "unpack_layer"]
 
 _BUFFER: Final = 1 << 18
 _MARK: Final = WHITEOUT.encode()
@@ -70,6 +71,16 @@ class Skipped(NamedTuple):
     why: str
 
 
+class Extras(NamedTuple):
+    """What is made besides: pipes, and devices where this machine lets us; the layer's index."""
+
+    nodes: bool = False
+    passing: PassingIndex | None = None
+
+
+NO_EXTRAS: Final = Extras()
+
+
 def unpack_blob(
     blob: BinaryIO,
     layer: Layer,
@@ -77,7 +88,7 @@ def unpack_blob(
     owner: Ownership,
     *,
     cancel: CancelToken | None = None,
-    nodes: bool = False,
+    extras: Extras = NO_EXTRAS,
 ) -> tuple[Skipped, ...]:
     """Apply a layer's blob, whatever its compression, to the directory `root`.
 
@@ -91,7 +102,7 @@ def unpack_blob(
         verified = VerifiedDiff(tar, layer.diff_id)
     with ReadAhead(verified, cancel) as ahead:
         stream = io.BufferedReader(ahead, _BUFFER)
-        skipped = unpack_layer(stream, root, owner, name=name, cancel=cancel, nodes=nodes)
+        skipped = unpack_layer(stream, root, owner, name=name, cancel=cancel, extras=extras)
         with _explained(name):
             # A tar's reader stops at the archive's own end, the diff ID is that of all.
             while stream.read(_BUFFER):
@@ -106,24 +117,31 @@ def unpack_layer(
     *,
     name: str = "the layer",
     cancel: CancelToken | None = None,
-    nodes: bool = False,
+    extras: Extras = NO_EXTRAS,
 ) -> tuple[Skipped, ...]:
     """Apply the uncompressed layer tar in `stream` to the directory `root`.
 
-    `name` stands for the layer in errors. With `nodes` pipes are made, and devices where this
-    machine lets us: `root` should lie on a mount that gives them no effect (nodev). Raises
+    `name` stands for the layer in errors. Where nodes are made `root` should lie on a mount that
+    gives devices no effect (nodev); the extras' index is complete afterwards. Raises
     `UsageError` for a tar that is damaged, cut short (the end marker counts) or tries to leave
     `root`, `MachineError` where this machine refuses, `Cancelled` between two entries; then `root`
     holds a part. Returns what was left out.
     """
     skipped: list[Skipped] = []
     with _explained(name), RootedTree(root) as tree:
-        unpacking = _Unpacking(tree, owner, skipped, nodes=nodes)
+        unpacking = _Unpacking(tree, owner, skipped, nodes=extras.nodes)
         members = Members(stream)
         for member in members:
             if cancel is not None:
                 cancel.check()
-            unpacking.apply(member, members.pieces())
+            if extras.passing is None:
+                unpacking.apply(member, members.pieces())
+                continue
+            content = extras.passing.pieces(member, members.pieces())
+            unpacking.apply(member, content)
+            # What is left out of the directory is in the index all the same.
+            for _ in content:
+                pass
         unpacking.finish()
     return tuple(skipped)
 

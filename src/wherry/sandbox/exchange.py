@@ -50,10 +50,15 @@ class Place(NamedTuple):
 
 
 class Unpacked(NamedTuple):
-    """A layer is unpacked: bytes on the disk, and what was left out as `/PATH: why`."""
+    """A layer is unpacked: bytes on the disk, and what was left out as `/PATH: why`.
+
+    `layer_index` is the layer's index as `wherry.fstree.layer_columns` encodes it, empty where none
+    was made.
+    """
 
     size: int
     skipped: tuple[str, ...]
+    layer_index: bytes = b""
 
 
 class Scanned(NamedTuple):

@@ -21,6 +21,7 @@ from wherry.sandbox.host_facts import HostFacts
 from wherry.sandbox.step_spec import Executed, StepSpec
 
 if TYPE_CHECKING:
+    from wherry.fstree.limits import Limits
     from wherry.sandbox.mount_archives import MountArchive
     from wherry.sandbox.namespace_link import Started
 
@@ -114,26 +115,32 @@ class Namespace:
         layer: Layer,
         blob: BinaryIO,
         cancel: CancelToken,
+        index_limits: Limits | None = None,
     ) -> Unpacked:
         """Make `staged`/fs what `layer` changes in the root `lowers`; `blob` is read to its end.
 
-        Also raises `UsageError` for a damaged layer or one with a wrong diff ID.
+        With `index_limits` the layer's index is made along the way, where they allow it. Also
+        raises `UsageError` for a damaged layer or one with a wrong diff ID.
         """
         fields = {
             "lowers": lowers,
             "staged": staged,
             "layer": layer.descriptor.as_json(),
             "diff_id": str(layer.diff_id),
+            "limits": index_limits,
         }
         from wherry.sandbox.blob_files import as_file  # noqa: PLC0415 - as above, builds need none
 
         file: IO[bytes] = as_file(blob)
         try:
-            answer = self._ask("unpack a layer", "unpack", fields, (file.fileno(),), cancel)
+            with open(os.memfd_create("wherry-index"), "r+b") as index:
+                descriptors = (file.fileno(), index.fileno())
+                answer = self._ask("unpack a layer", "unpack", fields, descriptors, cancel)
+                index.seek(0)
+                return Unpacked(answer["size"], tuple(answer["skipped"]), index.read())
         finally:
             if file is not blob:
                 file.close()
-        return Unpacked(answer["size"], tuple(answer["skipped"]))
 
     def execute(
         self,

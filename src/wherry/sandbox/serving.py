@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from wherry.errors import MachineError, UsageError
+from wherry.fstree.limits import Limits
 from wherry.fstree.removal import remove_tree
 from wherry.oci.digest import parse_digest
 from wherry.oci.image import Layer, parse_descriptor
@@ -52,20 +53,26 @@ class Serving:
         return self._kinds[kind](fields, descriptors, cancel)
 
     def _unpack(self, fields: Fields, descriptors: tuple[int, ...], cancel: CancelToken) -> Fields:
-        from wherry.fstree.unpack import (  # noqa: PLC0415 - brings tarfile, which takes its time
-            Ownership,
-            unpack_blob,
-        )
+        # Late: these take their time to load.
+        from wherry.fstree.layer_index import PassingIndex, encode_index  # noqa: PLC0415
+        from wherry.fstree.unpack import Extras, Ownership, unpack_blob  # noqa: PLC0415
 
         lowers, staged = tuple(fields["lowers"]), fields["staged"]
         layer = Layer(parse_descriptor(fields["layer"]), parse_digest(fields["diff_id"]))
         is_one = self._surroundings.mapping is Mapping.ONE
         owner = Ownership.IGNORE if is_one else Ownership.KEEP
+        limits = fields["limits"]
+        passing = PassingIndex(layer.descriptor, Limits(*limits)) if limits else None
         with (
             open(descriptors[0], "rb", closefd=False) as blob,
             self._trees.root(lowers, staged) as root,
         ):
-            skipped = unpack_blob(blob, layer, root, owner, cancel=cancel, nodes=True)
+            extras = Extras(nodes=True, passing=passing)
+            skipped = unpack_blob(blob, layer, root, owner, cancel=cancel, extras=extras)
+        index = passing.index() if passing is not None else None
+        if index is not None:
+            with open(descriptors[1], "wb", closefd=False) as file:
+                file.write(encode_index(index))
         change = self._trees.measure(lowers, staged)
         return {"size": change.size, "skipped": [f"/{item.path}: {item.why}" for item in skipped]}
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from wherry.engines.local.guarded_files import GuardedFiles
+from wherry.engines.local.layer_indexes import LayerIndexes
 from wherry.engines.local.results import Built, Held, Result
 from wherry.engines.local.storage import Fetch, LayerSettings, Storage, Times, written_layer
 from wherry.fstree.files import Files
@@ -78,6 +79,7 @@ class FileSteps:
         self._changes = changes
         self._lock = threading.Lock()
         self._roots: Roots | None = None
+        self.indexes = LayerIndexes(storage, self.limits)
         self.selections: Selections | None = None
 
     @property
@@ -90,7 +92,7 @@ class FileSteps:
                 self._roots = Roots(
                     self.storage,
                     self._fetch,
-                    self.limits,
+                    self.indexes,
                     self.cancel,
                     self._changes,
                     lambda change: written_layer(self.storage, change, self.settings),

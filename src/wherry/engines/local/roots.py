@@ -15,21 +15,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import BinaryIO, Final, Protocol
 
+from wherry.engines.local.layer_indexes import LayerIndexes
 from wherry.engines.local.results import Change, Slab, root_digest
 from wherry.engines.local.storage import Fetch, Storage
-from wherry.errors import InternalError, MachineError, UsageError
+from wherry.errors import InternalError, UsageError
 from wherry.fstree.contents import open_content
 from wherry.fstree.decompress import VerifiedDiff, decompressed
 from wherry.fstree.extract import extract
-from wherry.fstree.layer_index import LayerIndex, decode_index, encode_index, read_index
+from wherry.fstree.layer_index import LayerIndex, read_index
 from wherry.fstree.limits import Limits
 from wherry.fstree.tree import Content, Entry, File, InLayer
 from wherry.fstree.view import View
-from wherry.oci.digest import Digest, parse_digest
+from wherry.oci.digest import Digest
 from wherry.oci.image import Layer
 from wherry.process.cancel import CancelToken
 
-_KIND: Final = "layerindex/1"
 _BUFFER: Final = 1 << 18
 # What a lookup of names reads: /etc/passwd and /etc/group are never larger in earnest.
 _SMALL: Final = 16 << 20
@@ -53,7 +53,7 @@ class Roots:
         self,
         storage: Storage,
         fetch: Fetch,
-        limits: Limits,
+        kept: LayerIndexes,
         cancel: CancelToken,
         changes: ChangeReader | None = None,
         written: Callable[[Change], Layer | None] = lambda _change: None,
@@ -62,7 +62,7 @@ class Roots:
         self._changes = changes
         self._written = written
         self._fetch = fetch
-        self._limits = limits
+        self._kept = kept
         self._cancel = cancel
         # One index is made at a time: two steps on one base would both make it.
         self._lock = threading.Lock()
@@ -93,7 +93,7 @@ class Roots:
         with self._lock:
             self._indexes[layer.diff_id] = index
             self._layers[layer.descriptor.digest] = layer
-            self._keep(layer, index)
+            self._kept.keep(layer, index)
 
     def read(self, file: File) -> bytes:
         """The content of a small file of a root, such as /etc/passwd."""
@@ -166,33 +166,16 @@ class Roots:
 
     def _index(self, layer: Layer) -> LayerIndex:
         self._layers.setdefault(layer.descriptor.digest, layer)
-        found = self._indexes.get(layer.diff_id) or self._kept(layer)
+        found = self._indexes.get(layer.diff_id) or self._kept.find(layer)
         if found is None:
             found = self._read(layer)
-            self._keep(layer, found)
+            self._kept.keep(layer, found)
         self._indexes[layer.diff_id] = found
         return found
 
-    def _kept(self, layer: Layer) -> LayerIndex | None:
-        value = self._storage.records.get(_KIND, layer.diff_id.hex)
-        if value is None:
-            return None
-        digest = parse_digest(value.decode())
-        if not self._storage.blobs.has(digest):
-            return None
-        try:
-            return decode_index(self._storage.blobs.read(digest), layer.descriptor)
-        except MachineError:
-            # Damaged: it can be made again.
-            return None
-
-    def _keep(self, layer: Layer, index: LayerIndex) -> None:
-        digest = self._storage.blobs.put(encode_index(index))
-        self._storage.records.put(_KIND, layer.diff_id.hex, str(digest).encode(), (digest,))
-
     def _read(self, layer: Layer) -> LayerIndex:
         self._fetch((layer,))
-        return _read(self._storage, layer, self._limits, self._cancel)
+        return _read(self._storage, layer, self._kept.limits, self._cancel)
 
     def _open(self, digest: Digest) -> BinaryIO:
         layer = self._layers.get(digest)

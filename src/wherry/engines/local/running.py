@@ -31,6 +31,7 @@ from wherry.process.cancel import Cancelled, CancelToken
 from wherry.solver.model import Step
 
 if TYPE_CHECKING:
+    from wherry.engines.local.layer_indexes import LayerIndexes
     from wherry.engines.local.mount_files import NewMount
     from wherry.graph.ops import ExecMount
     from wherry.sandbox.namespace import Namespace
@@ -108,6 +109,8 @@ class Running:
         # Where cache mounts come from that other machines filled.
         self.mounts: MountSource | None = None
         self.go_source: GoSource | None = None
+        # Where the indexes of layers go that are unpacked.
+        self.indexes: LayerIndexes | None = None
         self._settings = settings
         self._starter = starter
         self._lock = threading.Lock()
@@ -278,13 +281,20 @@ class Running:
                 return known
             layer = self._layer_of(prefix)
             fetch((layer,))
+            indexes = self.indexes if self.indexes and not self.indexes.has(layer) else None
+            limits = indexes.limits if indexes else None
             staged = snapshots.stage()
             try:
                 with self.storage.blobs.open(layer.descriptor.digest) as blob:
-                    unpacked = self.namespace().unpack(lowers, staged, layer, blob, step.cancel)
+                    unpacked = self.namespace().unpack(
+                        lowers, staged, layer, blob, step.cancel, limits
+                    )
             except BaseException:
                 self.drop(staged)
                 raise
+            # The next step to look into the root would read all of the layer again.
+            if indexes and unpacked.layer_index:
+                indexes.keep_encoded(layer, unpacked.layer_index)
             self._tell_skipped(unpacked.skipped)
             return snapshots.commit(key, staged, unpacked.size)
 
