@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hashes and trees of modules' zips: what is read is what every other reader sees, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import struct
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wherry.golang.go_sum import hash_files
+from wherry.golang.module_zip import hash_zip, unpack_zip
+
+MODULE = "example.com/m@v1.0.0"
+FILES = {
+    "go.mod": b"module example.com/m\n",
+    "empty.go": b"",
+    "a.go": b"package m\n" * 40,
+    "\xe9.txt": b"text",
+    "dir/large.bin": os.urandom(1000) + bytes((1 << 20) + 5),
+    "dir/stored": b"stored" * 9,
+}
+
+
+def packed(files: dict[str, bytes] | None = None) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in (FILES if files is None else files).items():
+            info = zipfile.ZipInfo(f"{MODULE}/{name}")
+            info.compress_type = zipfile.ZIP_STORED if "stored" in name else zipfile.ZIP_DEFLATED
+            if name == "a.go":
+                # A time, as some tools add it.
+                info.extra = struct.pack("<2HBI", 0x5455, 5, 1, 1_700_000_000)
+            archive.writestr(info, data)
+    return out.getvalue()
+
+
+def by_python(data: bytes) -> str:
+    """The hash of what Python's reader finds."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return hash_files(
+            (name, hashlib.sha256(archive.read(name)).hexdigest()) for name in archive.namelist()
+        )
+
+
+def hashed(data: bytes) -> str:
+    with tempfile.TemporaryDirectory() as top:
+        path = Path(top, "m.zip")
+        path.write_bytes(data)
+        return hash_zip(str(path), MODULE)
+
+
+def test_a_tree_has_what_the_zip_has(tmp_path: Path) -> None:
+    path = tmp_path / "m.zip"
+    path.write_bytes(packed())
+    before = os.umask(0o077)
+    try:
+        found = unpack_zip(str(path), MODULE, str(tmp_path / "tree"))
+    finally:
+        os.umask(before)
+    assert found == hash_zip(str(path), MODULE) == by_python(packed())
+    tree = tmp_path / "tree"
+    assert {str(p.relative_to(tree)): p.read_bytes() for p in tree.rglob("*") if p.is_file()} == {
+        name: FILES[name] for name in FILES
+    }
+    assert {p.stat().st_mode & 0o777 for p in tree.rglob("*") if p.is_file()} == {0o444}
+    assert (tree / "dir").stat().st_mode & 0o777 == 0o555
+
+
+SMALL = packed({name: data for name, data in FILES.items() if len(data) < 10_000})
+
+
+@settings(max_examples=800, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), max_size=4),
+    keep=st.integers(len(SMALL) // 2, len(SMALL)),
+)
+def test_damage_is_refused_or_read_as_python_reads_it(
+    changes: list[tuple[int, int]], keep: int
+) -> None:
+    data = bytearray(SMALL)
+    for at, value in changes:
+        data[at] = value
+    damaged = bytes(data[:keep])
+    found = hashed(damaged)
+    assert not found or found == by_python(damaged)
+
+
+def header_of(data: bytes, name: str) -> int:
+    """Where a file's own header begins."""
+    return data.index(f"{MODULE}/{name}".encode()) - 30
+
+
+@pytest.mark.parametrize("at", [0, 26, 30])
+def test_a_header_that_is_not_the_directorys_is_refused(at: int) -> None:
+    """The signature, the name's length, the name: another reader may believe in this one."""
+    assert hashed(SMALL) == by_python(SMALL)
+    place = header_of(SMALL, "a.go") + at
+    assert hashed(SMALL[:place] + bytes([SMALL[place] ^ 1]) + SMALL[place + 1 :]) == ""
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_file_that_is_longer_or_shorter_than_told_is_refused(more: int) -> None:
+    data = bytearray(SMALL)
+    place = data.index(b"PK\1\2")
+    size = struct.unpack_from("<I", data, place + 24)[0]
+    assert size == len(FILES["go.mod"])
+    struct.pack_into("<I", data, place + 24, size + more)
+    assert hashed(bytes(data)) == ""
