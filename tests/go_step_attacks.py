@@ -7,7 +7,7 @@ were changed, added, removed or given away, and modules that this build could no
 
 from __future__ import annotations
 
-from differential.model import Around, File
+from differential.model import Around, File, Meant
 from go_step_model import (
     BUILD,
     BUILD_BOTH,
@@ -184,7 +184,9 @@ _ONCE = [
          {"go.mod": go_mod(), "wrap.sh": File(_WRAPPER % "", 0o755),
           "build.sh": File("#!/bin/sh\ngo build -toolexec=/src/wrap.sh -o /out/app.a .\n", 0o755),
           "lib.go": "package app\n\nfunc F(a int) int { return a * 2 * a }\n"},
-         {"wrap.sh": File(_WRAPPER % "*compile*) set -- -N -l \"$@\" ;;", 0o755)}),
+         {"wrap.sh": File(_WRAPPER % "*compile*) set -- -N -l \"$@\" ;;", 0o755)},
+         meant=Meant("the page on Go steps says whom the caches believe",
+                     "^(warm|again): /app.a content")),
     case("toolexec", "a wrapper of the compiler that gives no other version of itself",
          "COPY . .\nRUN go build -toolexec=/src/wrap.sh -o /out/app.a .\n",
          {"go.mod": go_mod(), "wrap.sh": File(_WRAPPER % "", 0o755),
@@ -283,7 +285,9 @@ _GOT = [
          "COPY . .\n" + BUILD, then="ENV GOPROXY=off\nCOPY . .\n" + BUILD, fails=(False, True)),
     case("version-withdrawn", "a version that the proxy has no more",
          _OWN_PROXY + _RUN_APP, {**FILES, **proxy_files(_V1)}, proxy_files(_V2),
-         gone=tuple(proxy_files(_V1)), fails=(False, True)),
+         gone=tuple(proxy_files(_V1)), fails=(False, True),
+         meant=Meant("the page on Go steps says that it is not missed",
+                     "^(warm|again): refusal: BuildKit refuses")),
     case("version-made-anew", "a version whose content is another, with its sum in go.sum",
          _OWN_PROXY + _RUN_APP, {**FILES, **proxy_files(_V1)},
          {**proxy_files(_OTHER), "go.sum": go_sum(ONE, modules=_OTHER)}),

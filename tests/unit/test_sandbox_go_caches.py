@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tempfile
 import time
@@ -87,6 +88,44 @@ def hide(snapshot: Path, how: str, path: str) -> None:
             os.setxattr(here, "user.overlay.opaque", b"y")
         case "link":
             here.symlink_to("/elsewhere")
+
+
+def goroot(tmp_path: Path, *snapshots: str) -> Path:
+    """A root with Go's own tree, parts of which are in each of the snapshots."""
+    for name in ("root", *snapshots):
+        here = tmp_path / name / ("fs" if name != "root" else "") / "usr/local/go"
+        (here / "bin").mkdir(parents=True)
+        (here / "bin/go").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("how", ["", "patched", "removed", "made anew", "emptied"])
+def test_a_step_on_a_patched_go_has_no_build_cache(tmp_path: Path, lower: Path, how: str) -> None:
+    goroot(tmp_path, "base")
+    top = tmp_path / "step"
+    (top / "fs/usr/local/go/pkg/include").mkdir(parents=True)
+    match how:
+        case "patched":
+            (top / "fs/usr/local/go/pkg/include/textflag.h").touch()
+        case "removed":
+            os.mknod(top / "fs/usr/local/go/pkg/include/textflag.h", stat.S_IFCHR, 0)
+        case "made anew":
+            # Another Go, whole.
+            (top / "fs/usr/local/go/VERSION").touch()
+            os.setxattr(top / "fs/usr/local/go", "user.overlay.opaque", b"y")
+        case "emptied":
+            shutil.rmtree(top / "fs/usr/local")
+            os.mknod(top / "fs/usr/local", stat.S_IFCHR, 0)
+    spec = StepSpec(("true",), user=OWN, env=("HOME=/root", "PATH=/usr/local/go/bin"),
+                    go_caches=(StepGoCache("build", BUILD, str(lower)),))  # fmt: skip
+    tops = [str(tmp_path / "base/fs"), f"{top}/fs"]
+    found = choose(spec, str(tmp_path / "root"), tempfile.mkdtemp(dir=tmp_path), tops)
+    if how in ("patched", "removed"):
+        assert found.refused == "Go's own tree in /usr/local/go was changed"
+        assert found.caches == ()
+    else:
+        assert found.refused == ""
+        assert [cache.path for cache in found.filled] == [BUILD]
 
 
 @pytest.mark.parametrize("how", ["removed", "made anew", "link"])

@@ -20,6 +20,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -27,7 +28,7 @@ from wherry.sandbox.go_copies import only_builds
 from wherry.sandbox.go_harvest import has_loose_modules
 from wherry.sandbox.go_indexes import forget_lines, stale_indexes
 from wherry.sandbox.go_modules import has_files, hide, hide_files, lend, vouched
-from wherry.sandbox.go_shadows import Shadows
+from wherry.sandbox.go_shadows import Shadows, is_of_one_piece
 from wherry.sandbox.rootpath import read_bytes, resolve
 from wherry.sandbox.spec import DEFAULT_PATH
 from wherry.sandbox.step_program import step_user
@@ -90,8 +91,8 @@ class Chosen(NamedTuple):
         return tuple(cache for cache in self.caches if cache.shown)
 
 
-def choose(spec: StepSpec, root: str, scratch: str) -> Chosen:
-    """Which caches the step sees; `root` is its root without them.
+def choose(spec: StepSpec, root: str, scratch: str, tops: Sequence[str] = ()) -> Chosen:
+    """Which caches the step sees; `root` is its root without them, `tops` its trees, lowest first.
 
     What hides modules from it is made in `scratch`, a new directory. Raises `OSError`, `RunError`.
     """
@@ -100,6 +101,8 @@ def choose(spec: StepSpec, root: str, scratch: str) -> Chosen:
     user = step_user(root, spec.user)
     env = dict(item.partition("=")[::2] for item in spec.env)
     home = env.get("HOME") or user.home
+    goroots = _goroots(env, root)
+    patched = next((path for path in goroots if not is_of_one_piece(tops, path)), "")
     chosen: list[StepGoCache] = []
     refused: list[str] = []
     masks: list[str] = []
@@ -109,6 +112,9 @@ def choose(spec: StepSpec, root: str, scratch: str) -> Chosen:
             refused.append(f"{cache.path} is no place of a Go cache")
             continue
         why = _why_not(cache, home, env, root) or _why_hidden(cache, user)
+        if patched and cache.kind == "build":
+            # Go's key of the standard library does not know the headers in there.
+            why = why or f"Go's own tree in {patched} was changed"
         if why:
             refused.append(why)
         if not why or cache.left:
@@ -127,7 +133,7 @@ def choose(spec: StepSpec, root: str, scratch: str) -> Chosen:
             chosen.append(cache)
     masks += _hidden_indexes(spec, chosen, f"{scratch}/{len(masks)}")
     told = ", ".join(dict.fromkeys(refused))
-    return Chosen(tuple(chosen), told, _goroots(env, root), tuple(masks))
+    return Chosen(tuple(chosen), told, goroots, tuple(masks))
 
 
 def _hidden_indexes(spec: StepSpec, chosen: list[StepGoCache], mask: str) -> list[str]:

@@ -28,6 +28,7 @@ from wherry.sandbox.go_copies import has_copies
 from wherry.sandbox.go_harvest import Harvested, harvest, has_loose_modules
 from wherry.sandbox.go_indexes import index_ids
 from wherry.sandbox.go_modules import is_tree
+from wherry.sandbox.go_shadows import is_of_one_piece
 from wherry.sandbox.hosts_files import HOSTNAME
 from wherry.sandbox.mapping import Mapping, is_mapped
 from wherry.sandbox.mounts import Mount
@@ -94,7 +95,7 @@ def _chosen(trees: Trees, lowers: tuple[str, ...], spec: StepSpec, scratch: str)
     if not spec.go_caches:
         return Chosen((), "")
     with trees.tree(lowers, writable=False) as plain:
-        return choose(spec, plain, scratch)
+        return choose(spec, plain, scratch, [f"{lower}/fs" for lower in lowers])
 
 
 def _harvested(
@@ -116,6 +117,9 @@ def _harvested(
     notes: list[str] = []
     # Without a module cache nobody knows what modules are like.
     modules = ""
+    own = [f"{lower}/fs" for lower in lowers if lower not in chosen.lowers]
+    # Of its assembler sources Go's key does not know the headers, which the step may have changed.
+    settled = tuple(path for path in chosen.goroots if is_of_one_piece([*own, top], path))
     with trees.tree(lowers, writable=False) as below:
 
         def trimmed() -> frozenset[bytes]:
@@ -126,12 +130,11 @@ def _harvested(
             seen = (line for each in chosen.caches for line in each.seen)
             indexes = index_ids(below, chosen.goroots, modules, seen) if modules else {}
             step = Harvested(top, below, trees.opaque, modules, trimmed, indexes)
-            taken = harvest(cache, step, chosen.goroots, cancel)
+            taken = harvest(cache, step, settled, cancel)
             used += taken.used
             if taken.failure:
                 notes.append(f"the Go cache of {cache.path} was not filled: {taken.failure}")
             if cache.kind == "modules":
-                own = (f"{lower}/fs" for lower in lowers if lower not in chosen.lowers)
                 modules = "" if has_loose_modules(cache, (top, *own)) else cache.path
     return tuple(used), tuple(notes)
 
