@@ -76,6 +76,12 @@ class Store:
         self._keys.append(key)
         return key
 
+    def put_index(self, path: str) -> str:
+        """An index of a module, as its step used it."""
+        key = self.put_entry(f"go index v2\n{path}")
+        self._keys[-1] = f"{key} {path} v1.0.0 h1:{'A' * 43}="
+        return key
+
     def result(self) -> Built:
         """The step's."""
         outside = (
@@ -123,6 +129,13 @@ def test_private_modules_travel_where_the_place_says_so(store: Store) -> None:
 
 def test_modules_can_be_left_out(store: Store) -> None:
     assert given(store, SPEC._replace(modules="off"), "").keys() == {"build"}
+
+
+def test_indexes_travel_but_those_of_private_modules(store: Store) -> None:
+    entry, own, foreign = store.put_entry("x"), store.put_index(OPEN), store.put_index(SECRET)
+    assert given(store, SPEC, "")["indexes"] == {own, foreign}
+    found = given(store, SPEC, "corp.example.com")
+    assert (found["indexes"], found["build"]) == ({own}, {entry})
 
 
 def test_go_mods_travel_with_the_zips(store: Store) -> None:

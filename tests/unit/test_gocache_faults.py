@@ -115,6 +115,13 @@ def test_other_bytes_stay_without_an_entry_where_the_pack_is_broken(cache: Build
     assert cache.row(row.key) is None
 
 
+def test_an_index_without_what_vouches_for_it_is_no_entry(cache: BuildCache) -> None:
+    """Go would believe it, whatever the directory holds by which it is named."""
+    shelf = Shelf((b"one", b"go index v2\nother files"))
+    shelf.holding().restore(shelf.packs, cache)
+    assert [cache.row(row.key) for row in shelf.rows] == [shelf.rows[0], None]
+
+
 def test_an_output_that_is_right_is_not_read_again(cache: BuildCache) -> None:
     shelf = Shelf((b"one", b"two"))
     output(cache, shelf.rows[0]).write_bytes(b"one")

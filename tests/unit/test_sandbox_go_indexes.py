@@ -81,7 +81,7 @@ def entry(top: Path, identity: str, data: bytes) -> None:
         path.write_bytes(content)
 
 
-def test_an_index_is_kept_with_its_line_and_does_not_travel(tmp_path: Path) -> None:
+def test_an_index_is_kept_with_its_line_and_used_with_it(tmp_path: Path) -> None:
     known, strange = "ab" * 32, "cd" * 32
     cache = StepGoCache("build", BUILD, str(tmp_path / "pool"))
     top, kept = tmp_path / "upper" / BUILD[1:], tmp_path / "pool/fs" / BUILD[1:]
@@ -93,7 +93,7 @@ def test_an_index_is_kept_with_its_line_and_does_not_travel(tmp_path: Path) -> N
     step = Harvested(str(tmp_path / "upper"), str(tmp_path / "below"), OPAQUE, MODULES,
                      indexes={known: LINE})  # fmt: skip
     taken = harvest(cache, step, (), CancelToken())
-    assert (taken.used, taken.failure) == ((), "")
+    assert (taken.used, taken.failure) == ((f"{known} {LINE}",), "")
     assert sorted(path.name[:2] for path in kept.rglob("*-a")) == ["ab"]
     assert len(list(kept.rglob("*-d"))) == 1
     assert not [path for path in top.rglob("*") if path.is_file()]

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.exporting import Material
+from wherry.gocache.module_indexes import Vouched, indexes_of
 from wherry.gocache.module_listing import Listings
 from wherry.gocache.module_sums import parse_sums
 from wherry.gocache.module_zips import choose_zips
@@ -24,7 +25,10 @@ from wherry.process.cancel import CancelToken
 
 
 class Used(NamedTuple):
-    """What steps used, by the directories of the caches: ids of actions, and lines of go.sum."""
+    """What steps used, by the directories of the caches: actions, and lines of go.sum.
+
+    An action is its id; that of an index is followed by a space and the line that vouches for it.
+    """
 
     builds: Mapping[str, frozenset[str]]
     modules: Mapping[str, frozenset[str]]
@@ -49,6 +53,8 @@ class PoolMaterials:
         kinds = {}
         if self._used.builds:
             kinds["build"] = self._build
+            if spec.modules != "off":
+                kinds["indexes"] = self._indexes
         # Which of several module caches a zip is from, nothing would tell.
         if len(self._used.modules) == 1 and spec.modules != "off":
             kinds["zips"] = self._zips
@@ -59,7 +65,20 @@ class PoolMaterials:
 
     def _build(self, private: str) -> Material:
         sums = parse_sums(["\n".join(lines) for lines in self._used.modules.values()])
-        return _Builds(self._used.builds, PrivateEntries(private, sums), self._cancel).material()
+        used = {
+            directory: frozenset(key for key in keys if " " not in key)
+            for directory, keys in self._used.builds.items()
+        }
+        return _Builds(used, PrivateEntries(private, sums), self._cancel).material()
+
+    def _indexes(self, private: str) -> Material:
+        used = {
+            Vouched(*key.split(" ", 1)): BuildCache(directory)
+            for directory, keys in self._used.builds.items()
+            for key in keys
+            if " " in key
+        }
+        return indexes_of(used, private)
 
     def _zips(self, private: str) -> Material:
         ((directory, lines),) = self._used.modules.items()

@@ -23,6 +23,8 @@ from wherry.errors import MachineError
 from wherry.gocache.module_sums import parse_sums
 from wherry.golang.build_entries import NEVER_SECONDS, UNUSED_SECONDS
 from wherry.oci.digest import parse_digest
+from wherry.sandbox.go_indexes import KeptLines
+from wherry.sandbox.step_spec import StepGoCache
 from wherry.store.store import Store
 
 
@@ -49,6 +51,9 @@ class TravellingPools:
             self._filled.add(cache.pool)
             if cache.kind == "build":
                 self._traffic.restore_builds(directory)
+                lower = directory.removesuffix(f"/fs{cache.path}")
+                lines = KeptLines(StepGoCache("build", cache.path, lower))
+                self._traffic.restore_indexes(directory, lines)
                 _make_unused(directory)
             elif any(place.packs("zips") for place in self._traffic.places):
                 self._traffic.restore_zips(directory, parse_sums(sums()), self._store.scratch())

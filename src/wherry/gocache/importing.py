@@ -129,7 +129,9 @@ class Holding:
 
         def here() -> tuple[Row, ...]:
             absent = outputs - placed
-            return tuple(row for row in missing if row.content not in absent)
+            rows = (row for row in missing if row.content not in absent)
+            # Of an index nobody would know what it was made of.
+            return tuple(row for row in rows if not cache.is_bound(row))
 
         try:
             try:

@@ -5,7 +5,7 @@ A table is zstd-compressed JSON. It comes from a registry that others may write 
 in it is checked against limits before anything is allocated by it.
 
 JSON form, version 1:
-  {"v": 1, "kind": "build", "modules" or "zips",
+  {"v": 1, "kind": "build", "modules", "zips" or "indexes",
    "contents": [[sha256 hex, size], ...]     in the order of the pack
    "frames": [[compressed size, number of contents], ...]
    "rows": [[key, number of its content, extra, name, cost], ...]}
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from wherry.errors import NetworkError
 
-KINDS = ("build", "modules", "zips")
+KINDS = ("build", "modules", "zips", "indexes")
 TABLE_LIMIT = 32 << 20
 """The most bytes of JSON that a table may have."""
 _MOST_ROWS = 1_000_000
@@ -57,10 +57,10 @@ class Frame(NamedTuple):
 class Row(NamedTuple):
     """One thing that a pack holds.
 
-    `key` is an action's id as hex (`build`) or a path below GOMODCACHE (`modules`); `content` is
+    `key` is an action's id as hex (`build`, `indexes`) or a path below GOMODCACHE; `content` is
     the sha256 of its bytes as hex and `size` their number. `extra` is the entry's time in
-    nanoseconds (`build`), or 1 for an executable file (`modules`). `name` is the file's name where
-    the output of a build entry is a directory with one file.
+    nanoseconds (`build`, `indexes`), or 1 for an executable file (`modules`). `name` is the file's
+    name where the output of a build entry is a directory with one file.
     """
 
     key: str

@@ -222,9 +222,9 @@ class _Harvest:
         elif _is_alike(path, kept):
             os.unlink(path)
             os.utime(kept, (old, old))
-        # An index serves where its line is kept beside it, and does not travel.
-        if identity not in self._indexes:
-            self._used.append(identity)
+        # An index goes elsewhere with its line alone.
+        line = self._indexes.get(identity)
+        self._used.append(f"{identity} {line}" if line else identity)
 
     def _printed(self, identity: str) -> bool:
         """Whether the compiler printed something: Go shows it again only where it has that, too."""

@@ -63,6 +63,21 @@ def stale_indexes(cache: StepGoCache, lines: frozenset[str]) -> list[str]:
     ]
 
 
+class KeptLines:
+    """The lines of one build cache, for who brings indexes from elsewhere."""
+
+    def __init__(self, cache: StepGoCache) -> None:
+        self._cache = cache
+
+    def has(self, identity: str) -> bool:
+        """Whether there is a line for an index."""
+        return os.path.lexists(f"{self._cache.lower}/{_KEPT}/{identity}")
+
+    def keep(self, identity: str, line: str) -> None:
+        """As `keep_line`."""
+        keep_line(self._cache, identity, line)
+
+
 def keep_line(cache: StepGoCache, identity: str, line: str) -> None:
     """Note what an index was made of, before it comes into the cache. Raises `OSError`."""
     kept = f"{cache.lower}/{_KEPT}"
