@@ -2,12 +2,13 @@
 """The rows of Go steps on a machine that built the commit before.
 
 BuildKit's daemon runs and has all its layers, wherry has its store. Before each round one line
-changes, and both build the same tree in turn. The image stays with the builder, as in the other
-rows with RUN; it is looked at outside of the clock.
+changes, and both build the same tree in turn, with nothing left to write to the disk. The image
+stays with the builder, as in the other rows with RUN; it is looked at outside of the clock.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ class Warm:
             for _ in range(self.rounds):
                 self.program.one_line().change(tree)
                 for side in sides:
+                    # What the other side has still to write would be this one's to wait for.
+                    os.sync()
                     samples[side.name].append(self._runner.seconds(side.build(context)))
                 latest = (f"{side} {values[-1]:.3f} s" for side, values in samples.items())
                 say(f"{name}: {', '.join(latest)}")

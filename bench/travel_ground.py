@@ -120,6 +120,8 @@ class Place:
     def build(self, side: TravelSide, job: Job) -> Measured:
         """One measured build, on whatever the registry has now."""
         with side.ready(job) as command, _starts_of(self.tools.go) as starts:
+            # A new machine has nothing to write for another one.
+            os.sync()
             told = self.tools.runner.told(command)
         return Measured(told, self.registry.traffic(side.caches), dict(starts), job)
 
