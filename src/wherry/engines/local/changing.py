@@ -15,7 +15,10 @@ from wherry.fstree.files import Files
 from wherry.fstree.layer_index import index_of_tree
 from wherry.fstree.missing import NotFound
 from wherry.fstree.tree import Entry, File, InLayer, make_tree
+from wherry.graph.keys import encode
 from wherry.graph.ops import Copy, MakeDirectory, WriteFile
+from wherry.oci.canonical import canonical_json
+from wherry.oci.digest import sha256
 
 if TYPE_CHECKING:
     from wherry.engines.local.results import Built, Result
@@ -43,7 +46,9 @@ def change(operation: FileOperation, below: Built, inputs: tuple[Result, ...], s
             raise told(error, source) from None
     whiteouts = target.whiteouts()
     tree = make_tree(shared.roots.extracted(target.changes()), whiteouts)
-    result = store_change(shared.storage, tree, shared.times, shared.settings, step.cancel)
+    result = store_change(
+        shared.storage, tree, shared.times, shared.settings, step.cancel, _name_of(operation, step)
+    )
     layer = result.layers[0]
     if not whiteouts:
         times = shared.times
@@ -51,6 +56,11 @@ def change(operation: FileOperation, below: Built, inputs: tuple[Result, ...], s
         shared.roots.remember(layer, index)
     step.remark(f"{len(tree.entries)} files, {tree.size / 1e6:.1f} MB")
     return result
+
+
+def _name_of(operation: FileOperation, step: Step) -> str:
+    """What tells a step from others, whatever it reads and changes."""
+    return sha256(canonical_json([step.name, encode(operation.op)])).hex
 
 
 def _copy(

@@ -208,6 +208,11 @@ class LayerSettings(NamedTuple):
         return f"{self.compression.kind} {self.compression.level} {self.codec}"
 
 
+_PIECES: Final = "pieces/1"
+# A layer of fewer bytes is compressed in no time.
+_LARGE: Final = 8 << 20
+
+
 class KnownPieces(NamedTuple):
     """Where a layer's compressed blocks may be known from.
 
@@ -268,13 +273,33 @@ def store_next_layer(
 
 
 def store_change(
-    storage: Storage, tree: Tree, times: Times, settings: LayerSettings, cancel: CancelToken
+    storage: Storage,
+    tree: Tree,
+    times: Times,
+    settings: LayerSettings,
+    cancel: CancelToken,
+    step: str = "",
 ) -> Built:
-    """Write the layer of a step's change; what it changed is known by its cache key."""
+    """Write the layer of a step's change; what it changed is known by its cache key.
+
+    `step` tells the step of a Dockerfile from others, whatever it reads: a large layer is
+    compressed only where it differs from the one that the step wrote last.
+    """
     from wherry.fstree.layer import Writing  # noqa: PLC0415 - not where nothing changed
+    from wherry.fstree.pieces import encode_index  # noqa: PLC0415 - as above
 
     writing = Writing(settings.compression, settings.workers, latest=times.latest)
-    layer = _write(storage, tree, times.default, writing, cancel)[0]
+    if not step or tree.size < _LARGE:
+        layer, _ = _write(storage, tree, times.default, writing, cancel)
+        return Built((layer,), tree.size, layer.diff_id)
+    known = storage.records.get(_PIECES, step) if settings.reuse else None
+    with _pieces_in(known or b"", storage, settings) as earlier:
+        writing = writing._replace(earlier=earlier)
+        layer, pieces = _write(storage, tree, times.default, writing, cancel)
+    if pieces:
+        digest = layer.descriptor.digest
+        value = encode_index(pieces, settings.written_by, str(digest))
+        storage.records.put(_PIECES, step, value, (digest,))
     return Built((layer,), tree.size, layer.diff_id)
 
 
@@ -291,17 +316,22 @@ def _write(
 
 
 def _earlier(storage: Storage, settings: LayerSettings, known: KnownPieces) -> EarlierPieces:
+    data = b""
+    if settings.reuse:
+        with suppress(OSError), open(known.file, "rb") as file:
+            data = file.read()
+    return _pieces_in(data, storage, settings, known.siblings)
+
+
+def _pieces_in(
+    data: bytes, storage: Storage, settings: LayerSettings, siblings: SiblingPieces | None = None
+) -> EarlierPieces:
+    """The pieces that an index, which may be empty, tells of."""
     from wherry.fstree.pieces import EarlierPieces, decode_index  # noqa: PLC0415 - as above
 
-    if not settings.reuse:
-        return EarlierPieces((), "", known.siblings)
-    try:
-        with open(known.file, "rb") as file:
-            pieces, blob = decode_index(file.read(), settings.written_by)
-    except OSError:
-        pieces, blob = (), ""
+    pieces, blob = decode_index(data, settings.written_by)
     path = storage.blobs.path(parse_digest(blob)) if pieces else ""
-    return EarlierPieces(pieces, path, known.siblings)
+    return EarlierPieces(pieces, path, siblings)
 
 
 def _remember(index: str, data: bytes) -> None:
