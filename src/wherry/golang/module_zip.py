@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from wherry.golang.go_sum import hash_files
 
@@ -57,24 +57,9 @@ def unpack_zip(path: str, module: str, target: str) -> str:
     written to, so that it can be moved. Raises `OSError` for a disk that does not take it.
     """
     os.mkdir(target, 0o755)
-    directories: set[str] = set()
-
-    def opened(name: str) -> BinaryIO:
-        parent = os.path.dirname(name)
-        if parent and parent not in directories:
-            os.makedirs(f"{target}/{parent}", 0o755, exist_ok=True)
-            while parent:
-                directories.add(parent)
-                parent = os.path.dirname(parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(f"{target}/{name}", flags, _FILE)
-        # Whatever this process's umask is.
-        os.fchmod(descriptor, _FILE)
-        return open(descriptor, "wb")
-
-    found = _read(path, f"{module}/", opened)
-    for name in directories:
-        os.chmod(f"{target}/{name}", _DIRECTORY)
+    tree = _NewTree(target)
+    found = _read(path, f"{module}/", tree.open)
+    tree.close()
     return found
 
 
@@ -159,6 +144,58 @@ def _content(entry: zipfile.ZipInfo, descriptor: int) -> bytes:
     if len(data) != entry.file_size or zlib.crc32(data) != entry.CRC:
         raise ValueError(entry.filename)
     return data
+
+
+class _NewTree:
+    """A directory that gets files, thousands of them, and the directories above each."""
+
+    _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._directories = {""}
+
+    def open(self, name: str) -> _NewFile:
+        """A new file."""
+        above = name.rpartition("/")[0]
+        if above not in self._directories:
+            self._make(above)
+        return _NewFile(os.open(f"{self._target}/{name}", self._FLAGS, _FILE))
+
+    def close(self) -> None:
+        """Give the directories their modes."""
+        for name in self._directories - {""}:
+            os.chmod(f"{self._target}/{name}", _DIRECTORY)
+
+    def _make(self, name: str) -> None:
+        missing = []
+        while name not in self._directories:
+            missing.append(name)
+            self._directories.add(name)
+            name = name.rpartition("/")[0]
+        for one in reversed(missing):
+            os.mkdir(f"{self._target}/{one}", 0o755)
+
+
+class _NewFile:
+    """A file that is written to its end inside the block."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> _NewFile:
+        # Whatever this process's umask is.
+        os.fchmod(self._descriptor, _FILE)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._descriptor)
+
+    def write(self, data: bytes) -> int:
+        written = os.write(self._descriptor, data)
+        while written < len(data):
+            written += os.write(self._descriptor, memoryview(data)[written:])
+        return written
 
 
 class _Nowhere:
