@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from wherry.engines.local.go_caches import Given, Offered, has_go, offer
+from wherry.engines.local.go_caches import Given, Offered, fill_ahead, has_go, offer
 from wherry.engines.local.results import Change, Outside
 from wherry.engines.local.snapshot_files import LostChange
 from wherry.graph.ops import GoCachePlace
@@ -36,12 +36,21 @@ def offered(
     asked: Asked = (),
     user: str = "",
     held: list[str] | None = None,
+    filled: list[str] | None = None,
+    args: tuple[str, ...] = ("/bin/sh", "-c", "go build ."),
+    ahead: bool = False,
 ) -> Offered:
     """What a step is offered that asks for some places, on a base and one RUN.
 
-    The names of the cache mounts that it holds go to `held`.
+    The names of the cache mounts that it holds go to `held`, the kinds of caches that it waits for
+    to `filled`; with `ahead` those that are filled before.
     """
     names = [] if held is None else held
+
+    class Source:
+        def fill(self, cache: Outside, _directory: str, _sums: object) -> None:
+            assert filled is not None
+            filled.append(cache.kind)
 
     class Mounts:
         @contextmanager
@@ -53,15 +62,20 @@ def offered(
     running: Any = SimpleNamespace(
         namespace=lambda: namespace,
         storage=SimpleNamespace(mounts=Mounts(), blobs=None),
-        go_source=None,
+        go_source=None if filled is None else Source(),
+        begin=lambda work, step: work(step),
     )
-    op: Any = SimpleNamespace(go_caches=asked, no_go_caches="", env=(), user=user)
+    op: Any = SimpleNamespace(go_caches=asked, no_go_caches="", env=(), user=user, args=args)
     step: Any = SimpleNamespace(cancel=SimpleNamespace(check=None))
     change = Change(sha256(b"run"), "", 5, outside=outside)
     # A whole tree is one directory, whatever it stands on.
     lowers = ("/base", "/run") if kind == "overlay" else ("/run",)
     with ExitStack() as stack:
-        return offer(Given(op, (BASE, change), lowers, running, lambda: ()), step, stack)
+        given = Given(op, (BASE, change), lowers, running, lambda: ())
+        if ahead:
+            fill_ahead(given, step)
+            return Offered()
+        return offer(given, step, stack)
 
 
 def test_what_earlier_steps_left_is_shown(tmp_path: Path) -> None:
@@ -69,6 +83,43 @@ def test_what_earlier_steps_left_is_shown(tmp_path: Path) -> None:
     assert [(cache.kind, cache.strangers) for cache in found.caches] == [
         ("build", ("/base",)), ("modules", ("/base",)),
     ]  # fmt: skip
+
+
+PLACES = (GoCachePlace("build", BUILD.path), GoCachePlace("modules", MODULES.path))
+
+
+def test_modules_come_first(tmp_path: Path) -> None:
+    filled: list[str] = []
+    offered(tmp_path, "overlay", asked=PLACES, filled=filled, ahead=True)
+    assert filled == ["modules", "build"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("/bin/sh", "-c", "go mod download"), ("go", "mod", "download", "-x"),
+     ("/bin/bash", "-c", "go mod download -x && go mod verify"),
+     ("/bin/sh", "-c", "GOFLAGS=-x go mod download;"), ("/bin/sh", "-c", "go mod download\n")],
+)  # fmt: skip
+def test_who_fetches_modules_alone_waits_for_no_build_cache(
+    tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    filled: list[str] = []
+    found = offered(tmp_path, "overlay", BUILD, asked=PLACES, filled=filled, args=args)
+    assert filled == ["modules"]
+    # It sees what is there by then.
+    assert [cache.kind for cache in found.caches] == ["build", "modules"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["go build .", "go mod download && go build .", "go mod download & make", "make",
+     "go mod download `make`", "go mod download || make", "go mod tidy", "go mod vendor"],
+)  # fmt: skip
+def test_who_may_compile_waits_for_both(tmp_path: Path, script: str) -> None:
+    filled: list[str] = []
+    args = ("/bin/sh", "-c", script)
+    offered(tmp_path, "overlay", BUILD, asked=PLACES, filled=filled, args=args)
+    assert filled == ["build", "modules"]
 
 
 def test_a_build_cache_is_done_without_where_overlayfs_is_refused(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ is always shown them.
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 # An overlay's directories are named on one page; roots of so many layers do without.
 _MOST_LOWERS: Final = 100
 _MOST_LINKS: Final = 40
+_FETCHES: Final = re.compile(
+    r"\s*(?:[A-Za-z_]\w*=[^\s$`(]*\s+)*go\s+mod\s+(?:download|verify)(?:\s[^&|$`()<>]*)?"
+)
 _ROOT: Final = ("", "0", "root", "0:0", "root:root")
 
 _Key = tuple[str, str]
@@ -147,8 +151,9 @@ def fill_ahead(given: Given, step: Step) -> None:
     def fill(quiet: Step) -> None:
         with ExitStack() as stack:
             holding = _Holding(given, quiet, stack)
-            for place in given.op.go_caches:
-                holding.cache((place.kind, place.path), place, None)
+            # Modules first: what fetches them waits for nothing else.
+            for place in sorted(given.op.go_caches, key=lambda place: place.kind != "modules"):
+                holding.fill(place)
 
     running.begin(fill, step)
 
@@ -223,12 +228,24 @@ def _has_left(slab: Slab, key: _Key) -> bool:
     return any((cache.kind, cache.path) == key for cache in slab.outside)
 
 
+def _fetches_alone(args: Sequence[str]) -> bool:
+    """Whether a command only fetches modules."""
+    script = " ".join(args[2:] if args[1:2] == ("-c",) else args)
+    commands = [text for text in re.split("&&|[;\n]", script) if text.strip()]
+    return bool(commands) and all(map(_FETCHES.fullmatch, commands))
+
+
 class _Holding(NamedTuple):
     """Takes hold of the caches' directories for one step."""
 
     given: Given
     step: Step
     stack: ExitStack
+
+    def fill(self, place: GoCachePlace) -> None:
+        """Have a cache filled that a step will use."""
+        found, lower = self._held(place.kind, place.path, self.given.user)
+        self._fill(found, lower)
 
     def cache(
         self, key: _Key, place: GoCachePlace | None, left: Outside | None
@@ -237,22 +254,17 @@ class _Holding(NamedTuple):
         kind, path = key
         user = self.given.user
         owner = user if left is None else left.owner
-        # What belongs to the ids of one mapping is of no use to another.
-        running = self.given.running
-        where = running.namespace().place._replace(kind="").name
-        name = f"go-cache {kind} {path}\0{owner}\0{where}"
-        mounts = running.storage.mounts
-        held = self.stack.enter_context(mounts.hold(name, "shared", self.step.cancel.check))
-        lower = os.path.dirname(held.path)
-        found = Outside(kind, path, owner, os.path.basename(lower))
+        found, lower = self._held(kind, path, owner)
         if left is not None and left.pool != found.pool and left.is_needed:
             raise LostChange(
                 "the Go modules that an earlier RUN fetched are no longer in the store",
                 why=f"the cache of {path} was removed meanwhile",
                 hint="build again: that RUN then runs again",
             )
-        if place is not None and running.go_source is not None:
-            running.go_source.fill(found, f"{lower}/fs{path}", self.given.sums)
+        # What comes later is of no use to a step that compiles nothing.
+        is_of_use = kind == "modules" or not _fetches_alone(self.given.op.args)
+        if place is not None and is_of_use:
+            self._fill(found, lower)
         return StepGoCache(
             kind,
             path,
@@ -262,6 +274,23 @@ class _Holding(NamedTuple):
             shown=place is not None and owner == user,
             seen=self._seen(left),
         ), found
+
+    def _held(self, kind: str, path: str, owner: str) -> tuple[Outside, str]:
+        """A cache as results name it, and the directory in the store that has it."""
+        running = self.given.running
+        # What belongs to the ids of one mapping is of no use to another.
+        where = running.namespace().place._replace(kind="").name
+        name = f"go-cache {kind} {path}\0{owner}\0{where}"
+        held = self.stack.enter_context(
+            running.storage.mounts.hold(name, "shared", self.step.cancel.check)
+        )
+        lower = os.path.dirname(held.path)
+        return Outside(kind, path, owner, os.path.basename(lower)), lower
+
+    def _fill(self, cache: Outside, lower: str) -> None:
+        running = self.given.running
+        if running.go_source is not None:
+            running.go_source.fill(cache, f"{lower}/fs{cache.path}", self.given.sums)
 
     def _seen(self, left: Outside | None) -> tuple[str, ...]:
         """The modules that earlier steps of the root could see."""
