@@ -79,7 +79,11 @@ class Store:
     def put_index(self, path: str) -> str:
         """An index of a module, as its step used it."""
         key = self.put_entry(f"go index v2\n{path}")
-        self._keys[-1] = f"{key} {path} v1.0.0 h1:{'A' * 43}="
+        line = f"{path} v1.0.0 h1:{'A' * 43}="
+        self._keys[-1] = f"{key} {line}"
+        kept = Path(f"{self.path}/mounts/2/indexes")
+        kept.mkdir(exist_ok=True)
+        (kept / key).write_text(line)
         return key
 
     def result(self) -> Built:

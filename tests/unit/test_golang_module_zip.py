@@ -106,6 +106,29 @@ def test_a_header_that_is_not_the_directorys_is_refused(at: int) -> None:
     assert hashed(SMALL[:place] + bytes([SMALL[place] ^ 1]) + SMALL[place + 1 :]) == ""
 
 
+def test_a_header_beyond_all_files_is_refused() -> None:
+    """A zip64 field may name any place."""
+    data = bytearray(packed({"a.go": b"package m\n"}))
+    place = data.index(b"PK\1\2")
+    name, extra = struct.unpack_from("<2H", data, place + 28)
+    field = struct.pack("<2HQ", 1, 8, 2**64 - 1)
+    struct.pack_into("<H", data, place + 30, len(field))
+    struct.pack_into("<I", data, place + 42, 0xFFFFFFFF)
+    at = place + 46 + name
+    data[at : at + extra] = field
+    end = data.index(b"PK\5\6")
+    struct.pack_into("<I", data, end + 12, end - place)
+    assert zipfile.ZipFile(io.BytesIO(data)).infolist()[0].header_offset >= 2**63
+    assert hashed(bytes(data)) == ""
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("n" * 300,)])
+def test_names_that_no_tree_has_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = tmp_path / "m.zip"
+    path.write_bytes(packed(dict.fromkeys(names, b"x")))
+    assert unpack_zip(str(path), MODULE, str(tmp_path / "tree")) == ""
+
+
 @pytest.mark.parametrize("more", [-1, 1])
 def test_a_file_that_is_longer_or_shorter_than_told_is_refused(more: int) -> None:
     data = bytearray(SMALL)

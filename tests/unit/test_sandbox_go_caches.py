@@ -90,18 +90,12 @@ def hide(snapshot: Path, how: str, path: str) -> None:
             here.symlink_to("/elsewhere")
 
 
-def goroot(tmp_path: Path, *snapshots: str) -> Path:
-    """A root with Go's own tree, parts of which are in each of the snapshots."""
-    for name in ("root", *snapshots):
-        here = tmp_path / name / ("fs" if name != "root" else "") / "usr/local/go"
-        (here / "bin").mkdir(parents=True)
-        (here / "bin/go").touch()
-    return tmp_path
-
-
 @pytest.mark.parametrize("how", ["", "patched", "removed", "made anew", "emptied"])
 def test_a_step_on_a_patched_go_has_no_build_cache(tmp_path: Path, lower: Path, how: str) -> None:
-    goroot(tmp_path, "base")
+    for here in (tmp_path / "root", tmp_path / "base/fs"):
+        (here / "usr/local/go/bin").mkdir(parents=True)
+        for name in ("bin/go", "VERSION"):
+            (here / "usr/local/go" / name).touch()
     top = tmp_path / "step"
     (top / "fs/usr/local/go/pkg/include").mkdir(parents=True)
     match how:
@@ -116,8 +110,10 @@ def test_a_step_on_a_patched_go_has_no_build_cache(tmp_path: Path, lower: Path, 
         case "emptied":
             shutil.rmtree(top / "fs/usr/local")
             os.mknod(top / "fs/usr/local", stat.S_IFCHR, 0)
+    # What earlier steps of the root left only saves time.
+    cache = StepGoCache("build", BUILD, str(lower), left=True)
     spec = StepSpec(("true",), user=OWN, env=("HOME=/root", "PATH=/usr/local/go/bin"),
-                    go_caches=(StepGoCache("build", BUILD, str(lower)),))  # fmt: skip
+                    go_caches=(cache,))  # fmt: skip
     tops = [str(tmp_path / "base/fs"), f"{top}/fs"]
     found = choose(spec, str(tmp_path / "root"), tempfile.mkdtemp(dir=tmp_path), tops)
     if how in ("patched", "removed"):

@@ -23,7 +23,7 @@ from wherry.events import Level, Message
 from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.exporting import Exported, Exporter, Offer
 from wherry.gocache.importing import Holding, Restored
-from wherry.gocache.module_indexes import IndexesIntoCache, Lines
+from wherry.gocache.module_indexes import IndexesIntoCache, Pool
 from wherry.gocache.module_sums import Sums
 from wherry.gocache.module_trees import TreesIntoCache
 from wherry.gocache.module_zips import ZipsIntoCache
@@ -121,18 +121,21 @@ class CacheTraffic:
                 if packs:
                     self._restore_zips(place, path, sums, scratch)
 
-    def restore_indexes(self, path: str, lines: Lines) -> None:
-        """Put Go's indexes of modules into the GOCACHE at `path`, and what vouches for them.
+    def restore_indexes(self, pool: Pool) -> None:
+        """Put Go's indexes of modules into a build cache of steps, and what vouches for them.
 
         Raises `Cancelled`.
         """
         for place in self.places:
             packs = place.packs("indexes")
-            with self.passing_over(place.spec, seconds=fetching(packs)):
+            if not packs:
+                continue
+            with self._timed(), self.passing_over(place.spec, seconds=fetching(packs)):
                 tables = place.holding.tables(packs)
                 rows = (row for table in tables.values() for row in table.rows)
-                indexes = IndexesIntoCache(BuildCache(path), lines, rows)
+                indexes = IndexesIntoCache(pool, rows)
                 if indexes.contents:
+                    indexes.prepare()
                     place.holding.unpack(tables, indexes.contents, indexes.place)
 
     def _restore_zips(self, place: Place, path: str, sums: Sums, scratch: str) -> None:

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.exporting import Material
-from wherry.gocache.module_indexes import Vouched, indexes_of
+from wherry.gocache.module_indexes import Pool, Vouched, indexes_of
 from wherry.gocache.module_listing import Listings
 from wherry.gocache.module_sums import parse_sums
 from wherry.gocache.module_zips import choose_zips
@@ -32,6 +32,7 @@ class Used(NamedTuple):
 
     builds: Mapping[str, frozenset[str]]
     modules: Mapping[str, frozenset[str]]
+    pools: Mapping[str, Pool]
 
 
 class PoolMaterials:
@@ -73,7 +74,7 @@ class PoolMaterials:
 
     def _indexes(self, private: str) -> Material:
         used = {
-            Vouched(*key.split(" ", 1)): BuildCache(directory)
+            Vouched(*key.split(" ", 1)): self._used.pools[directory]
             for directory, keys in self._used.builds.items()
             for key in keys
             if " " in key

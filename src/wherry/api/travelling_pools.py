@@ -20,6 +20,8 @@ from wherry.api.cache_traffic import CacheTraffic
 from wherry.api.pool_materials import PoolMaterials, Used
 from wherry.engines.local.results import Built, Outside
 from wherry.errors import MachineError
+from wherry.gocache.build_cache import BuildCache
+from wherry.gocache.module_indexes import Pool
 from wherry.gocache.module_sums import parse_sums
 from wherry.golang.build_entries import NEVER_SECONDS, UNUSED_SECONDS
 from wherry.oci.digest import parse_digest
@@ -51,9 +53,7 @@ class TravellingPools:
             self._filled.add(cache.pool)
             if cache.kind == "build":
                 self._traffic.restore_builds(directory)
-                lower = directory.removesuffix(f"/fs{cache.path}")
-                lines = KeptLines(StepGoCache("build", cache.path, lower))
-                self._traffic.restore_indexes(directory, lines)
+                self._traffic.restore_indexes(_pool(cache, directory))
                 _make_unused(directory)
             elif any(place.packs("zips") for place in self._traffic.places):
                 self._traffic.restore_zips(directory, parse_sums(sums()), self._store.scratch())
@@ -66,6 +66,7 @@ class TravellingPools:
         """
         builds: dict[str, frozenset[str]] = {}
         modules: dict[str, frozenset[str]] = {}
+        pools: dict[str, Pool] = {}
         for cache in {cache for built in results for cache in built.outside}:
             lines = self._lines(cache)
             if lines is None:
@@ -73,7 +74,9 @@ class TravellingPools:
             found = builds if cache.kind == "build" else modules
             place = self._directory(cache.path, cache.pool)
             found[place] = found.get(place, frozenset()).union(lines)
-        used = Used(builds, modules)
+            if cache.kind == "build":
+                pools[place] = _pool(cache, place)
+        used = Used(builds, modules, pools)
         cancel = self._traffic.registries.around.cancel
         return PoolMaterials(used, private, self._store.scratch(), cancel)
 
@@ -87,6 +90,12 @@ class TravellingPools:
 
     def _directory(self, path: str, pool: str) -> str:
         return f"{self._store.path}/mounts/{pool}/fs{path}"
+
+
+def _pool(cache: Outside, directory: str) -> Pool:
+    """The build cache in a directory of the store."""
+    place = StepGoCache("build", cache.path, directory.removesuffix(f"/fs{cache.path}"))
+    return Pool(BuildCache(directory), KeptLines(place))
 
 
 def _make_unused(directory: str) -> None:

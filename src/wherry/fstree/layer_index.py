@@ -87,7 +87,6 @@ class PassingIndex:
         self._limits = limits
         self._reader = EntryReader(limits)
         self._changes = _Changes()
-        self._size = 0
         self._is_fit = True
 
     def pieces(self, member: Member, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -96,10 +95,9 @@ class PassingIndex:
         for piece in pieces:
             content.take(piece)
             yield piece
-        self._size += member.size
         if self._is_fit:
             try:
-                self._limits.check(self._size, self._blob.size)
+                self._limits.check(member.offset + member.size, self._blob.size)
                 entry = self._reader.entry(member, content.made)
                 if entry is not None:
                     self._changes.add(entry)

@@ -55,8 +55,6 @@ class TreesIntoCache(ZipsIntoCache):
             elif not self._is_there(place) and self._claim(module.download("ziphash"), h1):
                 target = os.path.join(self._root, module.directory)
                 make_above(self._root, module.directory)
-                # Without a hash nobody believed in a tree.
-                remove_tree(target)
                 # A step of another build may have left the same one: nothing is left to do.
                 with suppress(OSError):
                     os.rename(staged, os.path.join(self._root, row.key))

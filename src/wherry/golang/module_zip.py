@@ -8,6 +8,7 @@ golang.org/x/mod/zip.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import struct
@@ -25,6 +26,10 @@ _MOST_FILES = 500_000
 _PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _IS_UTF8, _IS_ENCRYPTED = 0x800, 0x1
 _PIECE = 1 << 20
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error,
+    ValueError, EOFError, RuntimeError, OverflowError,
+)  # fmt: skip
 # A file's own header: signature, length of its name, length of what follows that.
 _HEAD = struct.Struct("<4s22x2H")
 _LOCAL = b"PK\3\4"
@@ -79,8 +84,13 @@ def _read(path: str, prefix: str, opened: Callable[[str], AbstractContextManager
                     digest = _digest(archive, entry, output, file.fileno())
                 hashed.append((entry.filename, digest))
             return hash_files(hashed)
-    except (zipfile.BadZipFile, ValueError, EOFError, RuntimeError, struct.error, zlib.error):
+    except _DAMAGE:
         return ""
+    except OSError as error:
+        # Names that no tree has, and no disk is at fault.
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return ""
+        raise
 
 
 def _is_plain(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], prefix: str) -> bool:

@@ -10,8 +10,9 @@ the next step of the root finds exactly what this one left.
 The rules that only the files of the root can tell are here; for the others see
 `wherry.frontends.dockerfile.go_caches`. A step has a cache only (4) where the image and the steps
 that had none left nothing in its place, and nothing has removed that, which would hide the cache,
-and (5) where its user's home and Go's own settings file leave it in that place. What another user
-has left there it sees, and leaves nothing.
+(5) where its user's home and Go's own settings file leave it in that place, and a build cache only
+(7) where no step has changed Go's own tree (`wherry.sandbox.go_trees`). What another user has left
+there it sees, and leaves nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from wherry.sandbox.go_copies import only_builds
 from wherry.sandbox.go_harvest import has_loose_modules
 from wherry.sandbox.go_indexes import forget_lines, stale_indexes
 from wherry.sandbox.go_modules import has_files, hide, hide_files, lend, vouched
-from wherry.sandbox.go_shadows import Shadows, is_of_one_piece
+from wherry.sandbox.go_shadows import Shadows
+from wherry.sandbox.go_trees import is_tree_of_go, settled
 from wherry.sandbox.rootpath import read_bytes, resolve
 from wherry.sandbox.spec import DEFAULT_PATH
 from wherry.sandbox.step_program import step_user
@@ -102,7 +104,8 @@ def choose(spec: StepSpec, root: str, scratch: str, tops: Sequence[str] = ()) ->
     env = dict(item.partition("=")[::2] for item in spec.env)
     home = env.get("HOME") or user.home
     goroots = _goroots(env, root)
-    patched = next((path for path in goroots if not is_of_one_piece(tops, path)), "")
+    trees = tuple(path for path in goroots if is_tree_of_go(root, path))
+    patched = frozenset(trees).difference(settled(root, tops, trees))
     chosen: list[StepGoCache] = []
     refused: list[str] = []
     masks: list[str] = []
@@ -111,10 +114,11 @@ def choose(spec: StepSpec, root: str, scratch: str, tops: Sequence[str] = ()) ->
             # As nobody who asks for a cache says it: a damaged or hostile record of a step does.
             refused.append(f"{cache.path} is no place of a Go cache")
             continue
-        why = _why_not(cache, home, env, root) or _why_hidden(cache, user)
         if patched and cache.kind == "build":
-            # Go's key of the standard library does not know the headers in there.
-            why = why or f"Go's own tree in {patched} was changed"
+            # Not that of earlier steps either: it only saves time.
+            refused.append(f"Go's own tree in {min(patched)} was changed")
+            continue
+        why = _why_not(cache, home, env, root) or _why_hidden(cache, user)
         if why:
             refused.append(why)
         if not why or cache.left:
@@ -210,7 +214,10 @@ def _holds(top: str, path: str) -> bool:
 
 def _goroots(env: dict[str, str], root: str) -> tuple[str, ...]:
     """Where Go's own tree is in the root."""
-    found = [env["GOROOT"]] if env.get("GOROOT") else []
+    found = []
+    if env.get("GOROOT", "").startswith("/"):
+        with suppress(OSError):
+            found.append(resolve(root, env["GOROOT"]).removeprefix(root))
     for directory in (env.get("PATH") or DEFAULT_PATH).split(":"):
         if directory.startswith("/"):
             with suppress(OSError):

@@ -17,7 +17,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from types import MappingProxyType
 from typing import BinaryIO, Final, NamedTuple
 
@@ -30,7 +30,7 @@ from wherry.golang.build_entries import (
     subkey,
 )
 from wherry.process.cancel import CancelToken
-from wherry.sandbox.go_indexes import keep_line
+from wherry.sandbox.go_indexes import KeptLines
 from wherry.sandbox.go_module_harvest import Faults, ModuleHarvest, Shadowing
 from wherry.sandbox.go_modules import is_tree, read_start
 from wherry.sandbox.go_shadows import Shadows
@@ -148,6 +148,7 @@ class _Harvest:
         self._below_it = Shadows(tops, cache.path, (step.opaque,))
         self._own = Shadows((step.upper,), cache.path, (step.opaque,))
         self._indexes = step.indexes
+        self._lines = KeptLines(cache)
         self._used: list[str] = []
 
     def check(self, name: str, path: str) -> None:
@@ -207,18 +208,20 @@ class _Harvest:
             if self._printed(identity):
                 return
             place = f"{action.output[:2]}/{action.output}-d"
-            if self._is_index(place):
-                if identity not in self._indexes:
-                    os.unlink(path)
-                    with suppress(FileNotFoundError):
-                        os.unlink(f"{self._top}/{place}")
-                    return
-                keep_line(self._cache, identity, self._indexes[identity])
+            is_index = self._is_index(place)
+            if is_index and identity not in self._indexes:
+                os.unlink(path)
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{self._top}/{place}")
+                return
             if not self._take_output(place, action.output, action.size, sources):
                 return
             os.chmod(path, 0o644)
             os.utime(path, (old, old))
-            os.rename(path, kept)
+            with self._lines.alone() if is_index else nullcontext():
+                if is_index:
+                    self._lines.keep(identity, self._indexes[identity])
+                os.rename(path, kept)
         elif _is_alike(path, kept):
             os.unlink(path)
             os.utime(kept, (old, old))

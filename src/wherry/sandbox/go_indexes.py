@@ -10,12 +10,13 @@ its root. Source: `cmd/go/internal/modindex` and `cmd/go/internal/cache` of Go 1
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from wherry.sandbox.go_modules import read_start, tree_of
@@ -23,6 +24,7 @@ from wherry.sandbox.step_spec import StepGoCache
 
 _RELEASE: Final = re.compile(r"go1\.\d+(?:\.\d+)?(?:(?:rc|beta)\d+)?")
 _KEPT: Final = "indexes"
+_LOCK: Final = "indexes.lock"
 
 
 def index_ids(
@@ -64,14 +66,25 @@ def stale_indexes(cache: StepGoCache, lines: frozenset[str]) -> list[str]:
 
 
 class KeptLines:
-    """The lines of one build cache, for who brings indexes from elsewhere."""
+    """The lines of one build cache; whoever changes a line and its index does it `alone`."""
 
     def __init__(self, cache: StepGoCache) -> None:
         self._cache = cache
 
-    def has(self, identity: str) -> bool:
-        """Whether there is a line for an index."""
-        return os.path.lexists(f"{self._cache.lower}/{_KEPT}/{identity}")
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Of all threads and processes. Raises `OSError`."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(f"{self._cache.lower}/{_LOCK}", flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def find(self, identity: str) -> str:
+        """The line of an index, empty for none."""
+        return read_start(f"{self._cache.lower}/{_KEPT}/{identity}").decode("utf-8", "replace")
 
     def keep(self, identity: str, line: str) -> None:
         """As `keep_line`."""
@@ -90,7 +103,7 @@ def keep_line(cache: StepGoCache, identity: str, line: str) -> None:
 
 def forget_lines(cache: StepGoCache) -> None:
     """Forget indexes that are no longer there. Raises `OSError`."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError), KeptLines(cache).alone():
         for one in os.listdir(f"{cache.lower}/{_KEPT}"):
             if not os.path.lexists(f"{cache.lower}/fs{cache.path}/{one[:2]}/{one}-a"):
                 with suppress(FileNotFoundError):

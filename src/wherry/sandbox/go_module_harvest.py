@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -135,10 +136,15 @@ class ModuleHarvest:
         """
         os.chmod(f"{self._top}/{name}", 0o644)
         make_above(self._kept, name)
+        kept = f"{self._kept}/{name}"
+        if not os.path.lexists(kept) and os.path.lexists(f"{self._kept}/{module.tree}"):
+            # Without a hash nobody believes in a tree: somebody was killed. At once, for the next
+            # build may claim the module meanwhile.
+            aside = f"{self._kept}/{module.tree}.{secrets.token_hex(4)}"
+            os.rename(f"{self._kept}/{module.tree}", aside)
+            remove_tree(aside)
         with suppress(FileExistsError):
-            os.link(f"{self._top}/{name}", f"{self._kept}/{name}")
-            # Without a hash nobody believes in a tree: somebody was killed.
-            remove_tree(f"{self._kept}/{module.tree}")
+            os.link(f"{self._top}/{name}", kept)
         h1 = hash_of(self._top, module)
         return h1 == hash_of(self._kept, module) and self._is_free(module, h1)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Final
 
@@ -64,27 +64,6 @@ class Shadows:
         if not is_directory or any(_has(path, name) for name in self._opaque):
             return _Found.HIDING
         return _Found.DIRECTORY
-
-
-def is_of_one_piece(tops: Sequence[str], path: str, opaque: tuple[str, ...] = OPAQUE) -> bool:
-    """Whether one of the trees `tops`, the lowest first, has all files that are seen in `path`.
-
-    Raises `OSError`.
-    """
-    pieces = 0
-    for top in reversed(tops):
-        pieces += _has_files(f"{top}{path}")
-        if Shadows((top,), path, opaque).hide_all:
-            break
-    return pieces <= 1
-
-
-def _has_files(path: str) -> bool:
-    """Whether anything but directories lies below a directory."""
-    return any(
-        files or any(os.path.islink(f"{directory}/{name}") for name in names)
-        for directory, names, files in os.walk(path)
-    )
 
 
 def _has(path: str, attribute: str) -> bool:

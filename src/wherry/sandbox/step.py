@@ -28,7 +28,7 @@ from wherry.sandbox.go_copies import has_copies
 from wherry.sandbox.go_harvest import Harvested, harvest, has_loose_modules
 from wherry.sandbox.go_indexes import index_ids
 from wherry.sandbox.go_modules import is_tree
-from wherry.sandbox.go_shadows import is_of_one_piece
+from wherry.sandbox.go_trees import settled
 from wherry.sandbox.hosts_files import HOSTNAME
 from wherry.sandbox.mapping import Mapping, is_mapped
 from wherry.sandbox.mounts import Mount
@@ -118,9 +118,9 @@ def _harvested(
     # Without a module cache nobody knows what modules are like.
     modules = ""
     own = [f"{lower}/fs" for lower in lowers if lower not in chosen.lowers]
-    # Of its assembler sources Go's key does not know the headers, which the step may have changed.
-    settled = tuple(path for path in chosen.goroots if is_of_one_piece([*own, top], path))
     with trees.tree(lowers, writable=False) as below:
+        # The step itself may have changed it, too.
+        unchanged = settled(below, [*own, top], chosen.goroots)
 
         def trimmed() -> frozenset[bytes]:
             places = tuple(cache.path for cache in chosen.caches)
@@ -130,7 +130,7 @@ def _harvested(
             seen = (line for each in chosen.caches for line in each.seen)
             indexes = index_ids(below, chosen.goroots, modules, seen) if modules else {}
             step = Harvested(top, below, trees.opaque, modules, trimmed, indexes)
-            taken = harvest(cache, step, settled, cancel)
+            taken = harvest(cache, step, unchanged, cancel)
             used += taken.used
             if taken.failure:
                 notes.append(f"the Go cache of {cache.path} was not filled: {taken.failure}")

@@ -292,11 +292,13 @@ class Running:
             except BaseException:
                 self.drop(staged)
                 raise
-            # The next step to look into the root would read all of the layer again.
-            if indexes and unpacked.layer_index:
-                indexes.keep_encoded(layer, unpacked.layer_index)
             self._tell_skipped(unpacked.skipped)
-            return snapshots.commit(key, staged, unpacked.size)
+            made = snapshots.commit(key, staged, unpacked.size)
+            # Without it the next step to look into the root reads all of the layer again.
+            if indexes and unpacked.layer_index:
+                with suppress(MachineError):
+                    indexes.keep_encoded(layer, unpacked.layer_index)
+            return made
 
     def _layer_of(self, prefix: tuple[Slab, ...]) -> Layer:
         """The layer of the topmost slab; raises `BuildError` for a change without one."""
