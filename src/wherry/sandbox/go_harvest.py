@@ -61,7 +61,11 @@ class Harvested(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """The ids of the actions that a step made or used, and why something could not be taken."""
+    """The ids of the actions that a step made or used, and why something could not be taken.
+
+    The id of an index of a module is followed by a space and the line of go.sum that vouches for
+    it.
+    """
 
     used: tuple[str, ...] = ()
     failure: str = ""

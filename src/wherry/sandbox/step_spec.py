@@ -167,7 +167,7 @@ class Executed(NamedTuple):
     `notes` are lines for the user. `outside` are the paths of the Go caches that it used, which the
     change does not hold; `refused` says why it was not given others; `seen` are the modules that it
     found there or may have left there, each as a line of go.sum; `used` the actions of Go's build
-    cache that it used or made.
+    cache that it used or made (`wherry.sandbox.go_harvest.Taken`).
     """
 
     code: int
