@@ -84,9 +84,10 @@ class Driver:
         wrong = parse_digest(diff_id) if diff_id else digest
         layer = Layer(Descriptor(LAYER_TAR, digest, len(data)), wrong)
         with open(tar, "rb") as blob:
-            return self.namespace.unpack(
+            done = self.namespace.unpack(
                 self._paths(lowers), self._stage(name), layer, blob, CancelToken()
             )
+        return {"size": done.size, "skipped": done.skipped}
 
     def execute(self, lowers: list[str], name: str, args: list[str], cancel: str = "") -> Any:
         token = self.tokens.setdefault(cancel, CancelToken()) if cancel else CancelToken()

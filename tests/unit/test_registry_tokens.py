@@ -317,6 +317,17 @@ def test_a_token_that_the_registry_no_longer_takes_is_replaced_once(
     assert len(tokens.asked) == 3
 
 
+def test_tokens_that_end_together_are_all_replaced(client: Make, tokens: TokenServer) -> None:
+    # One each for a mount, another mount and the third: whichever is tried, the others are void, too.
+    bob = client(BOB)
+    for other in ("team/base", "team/other", "team/third"):
+        assert bob.put(mounted_from=other) == 200
+    assert len(tokens.asked) == 3
+    tokens.revoke()
+    assert bob.put() == 200
+    assert len(tokens.asked) == 4
+
+
 def test_who_asks_at_once_shares_one_token(client: Make, tokens: TokenServer) -> None:
     bob = client(BOB)
     tokens.before = lambda: time.sleep(0.2)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokens kept for as long as they are good, and one request for all who want the same at once.
 
-A token that was granted for more serves those who want less of the same repository. Failures are
-told to everyone who waited, and not kept.
+A token that was granted for more serves those who want less of the same repository. A registry
+that no longer takes a token takes no older one, either: servers lose them all at once, with their
+keys. Failures are told to everyone who waited, and not kept.
 """
 
 from __future__ import annotations
@@ -52,11 +53,12 @@ class TokenCache:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
+        # Of each place the newest first.
         self._held: dict[tuple[object, ...], list[_Held]] = {}
         self._running: dict[Wanted, Future[str]] = {}
 
     def get(self, wanted: Wanted, rejected: str, fetch: Callable[[], Token]) -> str:
-        """A token for `wanted` that is not `rejected`: a held one, or what `fetch` gets now.
+        """A token for `wanted`: a held one that is newer than `rejected`, or what `fetch` gets now.
 
         Raises what `fetch` raises, also if another thread's call of it failed.
         """
@@ -64,7 +66,8 @@ class TokenCache:
         scope = wanted.scope._replace(actions=tuple(sorted(set(wanted.scope.actions))))
         wanted = wanted._replace(scope=scope)
         with self._lock:
-            held = self._find(wanted, rejected)
+            self._forget(wanted, rejected)
+            held = self._find(wanted)
             if held:
                 return held
             running = self._running.get(wanted)
@@ -73,10 +76,16 @@ class TokenCache:
                 running = self._running[wanted] = Future()
         return running.result() if waits else self._fetched(wanted, fetch, running)
 
-    def _find(self, wanted: Wanted, rejected: str) -> str:
+    def _forget(self, wanted: Wanted, rejected: str) -> None:
+        held = self._held.get(wanted.place, [])
+        texts = [old.text for old in held]
+        if rejected in texts:
+            del held[texts.index(rejected) :]
+
+    def _find(self, wanted: Wanted) -> str:
         now = self._clock()
         for held in self._held.get(wanted.place, ()):
-            if held.until > now and held.text != rejected and held.serves(wanted.scope):
+            if held.until > now and held.serves(wanted.scope):
                 return held.text
         return ""
 
