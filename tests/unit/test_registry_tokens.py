@@ -318,7 +318,7 @@ def test_a_token_that_the_registry_no_longer_takes_is_replaced_once(
 
 
 def test_tokens_that_end_together_are_all_replaced(client: Make, tokens: TokenServer) -> None:
-    # One each for a mount, another mount and the third: whichever is tried, the others are void, too.
+    # One for each mount: whichever is tried, the others are void, too.
     bob = client(BOB)
     for other in ("team/base", "team/other", "team/third"):
         assert bob.put(mounted_from=other) == 200
