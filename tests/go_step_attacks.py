@@ -179,6 +179,18 @@ _ONCE = [
     case("std-header-patched", "a header of the Go tree that the standard library includes",
          _STD % "&& echo '#define AX DX' >> /usr/local/go/pkg/include/textflag.h",
          {"go.mod": go_mod()}, {}, then=_STD % "", std=True),
+    case("std-header-patched-before", "the same in an earlier step",
+         "COPY . .\nRUN echo '#define AX DX' >> /usr/local/go/pkg/include/textflag.h\n"
+         "RUN go build -o /out/math.a math\n",
+         {"go.mod": go_mod()}, {}, then=_STD % "", std=True),
+    case("std-header-patched-and-mounted", "the same, and the tree mounted where it was",
+         "COPY . .\nRUN true\n"
+         "FROM build AS patched\nRUN echo '#define AX DX' >> /usr/local/go/pkg/include/textflag.h\n"
+         "FROM build AS mounted\n"
+         "RUN --mount=type=bind,from=patched,source=/usr/local/go,target=/usr/local/go "
+         "go build -o /out/math.a math\n"
+         "FROM mounted AS build\nRUN true\n",
+         {"go.mod": go_mod()}, {}, then=_STD % "", std=True),
     case("toolexec-in-a-script", "the same where no instruction says so",
          "COPY . .\nRUN ./build.sh\n",
          {"go.mod": go_mod(), "wrap.sh": File(_WRAPPER % "", 0o755),

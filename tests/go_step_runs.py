@@ -34,6 +34,7 @@ class Mode(NamedTuple):
 
     place: Place
     go_cache: str = ""  # auto, off; without it as wherry does by itself
+    words: tuple[str, ...] = ()  # more options
 
 
 class Outcome(NamedTuple):
@@ -173,7 +174,7 @@ def by_wherry(case: Case, work: Path, world: World, mode: Mode) -> tuple[Answer,
             *_python(mode.place), "build", "-f", str(work / "context" / case.file),
             str(work / "context"), "-o", f"type=oci,dest={archive}",
             "--store", str(mode.place.store), "--progress", "plain", *options,
-            *([f"--go-cache={mode.go_cache}"] if mode.go_cache else []),
+            *([f"--go-cache={mode.go_cache}"] if mode.go_cache else []), *mode.words,
         ],
         env=_env(work, mode.place) | case.around.secret_env,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from wherry.errors import MachineError, WherryError
+from wherry.fstree.limits import Limits
 from wherry.oci.digest import parse_digest, sha256
 from wherry.oci.image import LAYER_TAR, Descriptor, Layer
 from wherry.process.cancel import Cancelled, CancelToken
@@ -78,16 +79,29 @@ class Driver:
             "said": said,
         }
 
-    def unpack(self, lowers: list[str], name: str, tar: str, diff_id: str = "") -> Any:
+    def unpack(
+        self,
+        lowers: list[str],
+        name: str,
+        tar: str,
+        diff_id: str = "",
+        limits: list[int] | None = None,
+    ) -> Any:
+        """`limits` are those of an index, which the answer has in hexadecimal."""
         data = Path(tar).read_bytes()
         digest = sha256(data)
         wrong = parse_digest(diff_id) if diff_id else digest
         layer = Layer(Descriptor(LAYER_TAR, digest, len(data)), wrong)
         with open(tar, "rb") as blob:
             done = self.namespace.unpack(
-                self._paths(lowers), self._stage(name), layer, blob, CancelToken()
+                self._paths(lowers),
+                self._stage(name),
+                layer,
+                blob,
+                CancelToken(),
+                Limits(*limits) if limits is not None else None,
             )
-        return {"size": done.size, "skipped": done.skipped}
+        return {"size": done.size, "skipped": done.skipped, "index": done.layer_index.hex()}
 
     def execute(self, lowers: list[str], name: str, args: list[str], cancel: str = "") -> Any:
         token = self.tokens.setdefault(cancel, CancelToken()) if cancel else CancelToken()

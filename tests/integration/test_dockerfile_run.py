@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -18,7 +19,18 @@ from pathlib import Path
 import pytest
 
 from dockerfile_builds import Builds, builds, plain_env
+from layer_samples import descriptor
+from registry_samples import image, write_layout
+from wherry.api.building import build_images
+from wherry.api.request import BuildRequest
+from wherry.engines.local import roots
 from wherry.engines.local.step_output import StepOutput
+from wherry.errors import UsageError
+from wherry.fstree.layer_index import LayerIndex, decode_index
+from wherry.oci.digest import parse_digest
+from wherry.oci.image import Layer
+from wherry.process.cancel import CancelToken
+from wherry.store.store import open_store
 
 __all__ = ["builds", "plain_env"]
 
@@ -95,6 +107,44 @@ def test_a_step_that_ran_is_copied_from_and_built_on(boxed: Builds) -> None:
     ran = boxed.build()
     assert boxed.text(ran, "all") == "one\ntwo\nthree\n"
     assert boxed.text(ran, "a") == "one\n"
+
+
+def test_a_base_that_was_unpacked_is_not_read_again(
+    tmp_path: Path, boxed: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, where it can be seen who reads a layer."""
+    layer = (boxed.root / "base.tar").read_bytes()
+    layout = write_layout(image((layer,)), tmp_path / "layout")
+    boxed.files(Dockerfile="FROM base\nRUN echo one > /old/made\nCOPY f /old/\n", f="three\n")
+    request = BuildRequest(
+        ".",
+        str(boxed.root),
+        boxed.env,
+        str(boxed.store),
+        build_contexts=(("base", f"oci-layout://{layout}"),),
+    )
+    read: list[Layer] = []
+
+    def read_layer(_storage: object, layer: Layer, *_limits: object) -> LayerIndex:
+        read.append(layer)
+        raise UsageError("the layer is read once more")
+
+    monkeypatch.setattr(roots, "_read", read_layer)
+    (built,) = build_images(request, lambda _event: None, CancelToken()).images
+    assert read == []
+    (base, *_) = json.loads(boxed.blob(built.digest))["layers"]
+    with tarfile.open(fileobj=io.BytesIO(boxed.blob(base["digest"]))) as archive:
+        assert "old/kept" in archive.getnames()
+    # Nor by a later build.
+    boxed.files(Dockerfile="FROM base\nCOPY f /etc/\n")
+    build_images(request, lambda _event: None, CancelToken())
+    assert read == []
+    with open_store(boxed.store) as store:
+        kept = store.records.get("layerindex/1", hashlib.sha256(layer).hexdigest())
+        assert kept is not None
+        index = decode_index(store.blobs.read(parse_digest(kept.decode())), descriptor(layer))
+    assert index is not None
+    assert "old/kept" in {entry.path for entry in index.entries}
 
 
 def test_only_what_a_change_reaches_runs_again(boxed: Builds) -> None:

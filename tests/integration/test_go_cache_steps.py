@@ -102,11 +102,19 @@ def test_the_next_build_finds_what_the_last_one_left(builds: StepBuilds) -> None
     assert "(with Go caches)" in told
 
 
+def test_a_step_that_runs_no_go_says_nothing_of_its_caches(builds: StepBuilds) -> None:
+    # The last one's text does not name it.
+    by_script = "RUN printf '%s%s put y' g o > /script; sh /script\n"
+    _, told = said(builds, f"{LOOK}RUN echo $V\n{by_script}", version=3)
+    ends = [line for line in told.splitlines() if "] RUN " in line and " done " in line]
+    assert ["(with Go caches)" in line for line in ends] == [True, False, True], told
+
+
 def test_without_them_each_step_begins_with_nothing(builds: StepBuilds) -> None:
     assert said(builds, LOOK)[0] == "no"
     text, told = said(builds, LOOK, "--go-cache=off", version=2)
     assert text == "no"
-    assert "Go caches" not in told
+    assert "(no Go caches: switched off)" in told
     assert said(builds, LOOK, version=3)[0] == "yes"
 
 
@@ -589,6 +597,30 @@ def test_what_a_step_fetched_without_go_sum_forbids_no_cache(builds: StepBuilds)
     assert text.split() == ["fetched", "package", "a"]
     assert "(with Go caches)" in told
     assert "but not all" not in told
+
+
+def test_what_another_machine_fetched_without_go_sum_forbids_no_cache(builds: StepBuilds) -> None:
+    forget(builds)
+    write_module(builds)
+    # What go.sum names comes after it, as with a tool that is installed at a version.
+    fetch = "ENV GOPATH=/go\nWORKDIR /w\nCOPY mod /mod\nRUN go fetch > /said\n"
+    steps = fetch + "COPY sum[s] ./go.sum\nARG V\nRUN echo $V; go use >> /said; go put x\n"
+    place, stores = str(builds.scratch / f"place-{os.urandom(4).hex()}"), str(builds.store)
+    _, told = said(builds, steps, "--cache-to", place)
+    assert "(with Go caches)" in told
+    # From machine to machine; on each the fetching step itself only arrives.
+    for number in (2, 3):
+        elsewhere = ("--store", f"{stores}-{number}", "--cache-from", place, "--cache-to", place)
+        # In the end without the place: its own store has taken over what came from there.
+        for version, words in enumerate((elsewhere, elsewhere, elsewhere[:2]), 10 * number):
+            text, told = said(builds, steps, *words, version=version)
+            assert text.split() == ["fetched", "package", "a"]
+            assert "(with Go caches)" in told
+            assert "but not all" not in told
+            (line,) = [line for line in told.splitlines() if "RUN go fetch" in line][-1:]
+            assert " cached" in line
+    for number in (2, 3):
+        remove_tree(f"{stores}-{number}")
 
 
 def test_a_step_of_root_is_in_no_users_way(builds: StepBuilds) -> None:

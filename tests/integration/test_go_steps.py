@@ -7,6 +7,7 @@ A step that finds Go caches of earlier builds has to leave just what it would le
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,11 +16,15 @@ from pathlib import Path
 import pytest
 
 import go_step_cases
-from differential.builders import Place
+from differential.answers import Answer
+from differential.builders import Place, lay_out
+from differential.compare import differences
+from differential.model import Case
 from differential.user import NoUser, User, ordinary_user
 from differential.world import World, shared_world
 from go_step_cases import ALL
-from go_step_runs import Expectations, Mode, Outcome, compare, states, why_not
+from go_step_model import BUILD, CHANGED, DEP, DOWNLOAD, END, FILES, FROM, GoCase, lib
+from go_step_runs import Expectations, Mode, Outcome, by_wherry, compare, states, why_not
 from wherry.golang.toolchain import GoCommand
 
 # The first who asks for the world builds BuildKit, and waits for a download where that is needed.
@@ -77,6 +82,42 @@ def test_go_steps_leave_what_they_leave_in_buildkit(
     place.mkdir()
     outcome = compare(case, expectations.of(case), world, place, Mode(Place(place / "store")))
     assert not outcome.lines, outcome.text
+
+
+def test_a_module_that_no_go_sum_names_keeps_no_cache_from_steps_of_another_machine(
+    world: World, tmp_path: Path
+) -> None:
+    """What `go install TOOL@VERSION` fetches stays in the step's root, and travels with that."""
+    fetch = f"RUN cd / && go mod download {DEP}@v1.1.0\n"
+    made = GoCase("fetched-by-version", "", f"{FROM}{fetch}{DOWNLOAD}{BUILD}{END}", FILES,
+                  after=CHANGED)  # fmt: skip
+    if reason := why_not(made, world):
+        pytest.skip(reason)
+    first, second = states(made)
+    place = str(tmp_path / "cache")
+
+    def build(machine: str, state: Case, *words: str) -> tuple[Answer, list[str]]:
+        work = tmp_path / "work"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        lay_out(state, work, world)
+        return by_wherry(state, work, world, Mode(Place(tmp_path / machine), words=words))
+
+    both = ("--cache-from", place, "--cache-to", place)
+    build("one", first, "--cache-to", place)
+    _, here = build("one", second)
+    plain, _ = build("plain", second, "--go-cache=off")
+    for machine in ("two", "three"):
+        got, told = build(machine, second, *both)
+        assert differences(plain, got) == []
+        steps = [line for line in told if "RUN" in line]
+        assert any("RUN go build" in line for line in steps) == (machine == "two")
+        assert not any("RUN cd / && go mod download" in line for line in steps)
+        assert not any("but not all" in line for line in (*here, *steps))
+        third = second._replace(files={**second.files, "lib.go": lib(machine)})
+        _, told = build(machine, third, *both)
+        (line,) = [line for line in told if "RUN go build" in line]
+        assert line.endswith("(with Go caches)")
 
 
 @pytest.mark.soak

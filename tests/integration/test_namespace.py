@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from layer_samples import Piece, packed
+from layer_samples import Piece, descriptor, index_of, packed
 from namespace_runs import Driven, Refused, Users, make_users
 from process_table import command_lines
 from sandbox_runs import compile_probe, descendants, wait_gone
+from wherry.fstree.layer_index import decode_index
+from wherry.fstree.limits import Limits
 from wherry.sandbox.mapping import Mapping, namespace_command
 
 KINDS = ("root", "ranges", "one")
@@ -105,6 +107,24 @@ def test_a_layer_is_unpacked_as_it_is(users: Users, driven: Driven) -> None:
         assert "dev/null" not in rows
         assert len(done["skipped"]) == 1
         assert done["skipped"][0].startswith("/dev/null: ")
+
+
+def test_the_index_of_a_layer_is_made_as_it_is_unpacked(driven: Driven) -> None:
+    pieces = [
+        Piece("etc/passwd", data=b"root:x:0:0:root:/root:/bin/sh\n", uid=7, gid=8),
+        Piece("etc/link", "link", link="passwd"),
+        Piece("opt", "dir", mode=0o2750),
+        Piece("opt/.wh.gone"),
+        Piece("bin/tool", data=b"x" * 300_000, mode=0o4755),
+    ]
+    done = driven.unpack([], "a", pieces, limits=[*Limits()])
+    index = decode_index(bytes.fromhex(done["index"]), descriptor(packed(pieces)))
+    assert index == index_of(*pieces)
+    # Where nobody asks for it, and where the layer holds more than an index may.
+    assert driven.unpack([], "b", pieces)["index"] == ""
+    few = Limits(entries=len(pieces) - 1)
+    assert driven.unpack([], "c", pieces, limits=[*few])["index"] == ""
+    assert driven.scan("c").keys() == driven.scan("a").keys()
 
 
 def test_capabilities_are_kept(users: Users, driven: Driven) -> None:

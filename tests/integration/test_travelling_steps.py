@@ -52,7 +52,7 @@ from wherry.api.registries import Registries, RegistryAround
 from wherry.api.workers import Workers
 from wherry.cli import cache as cache_verb
 from wherry.engines.local import roots
-from wherry.engines.local.results import Built, Change, Outside
+from wherry.engines.local.results import NOTHING_SEEN, Built, Change, Outside
 from wherry.engines.local.snapshot_files import LostChange
 from wherry.engines.local.storage import CacheRecords, LayerSettings, Times
 from wherry.errors import BuildError, MachineError, WherryError
@@ -414,7 +414,7 @@ def test_a_broken_section_costs_a_line_and_the_steps(
     done = machines().build(place)
     assert DOWNLOAD in done.ran
     (line,) = [text for text in done.said if "not all of the cache" in text]
-    assert "the steps of a Go cache are malformed" in line
+    assert "the steps of a cache are malformed" in line
     # The export has put a good one in its place.
     assert machines().build(place).ran == []
 
@@ -486,6 +486,41 @@ def test_the_store_keeps_no_result_whose_layer_was_not_read(
         assert CacheRecords(store, settings).lookup(CacheKey(key, b"")) is None
         with pytest.raises(LostChange):
             cached.keep_image((layer,), bytes_wanted=True)
+
+
+def test_what_a_step_left_beside_its_root_is_told_from_machine_to_machine(
+    tmp_path: Path,
+) -> None:
+    """But not where that lay, nor what it saw; for what it does not need it is not run again."""
+    nothing = Outside("modules", "/go/pkg/mod", "", "7", NOTHING_SEEN)
+    outside = (Outside("build", "/root/.cache", "app", "8", str(sha256(b"used"))), nothing)
+    there = (Outside("build", "/root/.cache", "app"), nothing._replace(pool=""))
+    key, settings = sha256(b"step"), LayerSettings(Compression(), 1, "codec")
+    spec = parse_cache_spec(str(tmp_path / "c"), "--cache-from", str(tmp_path))
+    around = RegistryAround(str(tmp_path / "store"), {"HOME": str(tmp_path)}, str(tmp_path), (),
+                            lambda _event: None, CancelToken())  # fmt: skip
+    shared: Any = SimpleNamespace(settings=settings, times=Times(0, None))
+    built = Built((), 5, change=Change(sha256(b"run"), "here", 5, True, outside))
+    with open_store(around.store) as store, Registries(around) as registries:
+        for _machine in range(2):
+            given = Given(Used({key: built}, {}), sha256(b"image"), frozenset())
+            nobody: Any = None
+            change = StepExport(given, shared, nobody, nobody, nobody).offer(spec, None, nobody)
+            steps = merged_steps(StepSet(), change.change, spec.max_size)
+            index = encode_index(PackSet(steps=steps))
+            place = DirectoryPlace("c", str(tmp_path / "c"), CancelToken())
+            place.publish(lambda _found, index=index: Document(index, ()))
+            place.close()
+            cached = CachedSteps(open_traffic(AskedCaches((spec,)), registries), store, settings)
+            found = cached.lookup(key)
+            assert found is not None
+            assert found.outside == there
+            cached.adopt()
+            # Its own result from then on, which goes on to others.
+            kept = CacheRecords(store, settings).lookup(CacheKey(key, b""))
+            assert isinstance(kept, Built)
+            assert kept.outside == there
+            built = kept
 
 
 def test_what_no_index_can_say_is_given_to_no_place(tmp_path: Path) -> None:
@@ -745,7 +780,8 @@ def test_only_what_the_key_signed_is_believed(
     assert machines().build(directory, cache_to=(), cache_key=mine).ran == []
     done = machines().build(directory, cache_to=(), cache_key=other)
     assert DOWNLOAD in done.ran
-    assert [text for text in done.said if "is not trusted" in text]
+    (line,) = [text for text in done.said if "is not used" in text]
+    assert line.startswith(f"the cache {directory} is not used: it is signed by another key than ")
 
 
 def test_no_secret_no_argument_and_no_place_of_the_machine_travels(

@@ -1,23 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Dockerfile's Go steps give to cache places: not what is private, and under which name."""
+"""The Go caches of a Dockerfile's steps and cache places: what comes, what goes, what stays.
+
+What is private stays, and what goes is under the name of its user.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
+import threading
+import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from wherry.api.cache_traffic import CacheTraffic
 from wherry.api.go_step_facts import cache_user, private_modules
+from wherry.api.registries import Registries, RegistryAround
 from wherry.api.request import BuildRequest
 from wherry.api.travelling_pools import TravellingPools
-from wherry.engines.local.results import Built, Change, Outside
+from wherry.engines.local.results import NOTHING_SEEN, Built, Change, Outside
+from wherry.errors import NetworkError
+from wherry.gocache.build_cache import BuildCache
+from wherry.gocache.exporting import Offer
 from wherry.gocache.spec import CacheSpec
-from wherry.golang.build_entries import Action, encode_action
+from wherry.golang.build_entries import UNUSED_SECONDS, Action, encode_action
 from wherry.golang.go_sum import hash_files
 from wherry.graph.build import BuildGraph, Vertex
 from wherry.graph.ops import ExecMount, ExecOp, GoCachePlace, MountKind
@@ -142,6 +154,16 @@ def test_indexes_travel_but_those_of_private_modules(store: Store) -> None:
     assert (found["indexes"], found["build"]) == ({own}, {entry})
 
 
+def test_an_index_that_was_used_without_a_line_stays(store: Store) -> None:
+    """It names nothing that would tell whose it is."""
+    entry, index = store.put_entry("x"), store.put_entry("go index v2\nsecrets")
+    for private in ("", "corp.example.com"):
+        for spec in (SPEC, SPEC._replace(private=True)):
+            found = given(store, spec, private)
+            assert (found["build"], found["indexes"]) == ({entry}, set())
+            assert index not in found["build"]
+
+
 def test_go_mods_travel_with_the_zips(store: Store) -> None:
     endings = {key.rpartition(".")[2] for key in given(store, SPEC, "")["zips"]}
     assert endings == {"zip", "mod", "info"}
@@ -171,6 +193,129 @@ def test_one_object_serves_several_places(store: Store) -> None:
     shy, open_ = found.of(SPEC), found.of(SPEC._replace(private=True))
     assert len(shy["zips"].rows) < len(open_["zips"].rows)
     assert found.of(SPEC)["zips"] is shy["zips"]
+
+
+def test_what_another_machine_used_is_known_where_that_was_nothing(store: Store) -> None:
+    traffic: Any = SimpleNamespace(
+        registries=SimpleNamespace(around=SimpleNamespace(cancel=CancelToken())), places=()
+    )
+    stored: Any = store
+    there = Outside("modules", MODULES, "")
+    for seen, known in (("", False), (NOTHING_SEEN, True)):
+        change = Change(sha256(b"other"), "", 1, outside=(there._replace(seen=seen),))
+        results = [Built((), 1, change=change), store.result()]
+        found = TravellingPools(traffic, stored).used(results, "")
+        assert (found is not None) == known
+    assert found is not None
+    assert zips({kind: {row.key for row in one.rows} for kind, one in found.of(SPEC).items()}) == {
+        SECRET, OPEN,
+    }  # fmt: skip
+
+
+# --- what comes ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registries(tmp_path: Path) -> Iterator[Registries]:
+    around = RegistryAround(
+        str(tmp_path), {}, str(tmp_path), (), lambda _event: None, CancelToken()
+    )
+    with Registries(around) as made:
+        yield made
+
+
+def test_indexes_come_with_the_lines_that_vouch_for_them(
+    store: Store, tmp_path: Path, registries: Registries
+) -> None:
+    entry, index = store.put_entry("x"), store.put_index(OPEN)
+    spec = CacheSpec("./place", is_directory=True, path=str(tmp_path / "place"))
+    sending: Any = store
+    traffic = CacheTraffic([], [spec], "", registries)
+    used = TravellingPools(traffic, sending).used([store.result()], "")
+    assert used is not None
+    os.mkdir(store.scratch())
+    assert traffic.export(spec, Offer("user", used.of(spec), 1 << 30), store.scratch())
+
+    taking: Any = SimpleNamespace(path=str(tmp_path / "other"))
+    pool = tmp_path / "other/mounts/7"
+    cache = BuildCache(f"{pool}/fs{BUILD}")
+    os.makedirs(cache.path)
+    traffic = CacheTraffic([spec], [], "", registries)
+    traffic.load()
+    TravellingPools(traffic, taking).fill(Outside("build", BUILD, "", "7"), cache.path, tuple)
+    assert cache.row(entry) is not None
+    found = cache.row(index)
+    assert found is not None
+    with cache.open_output(found) as file:
+        assert file.read() == f"go index v2\n{OPEN}".encode()
+    assert (pool / "indexes" / index).read_text() == f"{OPEN} v1.0.0 h1:{'A' * 43}="
+
+
+class Broken:
+    """Stands for the traffic with a place that fails for good once some of it has come."""
+
+    def __init__(self) -> None:
+        self.places = (SimpleNamespace(packs=lambda _kind: ("pack",)),)
+        self.asked = 0
+
+    def restore_builds(self, directory: str) -> None:
+        place = Path(directory, "ab")
+        place.mkdir(parents=True)
+        (place / f"{'ab' * 32}-a").write_text("entry")
+        self._fail()
+
+    def restore_zips(self, directory: str, *_wanted: object) -> None:
+        place = Path(directory, "cache/download")
+        place.mkdir(parents=True)
+        place.chmod(0o700)
+        self._fail()
+
+    def _fail(self) -> None:
+        self.asked += 1
+        raise NetworkError("the place is gone")
+
+
+@pytest.mark.parametrize("kind", ["build", "modules"])
+def test_a_failure_ahead_is_told_by_the_step_itself(
+    tmp_path: Path, store: Store, kind: str
+) -> None:
+    traffic: Any = Broken()
+    stored: Any = store
+    pools = TravellingPools(traffic, stored)
+    cache, directory = Outside(kind, BUILD, "", "7"), str(tmp_path / "cache")
+
+    def ahead() -> None:
+        with pytest.raises(NetworkError):
+            pools.fill(cache, directory, tuple)
+
+    thread = threading.Thread(target=ahead)
+    thread.start()
+    thread.join()
+    for _step in range(2):
+        with pytest.raises(NetworkError, match="the place is gone"):
+            pools.fill(cache, directory, tuple)
+    assert traffic.asked == 1
+    # What has come stays for later builds, as they need it.
+    if kind == "build":
+        entry = tmp_path / "cache/ab" / f"{'ab' * 32}-a"
+        assert entry.stat().st_mtime <= time.time() - UNUSED_SECONDS
+    else:
+        assert (tmp_path / "cache/cache/download").stat().st_mode & 0o777 == 0o755
+
+
+def test_sums_that_could_not_be_read_ahead_are_read_again(tmp_path: Path, store: Store) -> None:
+    traffic: Any = Broken()
+    stored: Any = store
+    pools = TravellingPools(traffic, stored)
+    cache, directory = Outside("modules", MODULES, "", "7"), str(tmp_path / "cache")
+
+    def failing() -> tuple[str, ...]:
+        raise NetworkError("the base is not reached")
+
+    with pytest.raises(NetworkError, match="the base is not reached"):
+        pools.fill(cache, directory, failing)
+    with pytest.raises(NetworkError, match="the place is gone"):
+        pools.fill(cache, directory, tuple)
 
 
 # --- what the Dockerfile says -------------------------------------------------------------------

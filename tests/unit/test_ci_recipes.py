@@ -123,8 +123,12 @@ def test_private_keys_are_not_for_merge_requests(name: str) -> None:
     ]
     assert "$WHERRY_CACHE_KEY" in found.main.text
     assert "WHERRY_CACHE_KEY" not in found.pull_request.text
+    # wherry warns of a key that others can read, as GitLab leaves the files of variables.
+    before, after = found.main.steps
+    assert 'install -m 600 "$WHERRY_CACHE_KEY" /tmp/cache.key' in before.script.splitlines()
+    assert re.search(r"^rm .*/tmp/cache\.key$", after.script)
     if "kaniko" not in name:
-        assert builds(found.main)[0].cache_key == "$WHERRY_CACHE_KEY"
+        assert builds(found.main)[0].cache_key == "/tmp/cache.key"
         assert builds(found.pull_request)[0].cache_key == "cache.pub"
 
 

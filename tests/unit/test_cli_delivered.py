@@ -48,6 +48,33 @@ def build_images(request, sink, token):
     sink(Message(Level.INFO, "Go caches: 1.0 MB downloaded"))
     return outcome
 
+if mode == "kaniko":
+    from wherry.cli import kaniko
+    from wherry.cli.kaniko_words import read_words
+
+    def after_files(request, sink, token):
+        if wrong == "files":
+            os.mkdir(rest[0] + "/digest")
+        def delivered(outcome):
+            request.delivered(outcome)
+            sink(Message(Level.INFO, "digest file: " + open(rest[0] + "/digest").read()))
+        return build_images(request._replace(delivered=delivered), sink, token)
+
+    kaniko.build_images = after_files
+    words = ["-c", rest[0], "-d", "m", "--no-push", "--digest-file", rest[0] + "/digest", *rest[1:]]
+    if wrong == "full":
+        class Full:
+            def write(self, text):
+                raise OSError(28, "No space left on device")
+            def flush(self):
+                pass
+        sys.stdout = Full()
+    try:
+        code = kaniko.run_kaniko(read_words(words))
+    except (WherryError, OSError) as error:
+        print("error:", error, file=sys.stderr)
+        code = 1
+    sys.exit(code)
 builder.build_images = build_images
 flags = BuildFlags(progress="plain" if mode == "quiet" else mode, quiet=mode == "quiet",
                    as_json="json" in rest)
@@ -128,6 +155,37 @@ def test_errors_of_other_images_are_the_last_words() -> None:
     lines = run("plain", "failed", code=1)
     order = [place(lines, words) for words in (REFERENCE, LAST, "error: web does not compile")]
     assert order == sorted(order)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> str:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    return str(tmp_path)
+
+
+def test_a_kaniko_call_tells_its_result_before_the_cache_is_written(context: str) -> None:
+    lines = run("kaniko", "", context)
+    order = [place(lines, words) for words in (
+        "compile m ... done", "m:latest  20 B", REFERENCE, "digest file: sha256:0000",
+        "Go cache to there ... done", LAST,
+    )]  # fmt: skip
+    assert order == sorted(order)
+
+
+def test_a_kaniko_call_that_fails_later_has_told_its_result_once(context: str) -> None:
+    lines = run("kaniko", "export", context, code=1)
+    assert place(lines, REFERENCE) < place(lines, "error: the cache is full")
+
+
+def test_a_kaniko_call_whose_files_fail_tells_its_result(context: str) -> None:
+    lines = run("kaniko", "files", context, code=1)
+    assert place(lines, REFERENCE) < place(lines, "error: ")
+    assert LAST not in lines
+
+
+def test_a_kaniko_call_writes_the_cache_though_stdout_is_full(context: str) -> None:
+    lines = run("kaniko", "full", context, code=1)
+    assert place(lines, LAST) < place(lines, "error: [Errno 28]")
 
 
 @pytest.mark.parametrize("mode", ["plain", "tty", "json", "quiet"])

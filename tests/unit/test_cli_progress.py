@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from wherry.cli.progress.jsonlines import ERROR, NAMES, VERSION, JsonLines
 from wherry.cli.progress.live import LiveView
 from wherry.cli.progress.output import printable
 from wherry.cli.progress.plain import (
+    ALIVE_SECONDS,
     HOLD_SECONDS,
     PROGRESS_SECONDS,
     SILENT_SECONDS,
@@ -201,6 +203,110 @@ def test_plain_output_after_a_silence_says_how_long_the_step_has_run():
         f"#1 12.5s | {'x' * 500}",
         "#1 | ends",
     ]
+
+
+class Timers:
+    """Timers that fire as the clock is told to go on."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.waiting: list[FakeTimer] = []
+
+    def __call__(self, seconds: float, function: Callable[[], None]) -> "FakeTimer":
+        return FakeTimer(self, self.clock.now + seconds, function)
+
+    def pass_by(self, seconds: float) -> None:
+        end = self.clock.now + seconds
+        while due := sorted((one for one in self.waiting if one.at <= end), key=lambda one: one.at):
+            self.clock.now = max(self.clock.now, due[0].at)
+            self.waiting.remove(due[0])
+            due[0].function()
+        self.clock.now = end
+
+
+class FakeTimer:
+    daemon = False
+
+    def __init__(self, timers: Timers, at: float, function: Callable[[], None]) -> None:
+        self.timers, self.at, self.function = timers, at, function
+
+    def start(self) -> None:
+        assert self.daemon
+        self.timers.waiting.append(self)
+
+    def cancel(self) -> None:
+        if self in self.timers.waiting:
+            self.timers.waiting.remove(self)
+
+
+def test_plain_says_of_a_silent_step_that_it_still_runs():
+    stream, timers = io.StringIO(), Timers()
+    with PlainLines(stream, timers.clock, timers) as sink:
+        sink(StepStarted("a", "RUN make"))
+        timers.pass_by(ALIVE_SECONDS * 2 + 1)
+        sink(StepOutput("a", "half"))
+        timers.pass_by(ALIVE_SECONDS - 1)
+        sink(StepOutput("a", "more"))
+        timers.pass_by(ALIVE_SECONDS - 1)
+        # Another one comes between: then its name is told.
+        sink(StepStarted("b", "RUN test"))
+        sink(StepEnded("b", Outcome.DONE, 0.1))
+        timers.pass_by(1)
+        sink(StepEnded("a", Outcome.DONE, 121.0))
+        timers.pass_by(ALIVE_SECONDS * 10)
+    assert stream.getvalue().splitlines() == [
+        "#1 RUN make ...",
+        "#1 ... 30.0s",
+        "#1 ... 1m00s",
+        "#1 | half",
+        "#1 1m30s | more",
+        "#2 RUN test ... done 0.1s",
+        "#1 RUN make ... 2m00s",
+        "#1 RUN make ... done 2m01s",
+    ]
+    assert not timers.waiting
+
+
+def test_plain_says_nothing_more_of_a_step_that_counts():
+    stream, timers = io.StringIO(), Timers()
+    with PlainLines(stream, timers.clock, timers) as sink:
+        sink(StepStarted("a", "build"))
+        for number in range(1, 14):
+            timers.pass_by(PROGRESS_SECONDS)
+            sink(StepProgress("a", number, 100, "packages"))
+        sink(StepEnded("a", Outcome.DONE, 65.0))
+    lines = stream.getvalue().splitlines()
+    assert lines[:2] == ["#1 build ...", "#1 build ... 1 of 100 packages (5.0s)"]
+    assert len(lines) == 15
+    assert all("of 100 packages" in line for line in lines[1:-1])
+
+
+def test_plain_says_of_each_silent_step_that_it_runs():
+    stream, timers = io.StringIO(), Timers()
+    with PlainLines(stream, timers.clock, timers) as sink:
+        sink(StepStarted("a", "one", "api"))
+        timers.pass_by(20)
+        sink(StepStarted("b", "two"))
+        timers.pass_by(35)
+    assert stream.getvalue().splitlines() == [
+        "#1 api: one ...",
+        "#2 two ...",
+        "#1 api: one ... 30.0s",
+        "#2 two ... 30.0s",
+    ]
+
+
+def test_plain_leaves_the_terminal_to_others_until_it_comes_back():
+    stream, timers = io.StringIO(), Timers()
+    sink = PlainLines(stream, timers.clock, timers)
+    sink(StepStarted("a", "RUN make"))
+    timers.pass_by(2)
+    sink.leave()
+    timers.pass_by(ALIVE_SECONDS * 3)
+    assert stream.getvalue() == "#1 RUN make ...\n"
+    sink.come_back()
+    timers.pass_by(1)
+    assert stream.getvalue().splitlines()[1:] == ["#1 ... 1m32s"]
 
 
 def test_plain_lines_of_several_images():

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lowering import World, commands_of, lowered, request_of
 from wherry.frontends.dockerfile.lower import lower
+from wherry.graph.keys import definition_key
 from wherry.graph.ops import ExecOp, GoCachePlace
 from wherry.oci.image import RunConfig
 
@@ -45,8 +48,11 @@ def test_a_target_in_the_middle_is_the_image() -> None:
 
 def test_it_can_be_switched_off() -> None:
     text = "FROM golang AS b\nRUN go build\nFROM scratch\nCOPY --from=b /app /app\n"
-    (step,) = commands_of(lower(request_of(text, world=WORLD)._replace(go_cache=False)))
-    assert (step.go_caches, step.no_go_caches) == ((), "")
+    graph = lower(request_of(text, world=WORLD)._replace(go_cache=False))
+    (step,) = commands_of(graph)
+    assert (step.go_caches, step.no_go_caches) == ((), "switched off")
+    # What users read is no part of keys.
+    assert definition_key(step, ()) == definition_key(replace(step, no_go_caches=""), ())
 
 
 @pytest.mark.parametrize(

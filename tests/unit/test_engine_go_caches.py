@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
+from wherry.engines.local import go_caches
 from wherry.engines.local.go_caches import Given, Offered, fill_ahead, has_go, offer
-from wherry.engines.local.results import Change, Outside
+from wherry.engines.local.results import NOTHING_SEEN, Change, Outside
 from wherry.engines.local.snapshot_files import LostChange
 from wherry.graph.ops import GoCachePlace
 from wherry.oci.digest import sha256
 from wherry.oci.image import LAYER_GZIP, Descriptor, Layer
 from wherry.sandbox.exchange import Place
 from wherry.sandbox.mapping import Mapping
+from wherry.sandbox.step_spec import Executed
 
 BASE = Layer(Descriptor(LAYER_GZIP, sha256(b"layer"), 5), sha256(b"tar"))
 BUILD = Outside("build", "/root/.cache/go-build", "", "")
@@ -39,6 +41,7 @@ def offered(
     filled: list[str] | None = None,
     args: tuple[str, ...] = ("/bin/sh", "-c", "go build ."),
     ahead: bool = False,
+    no_go_caches: str = "",
 ) -> Offered:
     """What a step is offered that asks for some places, on a base and one RUN.
 
@@ -65,7 +68,9 @@ def offered(
         go_source=None if filled is None else Source(),
         begin=lambda work, step: work(step),
     )
-    op: Any = SimpleNamespace(go_caches=asked, no_go_caches="", env=(), user=user, args=args)
+    op: Any = SimpleNamespace(
+        go_caches=asked, no_go_caches=no_go_caches, env=(), user=user, args=args
+    )
     step: Any = SimpleNamespace(cancel=SimpleNamespace(check=None))
     change = Change(sha256(b"run"), "", 5, outside=outside)
     # A whole tree is one directory, whatever it stands on.
@@ -145,6 +150,37 @@ def test_what_is_no_place_of_a_cache_is_nothing_to_a_step(tmp_path: Path, hostil
     assert [cache.path for cache in found.outside] == [BUILD.path]
 
 
+@pytest.mark.parametrize("kind", ["overlay", "whole"])
+def test_why_a_step_has_none_is_told_wherever_it_runs(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(go_caches, "has_go", lambda *_root: True)
+    assert offered(tmp_path, kind, no_go_caches="the reason") == Offered(refused="the reason")
+
+
+SAW = Executed(0, False, 1, outside=(BUILD.path,))
+USED = SAW._replace(used=("1",))
+
+
+@pytest.mark.parametrize(
+    ("executed", "names_go", "refused", "wanted"),
+    [
+        (USED, False, "", "with Go caches"),
+        # Modules may have been read: that leaves no trace.
+        (SAW, True, "", "with Go caches"),
+        (USED._replace(refused="b"), False, "a", "with Go caches, but not all: a, b"),
+        (SAW, False, "", ""),
+        (SAW, False, "a", ""),
+        (SAW._replace(outside=()), True, "a", "no Go caches: a"),
+        (SAW._replace(outside=()), True, "", ""),
+    ],
+)
+def test_what_a_step_says_of_its_caches(
+    executed: Executed, names_go: bool, refused: str, wanted: str
+) -> None:
+    assert Offered(refused=refused).remark(executed, names_go=names_go) == wanted
+
+
 def test_modules_that_are_gone_are_fetched_again(tmp_path: Path) -> None:
     with pytest.raises(LostChange):
         offered(tmp_path, "overlay", MODULES._replace(pool="6"))
@@ -167,6 +203,29 @@ def test_modules_of_which_nothing_was_seen_are_missed_by_nobody(tmp_path: Path) 
     assert [(cache.path, cache.left, cache.shown) for cache in found.caches] == [
         (MODULES.path, True, True)
     ]
+
+
+def test_what_another_machines_step_fetched_is_no_strangers(tmp_path: Path) -> None:
+    place = GoCachePlace("modules", MODULES.path)
+    there = MODULES._replace(pool="", seen=NOTHING_SEEN)
+    (cache,) = offered(tmp_path, "overlay", there, asked=(place,)).caches
+    assert (cache.left, cache.shown, cache.strangers) == (True, True, ("/base",))
+    assert cache.seen == ()
+    # Of a record that does not tell, nothing is known.
+    _, cache = offered(tmp_path, "overlay", BUILD, asked=(place,)).caches
+    assert (cache.left, cache.strangers) == (False, ("/base", "/run"))
+
+
+@pytest.mark.parametrize("told", [MODULES._replace(path="/etc"), MODULES._replace(owner="app")])
+def test_what_was_seen_nowhere_opens_no_other_place(tmp_path: Path, told: Outside) -> None:
+    """A record may lie: a place that no step asks for is shown to none."""
+    place = GoCachePlace("modules", MODULES.path)
+    there = told._replace(pool="", seen=NOTHING_SEEN)
+    held: list[str] = []
+    (cache,) = offered(tmp_path, "overlay", there, asked=(place,), held=held).caches
+    assert (cache.path, cache.left) == (MODULES.path, False)
+    assert len(held) == 1
+    assert offered(tmp_path, "overlay", there).caches == ()
 
 
 @pytest.mark.parametrize("left", [BUILD, MODULES])

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from wherry.api.building import build_images
+from wherry.api.request import BuildRequest
 from wherry.engines.local.results import Built
 from wherry.engines.local.storage import LayerSettings, Times, store_change
 from wherry.fstree import gzipped
@@ -17,6 +19,7 @@ from wherry.fstree.gzipped import BLOCK
 from wherry.fstree.layer import Compression
 from wherry.fstree.tree import File, Inline, make_tree
 from wherry.process.cancel import CancelToken
+from wherry.process.clock import next_file_clock_ns
 from wherry.store.store import Store, open_store
 
 RULES = LayerSettings(Compression(), 2, "zlib")
@@ -81,12 +84,39 @@ def test_a_step_compresses_what_its_last_layer_did_not_have(
         assert len(compressed) == whole
 
 
+def test_a_copy_compresses_what_its_last_layer_did_not_have(
+    tmp_path: Path, compressed: list[None]
+) -> None:
+    context = tmp_path / "app"
+    context.mkdir()
+    request = BuildRequest(".", str(context), {"PATH": ""}, str(tmp_path / "store"))
+
+    def build(dockerfile: str, data: bytes) -> int:
+        """The number of blocks that were compressed."""
+        (context / "Dockerfile").write_text(dockerfile)
+        (context / "big").write_bytes(data)
+        next_file_clock_ns()
+        compressed.clear()
+        build_images(request, lambda _event: None, CancelToken())
+        return len(compressed)
+
+    text = "FROM scratch\nCOPY big /big\n"
+    data = program()
+    whole = build(text, data)
+    assert whole >= 40
+    data[5 * BLOCK] ^= 1
+    assert 1 <= build(text, data) <= 2
+    # Another COPY has nothing to do with it.
+    data[5 * BLOCK] ^= 2
+    assert build(text.replace("/big\n", "/other\n"), data) >= 40
+
+
 def test_small_layers_leave_nothing(store: Store) -> None:
     write(store, b"small", "one")
     assert store.records.get("pieces/1", "one") is None
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "changed", "record"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed", "record", "name"])
 def test_damage_costs_time_alone(store: Store, damage: str) -> None:
     data = program()
     first = write(store, data, "one").layers[0].descriptor.digest
@@ -104,6 +134,11 @@ def test_damage_costs_time_alone(store: Store, damage: str) -> None:
             place.write_bytes(place.read_bytes()[::-1])
         case "record":
             store.records.put("pieces/1", "one", b"\xff{", ())
+        case "name":
+            kept = store.records.get("pieces/1", "one")
+            assert kept is not None
+            value = kept.replace(b'"sha256:', b'"sha2v6:')
+            store.records.put("pieces/1", "one", value, ())
     again = write(store, data, "one")
     assert again == plain
     assert content(store, again) == content(store, plain)

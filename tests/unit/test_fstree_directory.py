@@ -18,9 +18,11 @@ from wherry.errors import BuildError, UsageError
 from wherry.fstree.directory import DirectoryFiles
 from wherry.fstree.ignore import IgnoreRules
 from wherry.fstree.memo import Digests, FileMemo, NoMemo, state
+from wherry.fstree.state import directory_state
 from wherry.fstree.tree import Directory, File, Special, Symlink
 from wherry.oci.digest import sha256
 from wherry.process.cancel import Cancelled, CancelToken
+from wherry.process.clock import RACY_NS, file_clock_ns, next_file_clock_ns
 
 LONG_AGO = 3600
 
@@ -439,3 +441,36 @@ def test_one_wrong_bit_voids_a_memo(tmp_path: Path) -> None:
         broken = bytearray(data)
         broken[place] ^= 1
         assert Digests(bytes(broken)).get("file", state(status)) is None
+
+
+def test_what_a_directory_is_without_is_not_there(tmp_path: Path) -> None:
+    for path in ("kept", "out/x", "a/out/x", "a/outer", "a/out2/x"):
+        write(tmp_path / path)
+    without = ("a/out", "out", "none/at/all")
+    # Not even a rule that takes back in what another one hides.
+    for rules in ((), ("a", "!a/out*", "!a/out/x", "!a/outer", "!kept")):
+        with DirectoryFiles(
+            str(tmp_path), IgnoreRules(rules), NoMemo(), CancelToken(), without
+        ) as files:
+            assert paths(files) == ["a", "a/out2", "a/out2/x", "a/outer", "kept"]
+            assert files.entry("out") is None and files.entry("a/out/x") is None
+            assert files.names("a/out") == ()
+
+
+def test_what_a_directory_is_without_has_no_part_in_its_state(tmp_path: Path) -> None:
+    write(tmp_path / "kept")
+    while file_clock_ns() - RACY_NS <= (tmp_path / "kept").stat().st_ctime_ns:
+        next_file_clock_ns()
+
+    def state_of(*without: str) -> str | None:
+        looked = directory_state(str(tmp_path), (), ("",), CancelToken(), without)
+        with DirectoryFiles(
+            str(tmp_path), IgnoreRules(()), NoMemo(), CancelToken(), without
+        ) as files:
+            assert files.seen(("",)) == files.signature(("",)) == looked
+        return looked
+
+    before = state_of()
+    assert before is not None and state_of("out") == before
+    write(tmp_path / "out" / "x")
+    assert state_of("out") == before and state_of() != before

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -114,9 +115,16 @@ def test_a_damaged_blob_costs_speed_only(tmp_path: Path, blocks: bytearray, dama
         assert compressed(data, earlier)[0] == expected
 
 
+def index_of(*row: object) -> bytes:
+    value = {"version": 1, "codec": CODEC, "blob": "sha256:x", "pieces": [row]}
+    return json.dumps(value).encode()
+
+
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"{}", b'{"version": 1, "codec": "zlib 1", "pieces": [[1]]}', b"\xff"]
-)
+    "data", [b"", b"[]", b"{}", b'{"version": 1, "codec": "zlib 1", "pieces": [[1]]}', b"\xff",
+             b"[" * 100_000, index_of("aa", float("inf"), 1, "bb"), index_of("aa", 2**70, 1, "bb"),
+             index_of("aa", 0, 2**40, "bb"), index_of("aa", -1, 1, "bb")],
+)  # fmt: skip
 def test_an_unreadable_index_has_no_pieces(data: bytes) -> None:
     assert decode_index(data, CODEC) == ((), "")
 

@@ -193,6 +193,8 @@ def test_an_ignore_rule_can_be_blamed() -> None:
     assert error.why == "the rule '**/*.md' of .dockerignore leaves it out"
     assert error.hint == "add !d/notes.md to .dockerignore"
     assert error.exit_code == 2
+    error = caught.value.hidden_by("it is a secret", "")
+    assert (error.path, error.why, error.hint) == ("/d/notes.md", "it is a secret", "")
 
 
 def test_links_in_a_circle_are_refused() -> None:

@@ -7,6 +7,8 @@ import hashlib
 import io
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -147,6 +149,24 @@ def test_an_index_that_was_made_anew_stays(first: Ground) -> None:
     assert packed(first, Vouched(ID, OTHER))[0].rows == ()
     both = packed(first, Vouched(ID, OTHER), Vouched(ID, LINE))[0].rows
     assert [row.key for row in both] == [ID]
+
+
+def test_an_index_that_is_made_anew_just_now_goes_out_with_its_own_line(first: Ground) -> None:
+    """Another build comes before this one gets the lock."""
+    new = INDEX + b"2\nof other files"
+
+    class Late(KeptLines):
+        @contextmanager
+        def alone(self) -> Iterator[None]:
+            first.put(ID, new, OTHER)
+            with super().alone():
+                yield
+
+    pool = Pool(first.cache, Late(first.place))
+    for line, wanted in ((LINE, []), (OTHER, [OTHER.encode() + b"\n" + new])):
+        first.put(ID, DATA, LINE)
+        material = indexes_of({Vouched(ID, line): pool}, "")
+        assert [material.read(row).read() for row in material.rows] == wanted
 
 
 def test_forgetting_waits_for_who_brings_an_index(second: Ground) -> None:

@@ -49,6 +49,7 @@ def layer(name: str, size: int = 100) -> Layer:
 
 
 BASE = layer("base", 10_000)
+UNNEEDED = (("modules", "/home/app/go/pkg/mod", "app"),)
 
 
 def change(name: str, size: int = 100, *, steps: int = 3) -> StepChange:
@@ -66,7 +67,7 @@ def change(name: str, size: int = 100, *, steps: int = 3) -> StepChange:
         run = digest(f"run {name} {number}")
         stack = (*stack, run)
         runs[run] = Run(size * 3, outside=(("modules", "/go/pkg/mod", ""),),
-                        layers=((None, made),))  # fmt: skip
+                        layers=((None, made),), unneeded=UNNEEDED)  # fmt: skip
         records[key] = StepRecord(stack)
     selections = {record_key(digest(f"{name} selects"), ""): digest("selected")}
     return StepChange(records, runs, selections, digest(f"image {name}"), kept)
@@ -142,6 +143,13 @@ _EDITS: dict[str, Edit] = {
     "outside at the root": lambda v: _beside(v, "build", "/"),
     "outside at two slashes": lambda v: _beside(v, "build", "//"),
     "outside with half a letter": lambda v: _beside(v, "build", "/\ud800"),
+    "unneeded with NUL": lambda v: _unneeded(v, "modules", "/a\0b"),
+    "unneeded of builds": lambda v: _unneeded(v, "build", "/root/.cache"),
+    "unneeded that leads out": lambda v: _unneeded(v, "modules", "/../../home/user"),
+    "unneeded at the root": lambda v: _unneeded(v, "modules", "/"),
+    "unneeded as texts": lambda v: _run(v).update(unneeded=["abc"]),
+    "unneeded as null": lambda v: _run(v).update(unneeded=None),
+    "unneeded of 17 places": lambda v: _run(v).update(unneeded=[["modules", "/a", ""]] * 17),
     "a result that is none": lambda v: v["results"].update({"x": 0}),
 }
 
@@ -162,6 +170,10 @@ def _beside(value: Section, kind: str, path: str) -> None:
     _run(value).update(outside=[[kind, path, ""]])
 
 
+def _unneeded(value: Section, kind: str, path: str) -> None:
+    _run(value).update(unneeded=[[kind, path, ""]])
+
+
 @pytest.mark.parametrize("name", _EDITS)
 def test_a_section_that_is_odd_is_dropped_alone(name: str) -> None:
     steps = merged(StepSet(), change("a"))
@@ -176,7 +188,7 @@ def test_a_section_that_is_odd_is_dropped_alone(name: str) -> None:
     assert found.steps == StepSet()
     assert list(found.records) == ["key"]
     (fault,) = found.faults
-    assert fault.startswith("the steps of a Go cache are malformed")
+    assert fault.startswith("the steps of a cache are malformed")
     assert b"steps" not in encode_index(found)
 
 
@@ -263,6 +275,28 @@ def test_layers_that_two_have_written_of_one_run_are_both_kept() -> None:
         assert found.runs[run].layers == ((None, whole), (1700000000, cut))
         assert found.hollow == frozenset()
         assert read_steps(json.loads(json.dumps(encode_steps(found)))) == found
+
+
+def test_module_caches_of_which_a_run_saw_nothing_are_lost_by_no_exporter() -> None:
+    known = change("a")
+    plain = known._replace(
+        runs={name: run._replace(unneeded=()) for name, run in known.runs.items()}
+    )
+    for order in ((known, plain), (plain, known)):
+        found = merged(StepSet(), *order)
+        assert [run.unneeded for run in found.runs.values()] == [UNNEEDED] * 2
+        # Who does not know of them has nothing to add.
+        assert has_all(found, plain)
+    assert not has_all(merged(StepSet(), plain), known)
+
+
+def test_runs_that_have_none_are_written_as_ever() -> None:
+    known = change("a")
+    plain = known._replace(
+        runs={name: run._replace(unneeded=()) for name, run in known.runs.items()}
+    )
+    assert b"unneeded" not in encode_index(PackSet(steps=merged(StepSet(), plain)))
+    assert b"unneeded" in encode_index(PackSet(steps=merged(StepSet(), known)))
 
 
 def test_what_is_not_used_for_many_exports_goes() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wherry.fstree.removal import remove_tree
 from wherry.golang.go_sum import hash_files
 from wherry.golang.module_zip import hash_zip, unpack_zip
 
@@ -74,6 +76,20 @@ def test_a_tree_has_what_the_zip_has(tmp_path: Path) -> None:
     assert (tree / "dir").stat().st_mode & 0o777 == 0o555
 
 
+def test_a_name_cannot_say_what_other_files_say(tmp_path: Path) -> None:
+    """Go's hash is made of lines; Go refuses such names, too."""
+    true = {"m_note.txt": b"note", "m_safe.go": b"package m\n"}
+    digest = hashlib.sha256(true["m_safe.go"]).hexdigest()
+    forged = {f"m_note.txt\n{digest}  {MODULE}/m_safe.go": true["m_note.txt"]}
+    assert hashed(packed(true))
+    assert not hashed(packed(forged))
+    path = tmp_path / "m.zip"
+    path.write_bytes(packed(forged))
+    assert not unpack_zip(str(path), MODULE, str(tmp_path / "tree"))
+    with pytest.raises(ValueError, match="newline"):
+        hash_files([(f"{MODULE}/{name}", digest) for name in forged])
+
+
 SMALL = packed({name: data for name, data in FILES.items() if len(data) < 10_000})
 
 
@@ -106,27 +122,99 @@ def test_a_header_that_is_not_the_directorys_is_refused(at: int) -> None:
     assert hashed(SMALL[:place] + bytes([SMALL[place] ^ 1]) + SMALL[place + 1 :]) == ""
 
 
-def test_a_header_beyond_all_files_is_refused() -> None:
-    """A zip64 field may name any place."""
-    data = bytearray(packed({"a.go": b"package m\n"}))
+def unpacked(top: Path, data: bytes) -> str:
+    path = top / "m.zip"
+    path.write_bytes(data)
+    try:
+        return unpack_zip(str(path), MODULE, str(top / "tree"))
+    finally:
+        # Some are too deep for other ways to remove them.
+        remove_tree(str(top / "tree"))
+
+
+def with_header_at(offset: int, content: bytes = b"package m\n") -> bytes:
+    """A zip whose one file is said to begin at `offset`: a zip64 field may name any place."""
+    data = bytearray(packed({"a.go": content}))
     place = data.index(b"PK\1\2")
     name, extra = struct.unpack_from("<2H", data, place + 28)
-    field = struct.pack("<2HQ", 1, 8, 2**64 - 1)
+    field = struct.pack("<2HQ", 1, 8, offset)
     struct.pack_into("<H", data, place + 30, len(field))
     struct.pack_into("<I", data, place + 42, 0xFFFFFFFF)
     at = place + 46 + name
     data[at : at + extra] = field
     end = data.index(b"PK\5\6")
     struct.pack_into("<I", data, end + 12, end - place)
-    assert zipfile.ZipFile(io.BytesIO(data)).infolist()[0].header_offset >= 2**63
-    assert hashed(bytes(data)) == ""
+    return bytes(data)
 
 
-@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("n" * 300,)])
+LARGE = os.urandom((1 << 20) + 5)
+
+
+@pytest.mark.parametrize("content", [b"package m\n", LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("offset", [2**64 - 1, 2**63 - 1, 2**63 - 64, 2**62, 1 << 30])
+def test_a_header_beyond_all_files_is_refused(tmp_path: Path, offset: int, content: bytes) -> None:
+    data = with_header_at(offset, content)
+    assert zipfile.ZipFile(io.BytesIO(data)).infolist()[0].header_offset >= offset
+    assert unpacked(tmp_path, data) == hashed(data) == ""
+
+
+@pytest.mark.parametrize("content", [b"package m\n", LARGE], ids=["small", "large"])
+def test_a_header_before_the_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Where the list of files is said to begin later than it does."""
+    data = bytearray(packed({"a.go": content}))
+    end = data.rindex(b"PK\5\6")
+    (begin,) = struct.unpack_from("<I", data, end + 16)
+    struct.pack_into("<I", data, end + 16, begin + 500)
+    assert zipfile.ZipFile(io.BytesIO(data)).infolist()[0].header_offset == -500
+    assert unpacked(tmp_path, bytes(data)) == ""
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("a", "a/b"), ("a/b", "a"), ("a", "a/b/c"), ("a/b", "a/b/c/d/e"), ("n" * 300,),
+     ("n" * 300 + "/x",), ("a/" + "n" * 300 + "/b/x",), ("a/" * 3000 + "x",)],
+)  # fmt: skip
 def test_names_that_no_tree_has_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    assert unpacked(tmp_path, packed(dict.fromkeys(names, b"x"))) == ""
+
+
+@pytest.mark.parametrize("call", ["mkdir", "open", "write", "pread", "fchmod"])
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_a_fault_of_the_machine_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, fault: int
+) -> None:
+    done = getattr(os, call)
     path = tmp_path / "m.zip"
-    path.write_bytes(packed(dict.fromkeys(names, b"x")))
-    assert unpack_zip(str(path), MODULE, str(tmp_path / "tree")) == ""
+    path.write_bytes(SMALL)
+
+    def failing(*args: object, **more: object) -> object:
+        # What the tree itself asks for.
+        if call in ("mkdir", "open") and f"{tmp_path}/top/" not in str(args[0]):
+            return done(*args, **more)
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(os, call, failing)
+    with pytest.raises(OSError, match=os.strerror(fault)) as caught:
+        unpack_zip(str(path), MODULE, str(tmp_path / "top"))
+    monkeypatch.undo()
+    assert caught.value.errno == fault
+
+
+def test_a_file_whose_mode_cannot_be_set_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def failing(descriptor: int, _mode: int) -> None:
+        opened.append(descriptor)
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(os, "fchmod", failing)
+    with pytest.raises(OSError, match="no"):
+        unpacked(tmp_path, SMALL)
+    (descriptor,) = opened
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 @pytest.mark.parametrize("more", [-1, 1])

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tempfile
 import time
@@ -90,34 +89,59 @@ def hide(snapshot: Path, how: str, path: str) -> None:
             here.symlink_to("/elsewhere")
 
 
-@pytest.mark.parametrize("how", ["", "patched", "removed", "made anew", "emptied"])
-def test_a_step_on_a_patched_go_has_no_build_cache(tmp_path: Path, lower: Path, how: str) -> None:
-    for here in (tmp_path / "root", tmp_path / "base/fs"):
-        (here / "usr/local/go/bin").mkdir(parents=True)
-        for name in ("bin/go", "VERSION"):
-            (here / "usr/local/go" / name).touch()
-    top = tmp_path / "step"
-    (top / "fs/usr/local/go/pkg/include").mkdir(parents=True)
-    match how:
-        case "patched":
-            (top / "fs/usr/local/go/pkg/include/textflag.h").touch()
-        case "removed":
-            os.mknod(top / "fs/usr/local/go/pkg/include/textflag.h", stat.S_IFCHR, 0)
-        case "made anew":
-            # Another Go, whole.
-            (top / "fs/usr/local/go/VERSION").touch()
-            os.setxattr(top / "fs/usr/local/go", "user.overlay.opaque", b"y")
-        case "emptied":
-            shutil.rmtree(top / "fs/usr/local")
-            os.mknod(top / "fs/usr/local", stat.S_IFCHR, 0)
+HEADER = "pkg/include/textflag.h"
+
+
+def put(top: Path, name: str, text: str = "") -> None:
+    path = top / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def put_go(root: Path, place: str) -> None:
+    for name in ("bin/go", "VERSION", HEADER):
+        put(root, f"{place}/{name}", "go1.26.8\n" if name == "VERSION" else "")
+
+
+@pytest.mark.parametrize(
+    "script", ["/opt/go/bin/go build .", "export GOROOT=/opt/go; go build .",
+               "PATH=$PATH:/opt/go/bin go build .", "'/opt/go/bin/'go build", "sh build.sh"],
+)  # fmt: skip
+def test_a_go_that_only_the_command_or_a_step_knows_is_looked_at(
+    tmp_path: Path, lower: Path, script: str
+) -> None:
+    root = tmp_path / "root"
+    for place in ("usr/local/go", "opt/go"):
+        put_go(root, place)
+    is_made = script == "sh build.sh"
+    if is_made:
+        put_go(tmp_path / "step/fs", "opt/go")
+    cache = StepGoCache("build", BUILD, str(lower), changes=(str(tmp_path / "step"),))
+    spec = StepSpec(("/bin/sh", "-c", script), user=OWN,
+                    env=("HOME=/root", "PATH=/usr/local/go/bin"), go_caches=(cache,))  # fmt: skip
+    for patched in (False, True):
+        put(root, f"opt/go/{HEADER}", "#define AX DX" if patched else "")
+        found = choose(spec, str(root), tempfile.mkdtemp(dir=tmp_path))
+        assert found.refused == ("there is another go1.26.8 in /opt/go" if patched else "")
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_step_on_a_patched_go_has_no_build_cache(
+    tmp_path: Path, lower: Path, changed: bool
+) -> None:
+    root = tmp_path / "root"
+    put_go(root, "usr/local/go")
     # What earlier steps of the root left only saves time.
     cache = StepGoCache("build", BUILD, str(lower), left=True)
     spec = StepSpec(("true",), user=OWN, env=("HOME=/root", "PATH=/usr/local/go/bin"),
                     go_caches=(cache,))  # fmt: skip
-    tops = [str(tmp_path / "base/fs"), f"{top}/fs"]
-    found = choose(spec, str(tmp_path / "root"), tempfile.mkdtemp(dir=tmp_path), tops)
-    if how in ("patched", "removed"):
-        assert found.refused == "Go's own tree in /usr/local/go was changed"
+    first = choose(spec, str(root), tempfile.mkdtemp(dir=tmp_path))
+    assert [cache.path for cache in first.filled] == [BUILD]
+    if changed:
+        put(root, f"usr/local/go/{HEADER}", "#define AX DX")
+    found = choose(spec, str(root), tempfile.mkdtemp(dir=tmp_path))
+    if changed:
+        assert "are not those of earlier builds" in found.refused
         assert found.caches == ()
     else:
         assert found.refused == ""
@@ -143,6 +167,23 @@ def test_a_cache_that_something_below_hides_takes_nothing(
     # One that was removed beside it is nothing to it.
     (found,) = chosen(tmp_path, cache._replace(snapshots=snapshots[:1])).caches
     assert found.shown
+
+
+@pytest.mark.parametrize(
+    ("made_by_step", "who"), [(True, "an earlier step has left"), (False, "the image has")]
+)
+def test_it_is_told_whose_files_forbid_a_cache(
+    tmp_path: Path, lower: Path, made_by_step: bool, who: str
+) -> None:
+    (tmp_path / "1/fs" / MODULES[1:] / "example.com").mkdir(parents=True)
+    here = (str(tmp_path / "1"),)
+    cache = StepGoCache(
+        "modules", MODULES, str(lower), strangers=here, snapshots=here,
+        changes=here if made_by_step else (),
+    )  # fmt: skip
+    found = chosen(tmp_path, cache)
+    assert found.caches == ()
+    assert found.refused == f"{who} files in {MODULES}"
 
 
 @pytest.mark.parametrize(("kind", "path"), [("build", BUILD), ("modules", MODULES)])

@@ -449,6 +449,15 @@ def test_what_is_left_of_modules_is_loose(modules: Step) -> None:
     assert not has_loose_modules(modules.cache, [str(modules.below), str(modules.upper)])
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root makes overlay's marks")
+@pytest.mark.parametrize("name", [TREE, "example.com", "cache"])
+def test_what_was_removed_of_modules_is_loose(modules: Step, name: str) -> None:
+    """It may have been changed before."""
+    (modules.top / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mknod(modules.top / name, stat.S_IFCHR, 0)
+    assert has_loose_modules(modules.cache, [str(modules.below), str(modules.upper)])
+
+
 def test_links_that_may_lead_to_modules_are_loose(modules: Step, tmp_path: Path) -> None:
     fetch(modules)
     (modules.top / "example.com").rename(tmp_path / "elsewhere")

@@ -18,7 +18,7 @@ from wherry.golang.build_entries import INDEX
 from wherry.process.cancel import CancelToken
 from wherry.sandbox.go_caches import Chosen, choose
 from wherry.sandbox.go_harvest import Harvested, harvest
-from wherry.sandbox.go_indexes import forget_lines, index_ids, keep_line
+from wherry.sandbox.go_indexes import KeptLines, forget_lines, index_ids
 from wherry.sandbox.step_spec import StepGoCache, StepSpec
 
 OPAQUE = "user.wherry.opaque"
@@ -124,6 +124,19 @@ def test_an_index_of_a_directory_is_not_taken_for_its_output_being_there(tmp_pat
     assert not list(top.rglob("*-a"))
 
 
+def test_an_index_goes_before_its_line_becomes_another(tmp_path: Path) -> None:
+    """Whoever is killed in between leaves no index beside a line that it was not made of."""
+    cache = StepGoCache("build", BUILD, str(tmp_path / "pool"))
+    kept = tmp_path / "pool/fs" / BUILD[1:]
+    entry(kept, "ab" * 32, INDEX + b"2\n")
+    KeptLines(cache).keep("ab" * 32, LINE)
+    KeptLines(cache).keep("ab" * 32, LINE)
+    assert list(kept.rglob("*-a"))
+    KeptLines(cache).keep("ab" * 32, OTHER)
+    assert not list(kept.rglob("*-a"))
+    assert KeptLines(cache).find("ab" * 32) == OTHER
+
+
 # --- what a step sees ------------------------------------------------------------------------
 
 
@@ -134,17 +147,23 @@ class Ground:
         self.top = top
         (top / "root/src").mkdir(parents=True)
         (top / "modules/fs").mkdir(parents=True)
+        self.go = top / "root/usr/local/go/bin/go"
+        self.go.parent.mkdir(parents=True)
+        self.go.write_bytes(b"\x7fELF of Go")
+        (top / "root/usr/local/go/VERSION").write_text("go1.26.8\n")
         (top / "root/src/go.sum").write_text(f"{LINE}\n")
         self.identity = "ab" * 32
         self.build = StepGoCache("build", BUILD, str(top / "build"))
         entry(top / "build/fs" / BUILD[1:], self.identity, INDEX + b"2\n")
-        keep_line(self.build, self.identity, line)
+        KeptLines(self.build).keep(self.identity, line)
         self.modules = StepGoCache("modules", MODULES, str(top / "modules"),
                                    snapshots=(str(top / "snapshot"),))  # fmt: skip
 
-    def chosen(self, script: str = "go build -trimpath -o /out/app .") -> Chosen:
-        spec = StepSpec(("/bin/sh", "-c", script), env=("HOME=/root",), cwd="/src",
-                        user=f"{os.getuid()}:{os.getgid()}",
+    def chosen(
+        self, script: str = "go build -trimpath -o /out/app .", shell: str = "/bin/sh"
+    ) -> Chosen:
+        spec = StepSpec((shell, "-c", script), env=("HOME=/root", "PATH=/bin:/usr/local/go/bin"),
+                        cwd="/src", user=f"{os.getuid()}:{os.getgid()}",
                         go_caches=(self.modules, self.build))  # fmt: skip
         return choose(spec, str(self.top / "root"), tempfile.mkdtemp(dir=self.top))
 
@@ -178,6 +197,20 @@ def test_an_index_of_other_files_is_hidden(tmp_path: Path) -> None:
 def test_who_may_change_a_module_first_sees_none(tmp_path: Path, script: str) -> None:
     ground = Ground(tmp_path, LINE)
     assert ground.is_hidden(ground.chosen(script))
+
+
+@needs_root
+def test_what_is_no_go_of_gos_sees_none(tmp_path: Path) -> None:
+    ground = Ground(tmp_path, LINE)
+    assert ground.is_hidden(ground.chosen(shell="/x/sh"))
+    assert ground.is_hidden(ground.chosen("go vet -vettool=/x/v . && go build ."))
+    (tmp_path / "root/bin").mkdir()
+    (tmp_path / "root/bin/go").write_bytes(b"\x7fELF of somebody's")
+    assert ground.is_hidden(ground.chosen())
+    (tmp_path / "root/bin/go").unlink()
+    assert not ground.is_hidden(ground.chosen())
+    ground.go.write_text("#!/bin/sh\n")
+    assert ground.is_hidden(ground.chosen())
 
 
 @needs_root

@@ -75,6 +75,21 @@ def asked_caches(request: BuildRequest, settings: Settings) -> AskedCaches:
     return AskedCaches(sources, targets, key, tuple(places.values()))
 
 
+def named_directories(request: BuildRequest, settings: Settings) -> tuple[str, ...]:
+    """The absolute paths of all directories that are named as cache places, in use or not.
+
+    Raises `UsageError` for what is no place.
+    """
+    cache = settings.cache
+    named = (
+        *_flag_places("--cache-from", request.cache_from, request),
+        *_flag_places("--cache-to", request.cache_to, request),
+        *_file_places("from", cache.from_ or (), settings),
+        *_file_places("to", cache.to or (), settings),
+    )
+    return tuple(dict.fromkeys(spec.path for spec in named if spec.is_directory))
+
+
 def _trusted(
     specs: tuple[CacheSpec, ...], request: BuildRequest, settings: Settings
 ) -> tuple[CacheSpec, ...]:

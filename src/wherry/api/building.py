@@ -202,6 +202,10 @@ def check_request(request: BuildRequest) -> str:
             raise UsageError(f"several targets: {request.target}",
                              why="a Dockerfile is built up to one stage",
                              hint="name one")  # fmt: skip
+        if "," in request.platform:
+            from wherry.api.one_platform import refuse_several_platforms  # noqa: PLC0415 - as above
+
+            refuse_several_platforms(request)
         if any(getattr(request, name) for name in _STEP_OPTIONS):
             from wherry.api.step_options import read_step_options  # noqa: PLC0415 - few give any
 

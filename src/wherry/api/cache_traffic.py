@@ -64,7 +64,7 @@ class CacheTraffic:
     """The places of one build or command. Thread-safe but for `load` and `export`.
 
     `key_path` names the file of `--cache-key`, empty for none. Raises `UsageError` for a bad one.
-    `noun` is what the user calls such a place.
+    `noun` is what the user calls such a place: that of a Dockerfile's steps holds more than Go's.
     """
 
     def __init__(
@@ -73,11 +73,12 @@ class CacheTraffic:
         targets: Sequence[CacheSpec],
         key_path: str,
         registries: Registries,
+        noun: str = "Go cache",
     ) -> None:
         self.sources = tuple(sources)
         self.targets = tuple(targets)
         self.registries = registries
-        self.noun = "Go cache"
+        self.noun = noun
         self.restored: list[Restored] = []
         self.zips: list[ZipsIntoCache] = []
         self._around = registries.around
@@ -296,8 +297,7 @@ class CacheTraffic:
     def _pass_over(self, spec: CacheSpec, error: WherryError, what: str) -> None:
         if not spec.ignore_error:
             raise error
-        why = f": {error.why.splitlines()[0]}" if error.why else ""
-        self.warn(f"the {self.noun} {spec.place} is not {what}: {error.what}{why}")
+        self.warn(f"the {self.noun} {spec.place} is not {what}: {reason_of(error, spec, what)}")
 
     def _load_one(self, spec: CacheSpec) -> None:
         with self.passing_over(spec, seconds=ASKING):
@@ -316,16 +316,36 @@ class CacheTraffic:
                 self._seconds += time.monotonic() - began
 
 
-def open_traffic(asked: AskedCaches, registries: Registries) -> CacheTraffic:
+def open_traffic(
+    asked: AskedCaches, registries: Registries, noun: str = "Go cache"
+) -> CacheTraffic:
     """The places that were asked for, asked for what they hold.
 
-    The user is told of those that are not trusted. Raises `UsageError` for a bad key.
+    The user is told of those that are not trusted; `noun` is as in `CacheTraffic`. Raises
+    `UsageError` for a bad key.
     """
     for note in asked.notes:
         registries.around.sink(Message(Level.INFO, note))
-    traffic = CacheTraffic(asked.sources, asked.targets, asked.key, registries)
+    traffic = CacheTraffic(asked.sources, asked.targets, asked.key, registries, noun)
     traffic.load()
     return traffic
+
+
+def reason_of(error: WherryError, spec: CacheSpec, what: str = "used") -> str:
+    """Why a place is not used or written, in a line that names it and says so already."""
+    why = error.why.splitlines()[0] if error.why else ""
+    cache = f"the cache {spec.place}"
+    said = {
+        "used": (f"{cache} is not trusted", f"cannot read {cache}"),
+        "written": (f"{cache} is not trusted", f"{cache} was not written", f"cannot write {cache}"),
+    }
+    if why and error.what in said.get(what, ()):
+        return why
+    short = error.what
+    for name in (cache, f"the directory {spec.place}", spec.place):
+        if short == f"cannot read {name}" or short.startswith(f"{name} is "):
+            short = short.replace(name, "it", 1)
+    return f"{short}: {why}" if why else short
 
 
 def may_travel(facts: GoFacts, words: Iterable[str], warn: Callable[[str], None]) -> bool:

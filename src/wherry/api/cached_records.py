@@ -91,7 +91,7 @@ def decode_kept(encoded: Encoded) -> tuple[Kept, ...]:
         value = json.loads(_unpacked(encoded.records))
         return tuple(_kept(one, modules) for one in value[:_KEPT])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise BadPack("a record of a Go cache is malformed", why=str(error)[:200]) from error
+        raise BadPack("a record of a cache is malformed", why=str(error)[:200]) from error
 
 
 def _kept(value: Any, modules: Mapping[str, bytes]) -> Kept:  # noqa: ANN401 - a stranger's JSON

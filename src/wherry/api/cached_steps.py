@@ -17,10 +17,10 @@ from typing import BinaryIO, Final, NamedTuple
 
 from wherry.api.cache_patience import TooSlow
 from wherry.api.cache_places import reference_of
-from wherry.api.cache_traffic import CacheTraffic, Place, megabytes
+from wherry.api.cache_traffic import CacheTraffic, Place, megabytes, reason_of
 from wherry.api.layer_waiting import LayerWaiting, PatientStream
 from wherry.api.transfer import transfer
-from wherry.engines.local.results import Built, Change, Outside, Slab
+from wherry.engines.local.results import NOTHING_SEEN, Built, Change, Outside, Slab
 from wherry.engines.local.snapshot_files import LostChange
 from wherry.engines.local.storage import (
     CacheRecords,
@@ -352,8 +352,8 @@ class CachedSteps:
             is_new = spec.address not in self._gone
             self._gone.add(spec.address)
         if is_new:
-            why = f": {error.why.splitlines()[0]}" if error.why else ""
-            self._traffic.warn(f"the cache {spec.place} is not used any more: {error.what}{why}")
+            reason = reason_of(error, spec)
+            self._traffic.warn(f"the cache {spec.place} is not used any more: {reason}")
 
 
 class _Selections:
@@ -407,7 +407,10 @@ def _built(record: StepRecord, steps: StepSet) -> Built | None:
         run = steps.runs.get(storey)
         if run is None:
             return None
-        outside = tuple(_outside(row) for row in run.outside)
+        outside = (
+            *(_outside(row) for row in run.outside),
+            *(_outside(row)._replace(seen=NOTHING_SEEN) for row in run.unneeded),
+        )
         # Its snapshot is at another machine's place, under no name that one here has.
         slabs.append(Change(storey, "", run.size, run.empty, outside))
     *below, own = slabs

@@ -3,7 +3,8 @@
 
 The main context is a directory, a git tree, a URL or a tar on standard input; named contexts
 (`--build-context`) are directories, images, git trees or URLs. `.dockerignore` rules hold for
-directories only, as in BuildKit: what comes from elsewhere was chosen by whoever made it.
+directories only, as in BuildKit: what comes from elsewhere was chosen by whoever made it. Cache
+directories of the build are left out of directories, too (`wherry.api.caches_in_context`).
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import os
 import posixpath
 import select
 import stat
+from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Final, NamedTuple
 
+from wherry.api.caches_in_context import cache_directories, paths_below
 from wherry.api.fetching import Fetching
 from wherry.api.request import DOCKERFILES, BuildRequest, is_remote
 from wherry.engines.local.results import Held
@@ -81,6 +84,7 @@ class ContextReader:
         self._store = store
         self._fetching = fetching
         self._cancel = fetching.cancel
+        self._caches = cache_directories(request)
 
     def main(self) -> Inputs:
         """The main context and the Dockerfile.
@@ -96,14 +100,15 @@ class ContextReader:
         return self._from_directory()
 
     def directory(self, place: str, ignore: tuple[str, ...], ignore_file: str) -> Held:
-        """A directory's files, less those that the rules of `ignore_file` hide."""
+        """A directory's files, less those that the rules of `ignore_file` hide, and less caches."""
         rules = IgnoreRules(ignore)
-        hidden_by = _Hiding(place, rules, ignore_file, self._cancel)
+        caches = paths_below(place, self._caches)
+        hidden_by = _Hiding(place, rules, ignore_file, caches, self._cancel)
         if self._request.foreign:
             # Made for this build alone: nothing would ever ask for what is remembered of it.
-            files = self._opened(place, rules, NoMemo())
+            files = self._opened(place, rules, NoMemo(), caches)
             return Held(files, lambda _paths: None, hidden_by, files.seen)
-        files = self._opened(place, rules, _Memo(self._store, place))
+        files = self._opened(place, rules, _Memo(self._store, place), caches)
         return Held(files, files.signature, hidden_by, files.seen)
 
     def named_directory(self, name: str, place: str) -> tuple[Held, tuple[str, ...]]:
@@ -116,8 +121,10 @@ class ContextReader:
         rules = _rules(_ignore_file(ignore_file))
         return self.directory(place, rules, ignore_file), rules
 
-    def _opened(self, place: str, rules: IgnoreRules, memo: FileMemo) -> DirectoryFiles:
-        files = DirectoryFiles(place, rules, memo, self._cancel)
+    def _opened(
+        self, place: str, rules: IgnoreRules, memo: FileMemo, without: Collection[str] = ()
+    ) -> DirectoryFiles:
+        files = DirectoryFiles(place, rules, memo, self._cancel, without)
         return self._closing.enter_context(files)
 
     def _from_directory(self) -> Inputs:
@@ -233,11 +240,12 @@ class _Memo:
 
 @dataclass(frozen=True, slots=True)
 class _Hiding:
-    """Which rule of an ignore file hides a path of a directory that is there; see `Held`."""
+    """What hides a path of a directory that is there; see `Held`."""
 
     place: str
     rules: IgnoreRules
     file: str
+    caches: Collection[str]
     cancel: CancelToken
 
     def __call__(self, path: str) -> tuple[str, str] | None:
@@ -248,6 +256,9 @@ class _Hiding:
                 return None
             if everything.entry(there) is None:
                 return None
+        for cache in self.caches:
+            if f"{there}/".startswith(f"{cache}/"):
+                return f"/{cache} is a cache of this build, which leaves it out", ""
         rule = self.rules.deciding_rule(there)
         return (rule, self.file) if rule else None
 

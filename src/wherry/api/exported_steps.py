@@ -29,6 +29,7 @@ from wherry.gocache.exporting import fitting_change
 from wherry.gocache.pack_set import PackSet
 from wherry.gocache.spec import CacheSpec
 from wherry.gocache.step_records import (
+    Outside,
     Run,
     StepChange,
     StepRecord,
@@ -127,15 +128,15 @@ class StepExport:
                 if layer is not None:
                     found[latest] = _bare(layer)
         order = sorted(found, key=lambda latest: -1 if latest is None else latest)
-        # Not the pool: that is a directory of this machine. Nor modules of which the run saw none:
-        # another machine would run it again for them.
-        outside = tuple(
-            (cache.kind, cache.path, cache.owner)
-            for cache in change.outside
-            if cache.kind == "build" or cache.is_needed
-        )
+        outside: list[Outside] = []
+        unneeded: list[Outside] = []
+        for cache in change.outside:
+            # For modules of which the run saw none no other machine runs it again.
+            rows = outside if cache.kind == "build" or cache.is_needed else unneeded
+            # Not the pool: that is a directory of this machine.
+            rows.append((cache.kind, cache.path, cache.owner))
         layers = tuple((latest, found[latest]) for latest in order)
-        return Run(change.size, change.empty, outside, layers)
+        return Run(change.size, change.empty, tuple(outside), layers, tuple(unneeded))
 
     def _layer(
         self, stack: tuple[Slab, ...], change: Change, spec: CacheSpec, latest: int | None

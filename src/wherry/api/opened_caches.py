@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from wherry.api.asked_caches import AskedCaches, asked_caches
 from wherry.api.asked_mounts import asked_mounts, check_mount_flags
-from wherry.api.project_settings import settings_of
+from wherry.api.project_settings import settings_beside, settings_of
 from wherry.api.recorded import directory_of
 from wherry.api.registries import Registries
-from wherry.api.request import BuildRequest, is_remote
+from wherry.api.request import BuildRequest
 from wherry.events import Level, Message
-from wherry.settings.model import Settings
 from wherry.store.store import Store
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def open_step_caches(
 ) -> TravellingSteps | None:
     """As `open_go_caches`, of a Dockerfile's build."""
     check_mount_flags(request)
-    settings = _settings_beside(request)
+    settings = settings_beside(request)
     asked, mounts = asked_caches(request, settings), asked_mounts(request, settings)
     if not asked.places:
         if mounts:
@@ -67,14 +66,7 @@ def _opened(
     from wherry.api.cache_traffic import open_traffic  # noqa: PLC0415 - few builds have any
     from wherry.api.travelling_steps import TravellingSteps  # noqa: PLC0415 - as above
 
-    traffic = open_traffic(asked, registries)
+    traffic = open_traffic(asked, registries, "cache")
     if not traffic.sources and not traffic.targets:
         return None
     return TravellingSteps(traffic, mounts, request, store)
-
-
-def _settings_beside(request: BuildRequest) -> Settings:
-    """The settings of the build context; one that comes from elsewhere has no say."""
-    if request.foreign or request.source == "-" or is_remote(request.source, request.cwd):
-        return Settings()
-    return settings_of(directory_of(request)[0], request.env)[0]

@@ -100,7 +100,10 @@ class _Builds:
             for key in keys:
                 cancel.check()
                 row = cache.row(key)
-                if row is not None and not private.hold(cache, row):
+                # An index says nothing of whose module it is: it goes with its line alone.
+                if row is None or cache.is_bound(row):
+                    continue
+                if not private.hold(cache, row):
                     rows[row.key] = row
         self._rows = tuple(rows[key] for key in sorted(rows))
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from wherry.api.recorded import directory_of
+from wherry.api.request import BuildRequest, is_remote
 from wherry.golang.root import module_root as nearest_module
 from wherry.settings.ko_files import find_ko
 from wherry.settings.load import load_settings
@@ -33,3 +35,10 @@ def settings_of(directory: str, env: Mapping[str, str]) -> tuple[Settings, str, 
         if loaded is not None:
             return loaded[0], root, loaded[1]
     return settings, root, ()
+
+
+def settings_beside(request: BuildRequest) -> Settings:
+    """The settings of a build context; one that comes from elsewhere has no say."""
+    if request.foreign or request.source == "-" or is_remote(request.source, request.cwd):
+        return Settings()
+    return settings_of(directory_of(request)[0], request.env)[0]

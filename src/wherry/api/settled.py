@@ -34,7 +34,11 @@ _FORMAT: Final = 1
 
 
 class WatchedContext(NamedTuple):
-    """A directory, its ignore rules, the paths that were selected from, and their state."""
+    """A directory, its ignore rules, the paths that were selected from, and their state.
+
+    Caches that the build left out of it are not named here: the next build leaves out its own, and
+    the state says whether that comes to the same.
+    """
 
     place: str
     rules: tuple[str, ...]
@@ -113,12 +117,15 @@ def settings_files(request: BuildRequest, place: str) -> tuple[str, ...]:
 
 
 def find_settled(request: BuildRequest, store: Store, cancel: CancelToken) -> Output | None:
-    """The result of the recorded build, where everything it depended on is as it was."""
+    """The result of the recorded build, where everything it depended on is as it was.
+
+    Raises `UsageError` or `SeveralErrors` for settings that cannot be read.
+    """
     if not may_have_record(request):
         return None
     value = store.records.get(KIND, request_key(request))
     settled = _decode(value) if value is not None else None
-    if settled is None or not _holds(settled, store, cancel):
+    if settled is None or not _holds(settled, request, store, cancel):
         return None
     return settled.output
 
@@ -153,15 +160,27 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _holds(settled: Settled, store: Store, cancel: CancelToken) -> bool:
+def _holds(settled: Settled, request: BuildRequest, store: Store, cancel: CancelToken) -> bool:
     if any(_digest(path) != digest for path, digest in settled.files.items()):
         return False
     if not _is_there(settled.output, store) or not _same_bases(settled.bases, store):
         return False
-    from wherry.fstree.state import directory_state  # noqa: PLC0415 - not for Go modules
+    from wherry.api.caches_in_context import (  # noqa: PLC0415 - not for Go modules
+        cache_directories,
+        paths_below,
+    )
+    from wherry.fstree.state import directory_state  # noqa: PLC0415 - as above
 
+    caches = cache_directories(request)
     return all(
-        directory_state(context.place, context.rules, context.prefixes, cancel) == context.state
+        directory_state(
+            context.place,
+            context.rules,
+            context.prefixes,
+            cancel,
+            paths_below(context.place, caches),
+        )
+        == context.state
         for context in settled.contexts
     )
 

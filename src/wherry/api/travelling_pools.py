@@ -18,8 +18,8 @@ from contextlib import suppress
 
 from wherry.api.cache_traffic import CacheTraffic
 from wherry.api.pool_materials import PoolMaterials, Used
-from wherry.engines.local.results import Built, Outside
-from wherry.errors import MachineError
+from wherry.engines.local.results import NOTHING_SEEN, Built, Outside
+from wherry.errors import MachineError, WherryError
 from wherry.gocache.build_cache import BuildCache
 from wherry.gocache.module_indexes import Pool
 from wherry.gocache.module_sums import parse_sums
@@ -38,26 +38,57 @@ class TravellingPools:
         self._store = store
         self._lock = threading.Lock()
         self._filling: dict[str, threading.Lock] = {}
-        self._filled: set[str] = set()
+        # What a filling failed with: who begins ahead does not tell it.
+        self._filled: dict[str, WherryError | None] = {}
 
     def fill(self, cache: Outside, directory: str, sums: Callable[[], tuple[str, ...]]) -> None:
-        """Put what places hold into a Go cache, once for each build. Raises `Cancelled`."""
+        """Put what places hold into a Go cache, once for each build.
+
+        Raises `Cancelled`, and what failed at a place that says `ignore-error=false`, each time.
+        """
         # A cache of another user is that user's to fill.
         if cache.owner or not self._traffic.places:
             return
         with self._lock:
             alone = self._filling.setdefault(cache.pool, threading.Lock())
         with alone:
-            if cache.pool in self._filled:
-                return
-            self._filled.add(cache.pool)
+            if cache.pool not in self._filled:
+                # What fails in the step's root is no place's fault, and may be tried again.
+                texts = sums() if self._wants_sums(cache) else ()
+                self._filled[cache.pool] = self._fault(cache, directory, texts)
+            fault = self._filled[cache.pool]
+            if fault is not None:
+                raise fault
+
+    def _wants_sums(self, cache: Outside) -> bool:
+        return cache.kind == "modules" and any(
+            place.packs("zips") for place in self._traffic.places
+        )
+
+    def _fault(self, cache: Outside, directory: str, sums: tuple[str, ...]) -> WherryError | None:
+        """Fill a cache; what that failed with."""
+        try:
             if cache.kind == "build":
-                self._traffic.restore_builds(directory)
-                self._traffic.restore_indexes(_pool(cache, directory))
-                _make_unused(directory)
-            elif any(place.packs("zips") for place in self._traffic.places):
-                self._traffic.restore_zips(directory, parse_sums(sums()), self._store.scratch())
-                _open_to_all(directory)
+                self._fill_builds(cache, directory)
+            elif self._wants_sums(cache):
+                self._fill_modules(directory, sums)
+        except WherryError as error:
+            return error
+        return None
+
+    def _fill_builds(self, cache: Outside, directory: str) -> None:
+        try:
+            self._traffic.restore_builds(directory)
+            self._traffic.restore_indexes(_pool(cache, directory))
+        finally:
+            # What came before a failure stays for later builds.
+            _make_unused(directory)
+
+    def _fill_modules(self, directory: str, sums: tuple[str, ...]) -> None:
+        try:
+            self._traffic.restore_zips(directory, parse_sums(sums), self._store.scratch())
+        finally:
+            _open_to_all(directory)
 
     def used(self, results: Iterable[Built], private: str) -> PoolMaterials | None:
         """What the Go steps among these results have used; None where that is not known of all.
@@ -68,6 +99,9 @@ class TravellingPools:
         modules: dict[str, frozenset[str]] = {}
         pools: dict[str, Pool] = {}
         for cache in {cache for built in results for cache in built.outside}:
+            if not cache.pool and cache.seen == NOTHING_SEEN:
+                # Another machine's, and yet known: nothing.
+                continue
             lines = self._lines(cache)
             if lines is None:
                 return None

@@ -47,7 +47,6 @@ class TravellingSteps:
     ) -> None:
         self.closing = ExitStack()
         self._traffic = traffic
-        self._traffic.noun = "cache"
         self._request = request
         self._store = store
         self._cached: CachedSteps | None = None

@@ -26,7 +26,7 @@ from wherry.cli.kaniko_request import Translation, translate
 from wherry.cli.kaniko_words import Given, read_words
 from wherry.cli.listening import listening, raise_failures
 from wherry.cli.place import working_directory
-from wherry.cli.progress.select import Mode, picture_width, use_color
+from wherry.cli.progress.select import Mode, Renderer, picture_width, use_color
 from wherry.cli.progress.summary import render_summary
 from wherry.events import Level, Message
 
@@ -80,23 +80,32 @@ def run_kaniko(given: Given) -> int:
 
 
 def _build(call: Translation) -> int:
-    found: list[BuildResult] = []
+    refused: list[OSError] = []
 
-    def deliver(outcome: BuildOutcome) -> None:
-        found.extend(outcome.images)
-        for image in outcome.images:
-            call.files.write(_digest(image), call.destinations)
+    def deliver(outcome: BuildOutcome, sink: Renderer) -> None:
+        try:
+            for image in outcome.images:
+                call.files.write(_digest(image), call.destinations)
+        finally:
+            # What there is comes first: what is still to be told stands below.
+            sink.leave()
+            try:
+                for image in outcome.images:
+                    _print(image, call.mode)
+            except OSError as error:
+                # The cache is written all the same.
+                refused.append(error)
+            sink.come_back()
 
-    try:
-        with (
-            listening(call.mode) as (sink, token),
-            _asked(call, sink, token) as request,
-        ):
-            build_images(request._replace(delivered=deliver), sink, token)
-    finally:
-        # What there is comes first: errors are the last words.
-        for image in found:
-            _print(image, call.mode)
+    with (
+        listening(call.mode) as (sink, token),
+        _asked(call, sink, token) as request,
+    ):
+        build_images(
+            request._replace(delivered=lambda outcome: deliver(outcome, sink)), sink, token
+        )
+    if refused:
+        raise refused[0]
     return 0
 
 
@@ -146,6 +155,9 @@ def _print(image: BuildResult, mode: Mode) -> None:
             color = use_color(sys.stderr, os.environ)
             sys.stderr.write(render_summary(summary_of(image), color, width) + "\n")
     sys.stdout.write(f"{image.reference}\n")
+    # Where both streams are one log it stands here; what fails now fails again at the end.
+    with suppress(OSError):
+        sys.stdout.flush()
 
 
 command = _Executor(

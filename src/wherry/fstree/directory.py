@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Final, Literal, Self
 
@@ -41,17 +42,26 @@ _NANOSECONDS: Final = 1_000_000_000
 class DirectoryFiles:
     """Implements `wherry.fstree.files.Files` for the directory `root`; safe for threads.
 
-    Contents that it gave can be read until `close`. `memo` keeps digests between builds. Raises
-    `UsageError` where there is no such directory; reading raises `BuildError` for what cannot be
-    read or changed meanwhile, and `Cancelled`.
+    Contents that it gave can be read until `close`. `memo` keeps digests between builds. Paths of
+    `without` are not there, whatever the rules say. Raises `UsageError` where there is no such
+    directory; reading raises `BuildError` for what cannot be read or changed meanwhile, and
+    `Cancelled`.
     """
 
-    def __init__(self, root: str, rules: IgnoreRules, memo: FileMemo, cancel: CancelToken) -> None:
+    def __init__(
+        self,
+        root: str,
+        rules: IgnoreRules,
+        memo: FileMemo,
+        cancel: CancelToken,
+        without: Collection[str] = (),
+    ) -> None:
         self._root = OpenRoot(root)
         self._rules = rules
+        self._without = without
         self._cancel = cancel
         self._lock = threading.Lock()
-        self._scan = Scan(self._root, rules, cancel)
+        self._scan = Scan(self._root, rules, cancel, without)
         self._links: dict[str, str] = {}
         self._contents = LiveContents(self._root, memo, self._scan.is_settled, cancel)
 
@@ -100,7 +110,7 @@ class DirectoryFiles:
         with self._lock:
             scan = self._scan
             if self._contents.was_read:
-                scan = Scan(self._root, self._rules, self._cancel)
+                scan = Scan(self._root, self._rules, self._cancel, self._without)
             return signature(scan, prefixes, self._read_link)
 
     def _entry(self, path: str, status: os.stat_result) -> Entry:

@@ -27,9 +27,13 @@ class NotFound(UsageError):
         self.path = path
 
     def hidden_by(self, rule: str, file: str) -> Self:
-        """The same error for a path that the ignore rule `rule` of `file` leaves out."""
-        why = f"the rule {rule!r} of {file} leaves it out"
-        error = type(self)(self.path, why=why, hint=f"add !{self.path.lstrip('/')} to {file}")
+        """The same error for a path that the ignore rule `rule` of `file` leaves out.
+
+        `file` is empty where no rule does, but wherry: `rule` then says why.
+        """
+        why = f"the rule {rule!r} of {file} leaves it out" if file else rule
+        hint = f"add !{self.path.lstrip('/')} to {file}" if file else ""
+        error = type(self)(self.path, why=why, hint=hint)
         error.where = self.where
         return error
 

@@ -22,6 +22,9 @@ from contextlib import suppress
 from typing import NamedTuple, Self
 
 _VERSION = 1
+# No block is larger, however badly it compresses, and no blob ends beyond.
+_LARGEST = 64 << 20
+_END = 1 << 62
 
 
 class Piece(NamedTuple):
@@ -130,6 +133,8 @@ def decode_index(data: bytes, codec: str) -> tuple[tuple[Piece, ...], str]:
             Piece(bytes.fromhex(key), int(offset), int(size), bytes.fromhex(digest))
             for key, offset, size, digest in rows
         )
+        if not all(0 <= piece.offset < _END and 0 <= piece.size <= _LARGEST for piece in pieces):
+            return (), ""
         return pieces, str(value["blob"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return (), ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
 from wherry.fstree.ignore import TOP, IgnoreRules
@@ -33,12 +33,23 @@ class _Read(NamedTuple):
 class Scan:
     """One look at the directory `root`; not safe for threads.
 
+    Paths of `without` are not there, whatever the rules say, nor is anything below them.
     Everything raises `BuildError` for a directory that cannot be read, `UsageError` for an ignore
     rule that is no pattern, and `Cancelled`.
     """
 
-    def __init__(self, root: OpenRoot, rules: IgnoreRules, cancel: CancelToken) -> None:
+    def __init__(
+        self,
+        root: OpenRoot,
+        rules: IgnoreRules,
+        cancel: CancelToken,
+        without: Collection[str] = (),
+    ) -> None:
         self._root = root
+        self._without: dict[str, list[str]] = {}
+        for path in without:
+            directory, _, name = path.rpartition("/")
+            self._without.setdefault(directory, []).append(name)
         self._rules = rules
         self._cancel = cancel
         self._started = file_clock_ns()
@@ -132,6 +143,8 @@ class Scan:
                     found[item.name] = item.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue  # gone since the directory was read: as if it had never been there
+        for name in self._without.get(path, ()):
+            found.pop(name, None)
         return self._sift(path, found) if self._rules else _Read(found, _NOTHING)
 
     def _sift(self, path: str, found: Mapping[str, os.stat_result]) -> _Read:

@@ -7,7 +7,7 @@ On the no-change path: nothing here makes entries, reads contents or loads what 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from wherry.errors import WherryError
 from wherry.fstree.ignore import IgnoreRules
@@ -18,19 +18,23 @@ from wherry.process.cancel import CancelToken
 
 
 def directory_state(
-    place: str, rules: Iterable[str], prefixes: Iterable[str], cancel: CancelToken
+    place: str,
+    rules: Iterable[str],
+    prefixes: Iterable[str],
+    cancel: CancelToken,
+    without: Collection[str] = (),
 ) -> str | None:
     """A text that is the same only if all that can be seen at and below `prefixes` is.
 
-    `rules` are those of `.dockerignore`. None where times prove nothing, or something cannot be
-    looked at.
+    `rules` are those of `.dockerignore`, `without` paths that count as not there. None where times
+    prove nothing, or something cannot be looked at.
     """
     try:
         root = OpenRoot(place)
     except WherryError:
         return None
     try:
-        scan = Scan(root, IgnoreRules(rules), cancel)
+        scan = Scan(root, IgnoreRules(rules), cancel, without)
         return signature(scan, prefixes, lambda path: _link(root, path))
     except (WherryError, OSError):
         return None

@@ -78,7 +78,7 @@ class Extras(NamedTuple):
     passing: PassingIndex | None = None
 
 
-NO_EXTRAS: Final = Extras()
+_NO_EXTRAS: Final = Extras()
 
 
 def unpack_blob(
@@ -88,7 +88,7 @@ def unpack_blob(
     owner: Ownership,
     *,
     cancel: CancelToken | None = None,
-    extras: Extras = NO_EXTRAS,
+    extras: Extras = _NO_EXTRAS,
 ) -> tuple[Skipped, ...]:
     """Apply a layer's blob, whatever its compression, to the directory `root`.
 
@@ -117,7 +117,7 @@ def unpack_layer(
     *,
     name: str = "the layer",
     cancel: CancelToken | None = None,
-    extras: Extras = NO_EXTRAS,
+    extras: Extras = _NO_EXTRAS,
 ) -> tuple[Skipped, ...]:
     """Apply the uncompressed layer tar in `stream` to the directory `root`.
 

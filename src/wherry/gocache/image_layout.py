@@ -18,7 +18,7 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
@@ -256,9 +256,13 @@ def _entries(root: int, name: str) -> tuple[Descriptor, ...]:
 
 def check_reading(root: int, name: str) -> None:
     """Raise `UsageError` where the directory holds something, and no layout."""
-    names = set(os.listdir(root))
-    if "index.json" not in names and LOCK not in names and _visible(names):
+    if holds_others(os.listdir(root)):
         _refuse(name, "it holds other files and no cache")
+
+
+def holds_others(names: Collection[str]) -> bool:
+    """Whether a directory with these names holds something that is no layout."""
+    return "index.json" not in names and LOCK not in names and bool(_visible(set(names)))
 
 
 def check_writing(root: int, name: str) -> None:

@@ -72,7 +72,7 @@ class Holding:
         if self._key is not None:
             why = self._key.check(found.index, found.signature)
             if why:
-                raise BadPack(f"the Go cache {self.place.name} is not trusted", why=why,
+                raise BadPack(f"the cache {self.place.name} is not trusted", why=why,
                               hint="export it once more with --cache-key")  # fmt: skip
         self.current = read_index(found.index)
         return self.current
@@ -87,7 +87,7 @@ class Holding:
     def small(self, blob: Descriptor) -> bytes:
         """The bytes of a blob that is read whole; raises `BadPack` for one that is too large."""
         if blob.size > _SMALL_LIMIT:
-            raise BadPack("a blob of a Go cache is too large", why=f"{blob.size} bytes")
+            raise BadPack("a blob of a cache is too large", why=f"{blob.size} bytes")
         with self.place.open(blob) as stream:
             data = stream.read()
         self._count(len(data))

@@ -42,13 +42,15 @@ def indexes_of(used: Mapping[Vouched, Pool], private: str) -> Material:
     contents: dict[str, bytes] = {}
     rows: dict[str, Row] = {}
     for one, pool in sorted(used.items(), key=lambda item: item[0]):
-        found = pool.cache.row(one.id)
-        if found is None or is_private(one.line.split(" ")[0], private):
+        if is_private(one.line.split(" ")[0], private):
             continue
-        with suppress(OSError), pool.lines.alone(), pool.cache.open_output(found) as file:
-            content = one.line.encode() + b"\n" + file.read(_LARGEST)
-            is_same = pool.lines.find(one.id) == one.line
-            if is_same and _fault(content) == "" and len(content) <= _LARGEST:
+        with suppress(OSError), pool.lines.alone():
+            found = pool.cache.row(one.id)
+            if found is None or pool.lines.find(one.id) != one.line:
+                continue
+            with pool.cache.open_output(found) as file:
+                content = one.line.encode() + b"\n" + file.read(_LARGEST)
+            if _fault(content) == "" and len(content) <= _LARGEST:
                 digest = hashlib.sha256(content).hexdigest()
                 contents[digest] = content
                 rows[one.id] = Row(one.id, digest, len(content), found.extra)

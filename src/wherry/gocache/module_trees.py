@@ -8,10 +8,12 @@ beside another's, the tree last and whole. Source: the Go Modules Reference, sec
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Final
 
 from wherry.fstree.removal import remove_tree
 from wherry.gocache.module_names import Place, place_of
@@ -23,6 +25,8 @@ from wherry.golang.module_zip import unpack_zip
 from wherry.golang.shared_directories import make_above
 
 _FILE = 0o644
+# What a rename says where there is something already.
+_TAKEN: Final = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 class TreesIntoCache(ZipsIntoCache):
@@ -41,11 +45,11 @@ class TreesIntoCache(ZipsIntoCache):
         # Whatever this process's umask is: a step may run as any user.
         os.chmod(staged, _FILE)
         if place.kind == "zip":
-            self._take_tree(row, staged, place)
+            self._take_tree(staged, place)
         else:
             super()._take(row, staged)
 
-    def _take_tree(self, row: Row, staged: str, place: Place) -> None:
+    def _take_tree(self, staged: str, place: Place) -> None:
         module = place.module
         tree = f"{self._scratch}/{secrets.token_hex(8)}"
         try:
@@ -53,29 +57,57 @@ class TreesIntoCache(ZipsIntoCache):
             if h1 != agreed(self._sums, module):
                 self.refused[module] = "its zip is not the one of go.sum"
             elif not self._is_there(place) and self._claim(module.download("ziphash"), h1):
-                target = os.path.join(self._root, module.directory)
-                make_above(self._root, module.directory)
-                # A step of another build may have left the same one: nothing is left to do.
-                with suppress(OSError):
-                    os.rename(staged, os.path.join(self._root, row.key))
-                    os.rename(tree, target)
-                    os.chmod(target, 0o555)  # noqa: S103 - as Go leaves it
+                self._move(place, staged, tree)
         finally:
             with suppress(FileNotFoundError):
                 remove_tree(tree)
             with suppress(FileNotFoundError):
                 os.unlink(staged)
 
+    def _move(self, place: Place, staged: str, tree: str) -> None:
+        """Put zip and tree beside the hash, which goes again where they cannot be put there.
+
+        Any of them alone would tell all later builds that the module is there.
+        """
+        module = place.module
+        target = os.path.join(self._root, module.directory)
+        made = [os.path.join(self._root, module.download("ziphash"))]
+        try:
+            make_above(self._root, module.directory)
+            path = os.path.join(self._root, module.download("zip"))
+            os.rename(staged, path)
+            made.append(path)
+            is_own = _is_moved(tree, target)
+        except OSError:
+            for path in reversed(made):
+                with suppress(OSError):
+                    os.unlink(path)
+            raise
+        if is_own:
+            os.chmod(target, 0o555)  # noqa: S103 - as Go leaves it
+
     def _claim(self, key: str, h1: str) -> bool:
         """Write a module's hash unless one is there; whether it is this build's."""
         path = os.path.join(self._root, key)
         staged = f"{path}{secrets.token_hex(4)}.tmp"
-        write_new(staged, [h1.encode("ascii")])
         try:
+            write_new(staged, [h1.encode("ascii")])
             os.chmod(staged, _FILE)
             os.link(staged, path)
         except FileExistsError:
             return False
         finally:
-            os.unlink(staged)
+            with suppress(FileNotFoundError):
+                os.unlink(staged)
         return True
+
+
+def _is_moved(tree: str, target: str) -> bool:
+    """Move a tree; False where a step of another build has left the same one. Raises `OSError`."""
+    try:
+        os.rename(tree, target)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        raise
+    return True

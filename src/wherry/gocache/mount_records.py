@@ -172,4 +172,4 @@ def _count(value: Any, most: int = _MOST_BYTES) -> int:  # noqa: ANN401 - as abo
 
 
 def _malformed(why: str) -> BadPack:
-    return BadPack("the cache mounts of a Go cache are malformed", why=why[:200])
+    return BadPack("the cache mounts of a cache are malformed", why=why[:200])

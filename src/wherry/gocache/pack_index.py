@@ -104,19 +104,19 @@ def read_index(data: bytes) -> PackSet:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError,
             UsageError) as error:  # fmt: skip
-        raise BadPack("the index of a Go cache is malformed", why=str(error)[:200]) from error
+        raise BadPack("the index of a cache is malformed", why=str(error)[:200]) from error
 
 
 def _index(value: Any) -> PackSet:  # noqa: ANN401 - a stranger's JSON, checked here
     if value["v"] != _VERSION:
         why = f"its version is {value['v']!r}; this wherry knows {_VERSION}"
-        raise OtherRelease("the Go cache was written by another release of wherry", why=why)
+        raise OtherRelease("the cache was written by another release of wherry", why=why)
     for name, most in (("packs", MOST_PACKS), ("users", MOST_USERS), ("records", MOST_RECORDS)):
         if len(value[name]) > most:
-            raise BadPack(f"the index of a Go cache has more than {most} {name}")
+            raise BadPack(f"the index of a cache has more than {most} {name}")
     packs = tuple(map(_pack, value["packs"]))
     if sum(pack.rows for pack in packs) > MOST_ROWS:
-        raise BadPack(f"the index of a Go cache has more than {MOST_ROWS} rows")
+        raise BadPack(f"the index of a cache has more than {MOST_ROWS} rows")
     # Made once for each pack: "*" is short, and what it stands for is not.
     wholes = {pack.digest: Rows((1 << pack.rows) - 1) for pack in packs}
     faults: list[str] = []
@@ -153,7 +153,7 @@ def _section(
 
 def _pack(value: Any) -> Pack:  # noqa: ANN401 - as above
     if value["kind"] not in KINDS:
-        raise BadPack("the index of a Go cache names a pack of an unknown kind")
+        raise BadPack("the index of a cache names a pack of an unknown kind")
     return Pack(
         value["kind"],
         _descriptor(PACK_TYPE, *value["pack"]),
@@ -190,7 +190,7 @@ def _record(value: Any) -> RecordBlob:  # noqa: ANN401 - as above
 def _descriptor(media_type: str, digest: Any, size: Any) -> Descriptor:  # noqa: ANN401 - as above
     found = parse_digest(digest)
     if found.algorithm != "sha256":
-        raise BadPack("the index of a Go cache names a blob by another digest than sha256")
+        raise BadPack("the index of a cache names a blob by another digest than sha256")
     return Descriptor(media_type, found, _count(size))
 
 
@@ -210,13 +210,13 @@ def _rows(text: Any, whole: Rows) -> Rows:  # noqa: ANN401 - as above
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise BadPack("the index of a Go cache is malformed", why=str(error)) from error
+        raise BadPack("the index of a cache is malformed", why=str(error)) from error
     if len(data) != (whole.bits.bit_length() + 7) // 8:
-        raise BadPack("the index of a Go cache is malformed", why="a bitmap of another size")
+        raise BadPack("the index of a cache is malformed", why="a bitmap of another size")
     return Rows(int.from_bytes(data, "little") & whole.bits)
 
 
 def _count(value: Any, most: int = 1 << 50) -> int:  # noqa: ANN401 - as above
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise BadPack("the index of a Go cache is malformed", why=f"not a number: {value!r}"[:80])
+        raise BadPack("the index of a cache is malformed", why=f"not a number: {value!r}"[:80])
     return value

@@ -5,6 +5,7 @@ JSON form (OCI descriptors as [digest, size, media type]):
   {"exports": count,
    "slabs": [{"layer": [digest, size, type, diff ID], "kept": true or false},
              {"run": id, "size": bytes, "empty": true or false, "outside": [[text, ...], ...],
+              "unneeded": [[text, ...], ...], absent where there are none,
               "layers": [[latest time or null, digest, size, type, diff ID], ...]}, ...],
    "records": {key: [used, bytes, digest of a tree or "", [number of a slab, ...]]},
    "selections": {key: [used, digest]},
@@ -86,13 +87,17 @@ def _slab(storey: Storey, steps: StepSet) -> Json:
     if isinstance(storey, Layer):
         return {"layer": _layer_json(storey), "kept": storey.descriptor.digest in steps.kept}
     run = steps.runs.get(storey, Run(0))
-    return {
+    value: dict[str, Json] = {
         "run": str(storey),
         "size": run.size,
         "empty": run.empty,
         "outside": [list(item) for item in run.outside],
         "layers": [[latest, *_layer_json(layer)] for latest, layer in run.layers],
     }
+    if run.unneeded:
+        # Not a fourth text of `outside`: older versions of wherry would take none of the steps.
+        value["unneeded"] = [list(item) for item in run.unneeded]
+    return value
 
 
 def _layer_json(layer: Layer) -> list[Json]:
@@ -145,7 +150,10 @@ def _storey(value: Any, runs: dict[Digest, Run], kept: dict[Digest, Descriptor])
     for _, layer in layers:
         _keep(layer, kept)
     size, empty = _count(value["size"], _LARGEST), value["empty"] is True
-    runs[name] = Run(size, empty, _outside(value["outside"]), layers)
+    unneeded = _outside(value.get("unneeded", []))
+    if any(kind != "modules" for kind, _, _ in unneeded):
+        raise _malformed("a directory beside a run that is no module cache")
+    runs[name] = Run(size, empty, _outside(value["outside"]), layers, unneeded)
     return name
 
 
@@ -213,4 +221,4 @@ def _count(value: Any, most: int = 1 << 50) -> int:  # noqa: ANN401 - as above
 
 
 def _malformed(why: str) -> BadPack:
-    return BadPack("the steps of a Go cache are malformed", why=why[:200])
+    return BadPack("the steps of a cache are malformed", why=why[:200])

@@ -41,13 +41,16 @@ class Run(NamedTuple):
     """What one run of a RUN changed: files of `size` bytes, with `empty` nothing at all.
 
     `layers` are those that were written of it, each with the latest time that anything in it may
-    have, in seconds since 1970 (None: times as they were).
+    have, in seconds since 1970 (None: times as they were). `outside` are Go caches without which a
+    later step may miss something, `unneeded` module caches of which it saw no module: whatever it
+    left in their places is its own doing, and keeps no cache from later steps.
     """
 
     size: int
     empty: bool = False
     outside: tuple[Outside, ...] = ()
     layers: tuple[tuple[int | None, Layer], ...] = ()
+    unneeded: tuple[Outside, ...] = ()
 
 
 Storey = Layer | Digest
@@ -195,8 +198,12 @@ def has_all(current: StepSet, change: StepChange) -> bool:
 def _knows(current: StepSet, name: Digest, run: Run) -> bool:
     """Whether a set has a run, with all of its layers that the place keeps."""
     known = current.runs.get(name)
-    return known is not None and all(
-        item in known.layers for item in run.layers if item[1].descriptor.digest in current.kept
+    return (
+        known is not None
+        and (bool(known.unneeded) or not run.unneeded)
+        and all(
+            item in known.layers for item in run.layers if item[1].descriptor.digest in current.kept
+        )
     )
 
 
@@ -206,7 +213,11 @@ def _united(known: Run | None, run: Run) -> Run:
         return run
     layers = {**dict(known.layers), **dict(run.layers)}
     order = sorted(layers, key=lambda latest: -1 if latest is None else latest)
-    return run._replace(layers=tuple((latest, layers[latest]) for latest in order))
+    return run._replace(
+        layers=tuple((latest, layers[latest]) for latest in order),
+        # Older versions of wherry pass a run on without them.
+        unneeded=run.unneeded or known.unneeded,
+    )
 
 
 _Used = TypeVar("_Used", StepRecord, Selection)

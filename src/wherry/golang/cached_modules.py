@@ -142,7 +142,8 @@ def _check_of(data: bytes) -> tuple[int, int]:
 def directory_hash(place: str, root: str) -> str:
     """The hash `h1:` of the module extracted at `place`, which go.sum has of its zip.
 
-    `root` is its directory relative to the cache. Empty where something cannot be read.
+    `root` is its directory relative to the cache. Empty where something cannot be read, or has no
+    hash.
     """
     name = "@".join(_module_of(root))
     digests: list[tuple[str, str]] = []
@@ -154,7 +155,10 @@ def directory_hash(place: str, root: str) -> str:
                 return ""
             inside = f"{name}/{os.path.relpath(path, place)}"
             digests.append((inside, hashlib.sha256(data).hexdigest()))
-    return hash_files(digests)
+    try:
+        return hash_files(digests)
+    except ValueError:
+        return ""
 
 
 def module_root_of(directory: str) -> str:

@@ -33,8 +33,14 @@ def read_sums(texts: Iterable[str]) -> dict[tuple[str, str], frozenset[str]]:
 
 
 def hash_files(digests: Iterable[tuple[str, str]]) -> str:
-    """Go's Hash1 of files: pairs of a name and the sha256 of its content as hex."""
+    """Go's Hash1 of files: pairs of a name and the sha256 of its content as hex.
+
+    Raises `ValueError` for a name with a newline in it, as Go refuses it: such a name could say
+    what other files say together.
+    """
     hasher = hashlib.sha256()
     for name, digest in sorted((os.fsencode(name), digest) for name, digest in digests):
+        if b"\n" in name:
+            raise ValueError("a file's name has a newline in it")
         hasher.update(digest.encode("ascii") + b"  " + name + b"\n")
     return "h1:" + base64.b64encode(hasher.digest()).decode("ascii")

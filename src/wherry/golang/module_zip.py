@@ -64,7 +64,8 @@ def unpack_zip(path: str, module: str, target: str) -> str:
     os.mkdir(target, 0o755)
     tree = _NewTree(target)
     found = _read(path, f"{module}/", tree.open)
-    tree.close()
+    if found:
+        tree.close()
     return found
 
 
@@ -76,7 +77,8 @@ def _read(path: str, prefix: str, opened: Callable[[str], AbstractContextManager
     try:
         with open(path, "rb", buffering=0) as file, zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            if not _is_plain(archive, entries, prefix):
+            size = os.fstat(file.fileno()).st_size
+            if not _is_plain(archive, entries, prefix, size):
                 return ""
             hashed = []
             for entry in entries:
@@ -93,7 +95,10 @@ def _read(path: str, prefix: str, opened: Callable[[str], AbstractContextManager
         raise
 
 
-def _is_plain(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], prefix: str) -> bool:
+def _is_plain(
+    archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], prefix: str, size: int
+) -> bool:
+    """Whether a zip of `size` bytes has only what all readers take alike."""
     names = {entry.filename for entry in entries}
     return (
         len(entries) <= _MOST_FILES
@@ -104,6 +109,8 @@ def _is_plain(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], prefix: 
             entry.filename == entry.orig_filename
             and entry.filename.startswith(prefix)
             and _is_inside(entry.filename[len(prefix) :])
+            # Elsewhere not even the kernel goes, which would look like a fault of the disk.
+            and 0 <= entry.header_offset < size
             and entry.compress_type in _PLAIN
             and not entry.flag_bits & _IS_ENCRYPTED
             and (entry.filename.isascii() or bool(entry.flag_bits & _IS_UTF8))
@@ -114,7 +121,7 @@ def _is_plain(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], prefix: 
 
 def _is_inside(name: str) -> bool:
     """Whether a name is a file's at or below the directory that it is taken for."""
-    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
+    return "\0" not in name and "\n" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def _digest(
@@ -178,13 +185,12 @@ class _NewTree:
             os.chmod(f"{self._target}/{name}", _DIRECTORY)
 
     def _make(self, name: str) -> None:
-        missing = []
-        while name not in self._directories:
-            missing.append(name)
-            self._directories.add(name)
-            name = name.rpartition("/")[0]
-        for one in reversed(missing):
-            os.mkdir(f"{self._target}/{one}", 0o755)
+        here = ""
+        for part in name.split("/"):
+            here = f"{here}/{part}" if here else part
+            if here not in self._directories:
+                os.mkdir(f"{self._target}/{here}", 0o755)
+                self._directories.add(here)
 
 
 class _NewFile:
@@ -194,8 +200,12 @@ class _NewFile:
         self._descriptor = descriptor
 
     def __enter__(self) -> _NewFile:
-        # Whatever this process's umask is.
-        os.fchmod(self._descriptor, _FILE)
+        try:
+            # Whatever this process's umask is.
+            os.fchmod(self._descriptor, _FILE)
+        except OSError:
+            os.close(self._descriptor)
+            raise
         return self
 
     def __exit__(self, *_error: object) -> None:

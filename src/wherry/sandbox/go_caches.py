@@ -11,8 +11,8 @@ The rules that only the files of the root can tell are here; for the others see
 `wherry.frontends.dockerfile.go_caches`. A step has a cache only (4) where the image and the steps
 that had none left nothing in its place, and nothing has removed that, which would hide the cache,
 (5) where its user's home and Go's own settings file leave it in that place, and a build cache only
-(7) where no step has changed Go's own tree (`wherry.sandbox.go_trees`). What another user has left
-there it sees, and leaves nothing.
+(7) where every Go of its root has the headers that the cache knows (`wherry.sandbox.go_trees`).
+What another user has left there it sees, and leaves nothing.
 """
 
 from __future__ import annotations
@@ -21,16 +21,23 @@ import os
 import re
 import stat
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from wherry.sandbox.go_copies import only_builds
 from wherry.sandbox.go_harvest import has_loose_modules
 from wherry.sandbox.go_indexes import forget_lines, stale_indexes
-from wherry.sandbox.go_modules import has_files, hide, hide_files, lend, vouched
+from wherry.sandbox.go_modules import (
+    has_files,
+    has_tree,
+    hide,
+    hide_files,
+    lend,
+    read_start,
+    vouched,
+)
 from wherry.sandbox.go_shadows import Shadows
-from wherry.sandbox.go_trees import is_tree_of_go, settled
+from wherry.sandbox.go_trees import is_tree_of_go, made_trees, why_not_of_them
 from wherry.sandbox.rootpath import read_bytes, resolve
 from wherry.sandbox.spec import DEFAULT_PATH
 from wherry.sandbox.step_program import step_user
@@ -43,6 +50,8 @@ _MOVED: Final = re.compile(
     re.MULTILINE,
 )
 _LARGEST_FILE: Final = 1 << 20
+# As in GOROOT=/opt/go, PATH=/opt/go/bin:$PATH and /opt/go/bin/go.
+_PATHS: Final = re.compile(r"(?<![\w$}])/[\w.+@/-]+")
 _TRIMMED: Final = "trim.txt"
 # As Go does with its own.
 _DAY_SECONDS: Final = 24 * 3600
@@ -52,12 +61,17 @@ _YOUNG_SECONDS: Final = 3600
 
 
 class Chosen(NamedTuple):
-    """The caches that a step sees, and why it does not see the others."""
+    """The caches that a step sees, and why it does not see the others.
+
+    `goroots` are where the root has Go's own trees, `masks` what hides things in the caches. With
+    `is_plain` the step runs Go's own commands and the plainest others.
+    """
 
     caches: tuple[StepGoCache, ...]
     refused: str
     goroots: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
+    is_plain: bool = False
 
     @property
     def lowers(self) -> tuple[str, ...]:
@@ -78,14 +92,24 @@ class Chosen(NamedTuple):
         )
 
     @property
-    def named(self) -> frozenset[bytes]:
-        """The modules for whose files a go.sum vouches, as `PATH@VERSION`."""
-        words = (line.split() for cache in self.caches for line in cache.seen)
-        return frozenset(
-            os.fsencode(f"{path}@{version}")
-            for path, version, _ in words
-            if not version.endswith("/go.mod")
+    def kept(self) -> tuple[str, ...]:
+        """The modules whose trees the cache has as a go.sum vouches for them, as its lines.
+
+        What the step saw of any other may have been its own. Raises `OSError`.
+        """
+        return tuple(
+            line
+            for cache in self.caches
+            if cache.kind == "modules"
+            for line in cache.seen
+            if has_tree(f"{cache.lower}/fs{cache.path}", line)
         )
+
+    @property
+    def named(self) -> frozenset[bytes]:
+        """Those of `kept` as `PATH@VERSION`."""
+        words = (line.split() for line in self.kept)
+        return frozenset(os.fsencode(f"{path}@{version}") for path, version, _ in words)
 
     @property
     def filled(self) -> tuple[StepGoCache, ...]:
@@ -93,8 +117,8 @@ class Chosen(NamedTuple):
         return tuple(cache for cache in self.caches if cache.shown)
 
 
-def choose(spec: StepSpec, root: str, scratch: str, tops: Sequence[str] = ()) -> Chosen:
-    """Which caches the step sees; `root` is its root without them, `tops` its trees, lowest first.
+def choose(spec: StepSpec, root: str, scratch: str) -> Chosen:
+    """Which caches the step sees; `root` is its root without them.
 
     What hides modules from it is made in `scratch`, a new directory. Raises `OSError`, `RunError`.
     """
@@ -103,9 +127,7 @@ def choose(spec: StepSpec, root: str, scratch: str, tops: Sequence[str] = ()) ->
     user = step_user(root, spec.user)
     env = dict(item.partition("=")[::2] for item in spec.env)
     home = env.get("HOME") or user.home
-    goroots = _goroots(env, root)
-    trees = tuple(path for path in goroots if is_tree_of_go(root, path))
-    patched = frozenset(trees).difference(settled(root, tops, trees))
+    goroots = _goroots(spec, env, root)
     chosen: list[StepGoCache] = []
     refused: list[str] = []
     masks: list[str] = []
@@ -114,9 +136,10 @@ def choose(spec: StepSpec, root: str, scratch: str, tops: Sequence[str] = ()) ->
             # As nobody who asks for a cache says it: a damaged or hostile record of a step does.
             refused.append(f"{cache.path} is no place of a Go cache")
             continue
-        if patched and cache.kind == "build":
+        other = _why_other(cache, spec, goroots, root) if cache.kind == "build" else ""
+        if other:
             # Not that of earlier steps either: it only saves time.
-            refused.append(f"Go's own tree in {min(patched)} was changed")
+            refused.append(other)
             continue
         why = _why_not(cache, home, env, root) or _why_hidden(cache, user)
         if why:
@@ -135,19 +158,31 @@ def choose(spec: StepSpec, root: str, scratch: str, tops: Sequence[str] = ()) ->
                 hide(cache.lower, mask, cache.path, visible)
                 masks.append(mask)
             chosen.append(cache)
-    masks += _hidden_indexes(spec, chosen, f"{scratch}/{len(masks)}")
+    is_plain = only_builds(spec) and _is_go(env, root)
+    masks += _hidden_indexes(is_plain, chosen, f"{scratch}/{len(masks)}")
     told = ", ".join(dict.fromkeys(refused))
-    return Chosen(tuple(chosen), told, goroots, tuple(masks))
+    return Chosen(tuple(chosen), told, goroots, tuple(masks), is_plain)
 
 
-def _hidden_indexes(spec: StepSpec, chosen: list[StepGoCache], mask: str) -> list[str]:
+def _is_go(env: dict[str, str], root: str) -> bool:
+    """Whether the `go` that a shell would find is a program of Go's tree, and no script."""
+    for directory in (env.get("PATH") or DEFAULT_PATH).split(":"):
+        with suppress(OSError):
+            real = resolve(root, f"{directory}/go")
+            if os.path.isfile(real):
+                tree = os.path.dirname(os.path.dirname(real)).removeprefix(root)
+                return is_tree_of_go(root, tree) and read_start(real, 4) == b"\x7fELF"
+    return False
+
+
+def _hidden_indexes(is_plain: bool, chosen: list[StepGoCache], mask: str) -> list[str]:
     """A layer that hides those of Go's indexes that may not fit the modules of the root.
 
     All of them from a step that may change a module before Go looks at it: without an index of
     another build Go would make its own then.
     """
     lines: frozenset[str] = frozenset()
-    for cache in chosen if only_builds(spec) else ():
+    for cache in chosen if is_plain else ():
         tops = (f"{snapshot}/fs" for snapshot in cache.snapshots)
         if cache.kind == "modules" and not has_loose_modules(cache, tops):
             lines = frozenset(cache.seen)
@@ -172,7 +207,8 @@ def _why_not(cache: StepGoCache, home: str, env: dict[str, str], root: str) -> s
         return f"the user's home is {home}"
     for stranger in cache.strangers:
         if _holds(f"{stranger}/fs", cache.path):
-            return f"the image has files in {cache.path}"
+            left = "an earlier step has left" if stranger in cache.changes else "the image has"
+            return f"{left} files in {cache.path}"
     settings = env.get("GOENV", "")
     if settings != "off":
         config = env.get("XDG_CONFIG_HOME") or f"{home}/.config"
@@ -212,8 +248,17 @@ def _holds(top: str, path: str) -> bool:
     return bool(os.listdir(here))
 
 
-def _goroots(env: dict[str, str], root: str) -> tuple[str, ...]:
-    """Where Go's own tree is in the root."""
+def _why_other(cache: StepGoCache, spec: StepSpec, goroots: tuple[str, ...], root: str) -> str:
+    """Why the compiled packages in a build cache may not be of the Go that the step runs."""
+    trees = [path for path in goroots if is_tree_of_go(root, path)]
+    made = made_trees(f"{change}/fs" for change in cache.changes)
+    # What a later step has removed is nobody's.
+    trees += [path for path in made if os.path.lexists(f"{root}{path}")]
+    return why_not_of_them(cache, root, dict.fromkeys(trees), spec.mounts)
+
+
+def _goroots(spec: StepSpec, env: dict[str, str], root: str) -> tuple[str, ...]:
+    """Where Go's own tree is in the root, also where only the command's text names it."""
     found = []
     if env.get("GOROOT", "").startswith("/"):
         with suppress(OSError):
@@ -224,6 +269,14 @@ def _goroots(env: dict[str, str], root: str) -> tuple[str, ...]:
                 real = resolve(root, f"{directory}/go")
                 if os.path.isfile(real):
                     found.append(os.path.dirname(os.path.dirname(real)).removeprefix(root))
+    texts = (*spec.args, *(text for _, text in spec.pipes))
+    named = {path for text in texts for path in _PATHS.findall(text)}
+    above = {os.path.dirname(path) for path in named}
+    for path in sorted(named | above | {os.path.dirname(path) for path in above}):
+        with suppress(OSError):
+            real = resolve(root, path).removeprefix(root)
+            if is_tree_of_go(root, real) and os.path.lexists(f"{root}{real}/bin/go"):
+                found.append(real)
     return tuple(dict.fromkeys(os.path.normpath(path) for path in found if path.strip("/")))
 
 

@@ -29,6 +29,9 @@ _ELSEWHERE: Final = re.compile(
     r"|-modfile|-overlay|-mod[= ]+vendor|GOWORK=(?!off\b)"
 )
 
+_SHELLS: Final = ("/bin/sh", "/bin/bash", "/bin/ash", "sh", "bash")
+# Flags with which Go starts programs that others have made.
+_STARTS: Final = re.compile(r"-vettool|-toolexec|-exec\b")
 _COMMANDS: Final = re.compile(r"&&|\|\||[;|&\n]")
 # Commands that start no others, after variables for them.
 _PLAIN: Final = re.compile(
@@ -70,9 +73,15 @@ def _is_off(spec: StepSpec) -> bool:
 
 
 def only_builds(spec: StepSpec) -> bool:
-    """Whether a step certainly builds the module in which it begins, and changes none."""
-    script = " ".join(spec.args[2:] if spec.args[1:2] == ("-c",) else spec.args)
-    return not spec.pipes and all(
+    """Whether a step by its words builds the module in which it begins, and changes none.
+
+    Whether `go` is Go's own program is for others to say.
+    """
+    is_script = spec.args[1:2] == ("-c",)
+    if spec.pipes or (is_script and spec.args[0] not in _SHELLS):
+        return False
+    script = " ".join(spec.args[2:] if is_script else spec.args)
+    return not _STARTS.search(script) and all(
         _PLAIN.match(command) for command in _COMMANDS.split(script) if command.strip()
     )
 

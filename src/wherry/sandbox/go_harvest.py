@@ -101,10 +101,10 @@ def _harvest(
 
 
 def has_loose_modules(cache: StepGoCache, tops: Iterable[str]) -> bool:
-    """Whether any of these trees has a module's directory in the place of a module cache.
+    """Whether any of these trees has, or removes, a module's directory in a module cache's place.
 
-    Asked once the cache has taken what it can: what is left may have been changed by anybody. A
-    link may lead to modules, too. Raises `OSError`.
+    Asked once the cache has taken what it can: what is left may have been changed by anybody, and
+    what is gone may have been so before. A link may lead to modules, too. Raises `OSError`.
     """
     for top in tops:
         try:
@@ -114,7 +114,8 @@ def has_loose_modules(cache: StepGoCache, tops: Iterable[str]) -> bool:
         for directory, names, files in os.walk(here) if here else ():
             if any("@" in name for name in names):
                 return True
-            if any(os.path.islink(f"{directory}/{name}") for name in (*names, *files)):
+            # Outside of its own `cache` Go has directories alone.
+            if files or any(os.path.islink(f"{directory}/{name}") for name in names):
                 return True
             if directory == here:
                 names[:] = [name for name in names if name != "cache"]

@@ -15,7 +15,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -28,7 +28,7 @@ _LOCK: Final = "indexes.lock"
 
 
 def index_ids(
-    root: str, goroots: Iterable[str], modules: str, lines: Iterable[str]
+    root: str, goroots: Iterable[str], modules: str, lines: Collection[str]
 ) -> dict[str, str]:
     """The lines of go.sum by the ids of the actions that are indexes of their modules.
 
@@ -87,18 +87,19 @@ class KeptLines:
         return read_start(f"{self._cache.lower}/{_KEPT}/{identity}").decode("utf-8", "replace")
 
     def keep(self, identity: str, line: str) -> None:
-        """As `keep_line`."""
-        keep_line(self._cache, identity, line)
+        """Note what an index was made of, before it comes into the cache. Raises `OSError`.
 
-
-def keep_line(cache: StepGoCache, identity: str, line: str) -> None:
-    """Note what an index was made of, before it comes into the cache. Raises `OSError`."""
-    kept = f"{cache.lower}/{_KEPT}"
-    os.makedirs(kept, exist_ok=True)
-    staged = f"{cache.lower}/{identity}.{secrets.token_hex(4)}"
-    with open(staged, "x", encoding="utf-8") as file:
-        file.write(line)
-    os.rename(staged, f"{kept}/{identity}")
+        An index of another line goes: whoever is killed leaves no index beside the wrong line.
+        """
+        lower = self._cache.lower
+        if self.find(identity) not in ("", line):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{lower}/fs{self._cache.path}/{identity[:2]}/{identity}-a")
+        os.makedirs(f"{lower}/{_KEPT}", exist_ok=True)
+        staged = f"{lower}/{identity}.{secrets.token_hex(4)}"
+        with open(staged, "x", encoding="utf-8") as file:
+            file.write(line)
+        os.rename(staged, f"{lower}/{_KEPT}/{identity}")
 
 
 def forget_lines(cache: StepGoCache) -> None:

@@ -253,6 +253,15 @@ def has_files(top: str, line: str) -> bool:
     return any(os.path.lexists(f"{top}/{module.download}.{part}") for part in PARTS)
 
 
+def has_tree(top: str, line: str) -> bool:
+    """Whether the module cache at `top` has the files of a line of go.sum, with its hash."""
+    path, version, h1 = line.split(" ")
+    module = Module(escape(path), escape(version))
+    if version.endswith("/go.mod") or hash_of(top, module) != h1:
+        return False
+    return os.path.isdir(f"{top}/{module.tree}")
+
+
 def tree_of(line: str) -> str:
     """The directory in a module cache of the module whose files a line of go.sum is about.
 

@@ -61,9 +61,14 @@ class Shadows:
             is_directory = stat.S_ISDIR(os.lstat(path).st_mode)
         except FileNotFoundError:
             return _Found.NOTHING
-        if not is_directory or any(_has(path, name) for name in self._opaque):
+        if not is_directory or hides_lower(path, self._opaque):
             return _Found.HIDING
         return _Found.DIRECTORY
+
+
+def hides_lower(path: str, attributes: tuple[str, ...] = OPAQUE) -> bool:
+    """Whether a directory hides what lower ones hold, by one of these attributes."""
+    return any(_has(path, name) for name in attributes)
 
 
 def _has(path: str, attribute: str) -> bool:

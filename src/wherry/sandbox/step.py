@@ -28,7 +28,7 @@ from wherry.sandbox.go_copies import has_copies
 from wherry.sandbox.go_harvest import Harvested, harvest, has_loose_modules
 from wherry.sandbox.go_indexes import index_ids
 from wherry.sandbox.go_modules import is_tree
-from wherry.sandbox.go_trees import settled
+from wherry.sandbox.go_trees import touches
 from wherry.sandbox.hosts_files import HOSTNAME
 from wherry.sandbox.mapping import Mapping, is_mapped
 from wherry.sandbox.mounts import Mount
@@ -95,7 +95,7 @@ def _chosen(trees: Trees, lowers: tuple[str, ...], spec: StepSpec, scratch: str)
     if not spec.go_caches:
         return Chosen((), "")
     with trees.tree(lowers, writable=False) as plain:
-        return choose(spec, plain, scratch, [f"{lower}/fs" for lower in lowers])
+        return choose(spec, plain, scratch)
 
 
 def _harvested(
@@ -119,18 +119,22 @@ def _harvested(
     modules = ""
     own = [f"{lower}/fs" for lower in lowers if lower not in chosen.lowers]
     with trees.tree(lowers, writable=False) as below:
-        # The step itself may have changed it, too.
-        unchanged = settled(below, [*own, top], chosen.goroots)
+        # What a step has made with a Go that it has changed itself is of no use to others.
+        is_patched = touches(top, below, chosen.goroots)
+        goroots = () if is_patched else chosen.goroots
 
         def trimmed() -> frozenset[bytes]:
             places = tuple(cache.path for cache in chosen.caches)
             return frozenset() if has_copies(spec, below, top, places) else chosen.named
 
         for cache in sorted(chosen.filled, key=lambda cache: cache.kind != "modules"):
-            seen = (line for each in chosen.caches for line in each.seen)
-            indexes = index_ids(below, chosen.goroots, modules, seen) if modules else {}
-            step = Harvested(top, below, trees.opaque, modules, trimmed, indexes)
-            taken = harvest(cache, step, unchanged, cancel)
+            indexes: dict[str, str] = {}
+            # A script may change a module, have Go look at it, and change it back.
+            if modules and chosen.is_plain:
+                indexes = index_ids(below, chosen.goroots, modules, chosen.kept)
+            settled = "" if is_patched else modules
+            step = Harvested(top, below, trees.opaque, settled, trimmed, indexes)
+            taken = harvest(cache, step, goroots, cancel)
             used += taken.used
             if taken.failure:
                 notes.append(f"the Go cache of {cache.path} was not filled: {taken.failure}")

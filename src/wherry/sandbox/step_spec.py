@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 from wherry.oci.canonical import Json
 from wherry.sandbox.mapping import HostFacts, Mapping
 
-_CACHE_ROWS: Final = ("strangers", "seen", "snapshots")
+_CACHE_ROWS: Final = ("strangers", "seen", "snapshots", "changes")
 
 
 class StepMount(NamedTuple):
@@ -66,7 +66,8 @@ class StepGoCache(NamedTuple):
     With `left` an earlier step of the root has left files there; `snapshots` are those of the root,
     `strangers` those of them that hold what no such step left. Where `shown` is False the step may
     see it only because of `left`, and leaves nothing. `seen` are the modules that earlier steps of
-    the root saw there, each as a line of go.sum.
+    the root saw there, each as a line of go.sum. `changes` are those of the snapshots that RUN
+    steps have made.
     """
 
     kind: str
@@ -78,6 +79,7 @@ class StepGoCache(NamedTuple):
     shown: bool = True
     seen: tuple[str, ...] = ()
     snapshots: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Json]:
         """All fields."""

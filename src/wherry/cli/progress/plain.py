@@ -5,7 +5,7 @@ Steps are numbered in the order they start, and every line says its step, since 
 side. What several steps write at once is held for a second at most, so that the lines of one stand
 together below its name; a step that ends within that second is told by one line. Lines are never
 cut. How long a step has run is told where that says something: with its progress, every few
-seconds, and where it speaks after a silence.
+seconds, where it speaks after a silence, and while it is silent for long.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self, TextIO, assert_never
+from typing import Protocol, Self, TextIO, assert_never
 
 from wherry.cli.progress.output import LineStream, printable
 from wherry.cli.progress.units import format_ending, format_progress, format_seconds
@@ -37,6 +37,18 @@ PROGRESS_SECONDS = 5.0
 SILENT_SECONDS = 10.0
 # While one step speaks, the lines of others wait no longer than this.
 HOLD_SECONDS = 1.0
+# CI systems end jobs that say nothing for minutes: a step that runs is told of as often as this.
+ALIVE_SECONDS = 30.0
+
+
+class _Timer(Protocol):
+    """What `threading.Timer` is to this module."""
+
+    daemon: bool
+
+    def start(self) -> None: ...
+
+    def cancel(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -54,15 +66,24 @@ class _Step:
 class PlainLines:
     """The renderer of `--progress=plain`."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        clock: Callable[[], float] = time.monotonic,
+        timer: Callable[[float, Callable[[], None]], _Timer] = threading.Timer,
+    ) -> None:
         self._out = LineStream(stream)
         self._clock = clock
+        self._make_timer = timer
         self._lock = threading.Lock()
         self._steps: dict[str, _Step] = {}
         self._count = 0
         # The number of the step that the last line belongs to, 0 for none; when that was written.
         self._speaker, self._spoken_at = 0, 0.0
-        self._timer: threading.Timer | None = None
+        # For held lines, and for steps that are silent.
+        self._timer: _Timer | None = None
+        self._alive: _Timer | None = None
+        self._is_away = False
 
     def __call__(self, event: Event) -> None:
         """Write the event's lines, if it has any."""
@@ -87,12 +108,18 @@ class PlainLines:
         """As at the end; what comes after it is told as before."""
         with self._lock:
             self._out.write(*self._held())
-            timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+            self._is_away = True
+            timers = self._timer, self._alive
+            self._timer = self._alive = None
+        for timer in timers:
+            if timer is not None:
+                timer.cancel()
 
     def come_back(self) -> None:
-        """Nothing was left."""
+        """Tell of silent steps again."""
+        with self._lock:
+            self._is_away = False
+            self._look_later()
 
     def _lines(self, event: Event) -> tuple[str, ...]:
         match event:
@@ -145,10 +172,20 @@ class PlainLines:
 
     def _release_later(self) -> None:
         if self._timer is None:
-            self._timer = threading.Timer(HOLD_SECONDS, self._release)
-            self._timer.daemon = True
-            with suppress(RuntimeError):  # no thread to be had: the next event writes it
-                self._timer.start()
+            self._timer = self._started(HOLD_SECONDS, self._release)
+
+    def _look_later(self) -> None:
+        """Look at silent steps when the first of them is due: no other one is before."""
+        if self._alive is None and self._steps and not self._is_away:
+            due = min(step.spoke_at for step in self._steps.values()) + ALIVE_SECONDS
+            self._alive = self._started(max(due - self._clock(), 0.0), self._tell_silent)
+
+    def _started(self, seconds: float, function: Callable[[], None]) -> _Timer:
+        timer = self._make_timer(seconds, function)
+        timer.daemon = True
+        with suppress(RuntimeError):  # no thread to be had: the next event writes what is held
+            timer.start()
+        return timer
 
     def _spoken(self, step: _Step) -> tuple[str, ...]:
         """What a step has held, below its name where the last line was another one's."""
@@ -178,6 +215,26 @@ class PlainLines:
         with self._lock:
             self._timer = None
             self._out.write(*self._held())
+            # What ends sooner needs no second timer.
+            self._look_later()
+
+    def _tell_silent(self) -> None:
+        with self._lock:
+            self._alive = None
+            if self._is_away:
+                return
+            now = self._clock()
+            silent = [step for step in self._steps.values() if now - step.spoke_at >= ALIVE_SECONDS]
+            self._out.write(*(self._silent(step, now) for step in silent))
+            self._look_later()
+
+    def _silent(self, step: _Step, now: float) -> str:
+        """That a step still runs."""
+        name = f"#{step.number}" if self._speaker == step.number else step.label
+        self._speaker = step.number
+        step.spoke_at = now
+        step.is_known = True
+        return f"{name} ... {format_seconds(now - step.began)}"
 
     def _progress(self, event: StepProgress) -> tuple[str, ...]:
         step, now = self._step(event.id), self._clock()

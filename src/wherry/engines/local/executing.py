@@ -116,7 +116,7 @@ class ExecOperation:
                 raise
         for note in executed.notes:
             running.say(note)
-        remark = offered.remark(executed)
+        remark = offered.remark(executed, names_go=_names_go(self.op))
         if remark:
             step.remark(remark)
         result = Built((), change.size, below=root.stack, change=change)
@@ -263,6 +263,12 @@ _HINTS: Final = {
     "name the user by number, for example -u 65532:65532":
         "make the user in an earlier RUN, or name it by number: USER 65532:65532",
 }  # fmt: skip
+
+
+def _names_go(op: ExecOp) -> bool:
+    """Whether a command's text has the word `go`."""
+    texts = (*op.args, *(text for _, text in op.heredocs))
+    return any(_NAMES_GO.search(text) for text in texts)
 
 
 def _keyed(op: ExecOp) -> ExecOp:

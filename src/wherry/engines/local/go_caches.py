@@ -59,10 +59,15 @@ class Offered(NamedTuple):
             for cache in used
         )
 
-    def remark(self, executed: Executed) -> str:
-        """What the step's last line says of them; empty for a step that has nothing of Go's."""
+    def remark(self, executed: Executed, *, names_go: bool) -> str:
+        """What the step's last line says of them; empty for a step that has nothing of Go's.
+
+        Nothing tells that Go has read modules: then it counts whether the command names it.
+        """
         refused = ", ".join(filter(None, (self.refused, executed.refused)))
         if executed.outside:
+            if not (executed.used or names_go):
+                return ""
             return "with Go caches" + (f", but not all: {refused}" if refused else "")
         return f"no Go caches: {refused}" if refused else ""
 
@@ -104,20 +109,25 @@ def offer(given: Given, step: Step, stack: ExitStack) -> Offered:
         left = {}
     if not left and not ((op.go_caches or op.no_go_caches) and has_go(lowers, op.env)):
         return Offered()
+    if not left and not op.go_caches:
+        return Offered(refused=op.no_go_caches)
     if not left and running.namespace().place.kind != "overlay":
         return Offered(refused="overlayfs is refused here")
     if not left and len(lowers) > _MOST_LOWERS:
         return Offered(refused="the root has too many layers")
     places, left, refused = _shown(given, left)
     slabs = [slab for slab in root if not (isinstance(slab, Change) and slab.empty)]
+    changes = tuple(
+        lower for lower, slab in zip(lowers, slabs, strict=True) if isinstance(slab, Change)
+    )
     holding = _Holding(given, step, stack)
     caches, outside = [], []
     for key in sorted(places.keys() | left.keys()):
         strangers = tuple(
             lower for lower, slab in zip(lowers, slabs, strict=True) if not _has_left(slab, key)
         )
-        cache, kept = holding.cache(key, places.get(key), left.get(key))
-        caches.append(cache._replace(strangers=strangers, snapshots=lowers))
+        taken, kept = holding.take(key, places.get(key), left.get(key))
+        caches.append(taken._replace(strangers=strangers, snapshots=lowers, changes=changes))
         outside.append(kept)
     return Offered(tuple(caches), tuple(outside), refused)
 
@@ -153,7 +163,7 @@ def fill_ahead(given: Given, step: Step) -> None:
             holding = _Holding(given, quiet, stack)
             # Modules first: what fetches them waits for nothing else.
             for place in sorted(given.op.go_caches, key=lambda place: place.kind != "modules"):
-                holding.fill(place)
+                holding.prepare(place)
 
     running.begin(fill, step)
 
@@ -242,19 +252,22 @@ class _Holding(NamedTuple):
     step: Step
     stack: ExitStack
 
-    def fill(self, place: GoCachePlace) -> None:
-        """Have a cache filled that a step will use."""
-        found, lower = self._held(place.kind, place.path, self.given.user)
-        self._fill(found, lower)
+    def prepare(self, place: GoCachePlace) -> None:
+        """Have a cache filled that the step will use."""
+        found, lower = self._directory(place.kind, place.path, self.given.user)
+        self._fill_from_places(found, lower)
 
-    def cache(
+    def take(
         self, key: _Key, place: GoCachePlace | None, left: Outside | None
     ) -> tuple[StepGoCache, Outside]:
-        """One cache: asked for by the step's own `place`, or `left` by an earlier step, or both."""
+        """One cache for the step: asked for by its own `place`, `left` by an earlier one, or both.
+
+        Raises `LostChange` where what was left is gone.
+        """
         kind, path = key
         user = self.given.user
         owner = user if left is None else left.owner
-        found, lower = self._held(kind, path, owner)
+        found, lower = self._directory(kind, path, owner)
         if left is not None and left.pool != found.pool and left.is_needed:
             raise LostChange(
                 "the Go modules that an earlier RUN fetched are no longer in the store",
@@ -264,7 +277,7 @@ class _Holding(NamedTuple):
         # What comes later is of no use to a step that compiles nothing.
         is_of_use = kind == "modules" or not _fetches_alone(self.given.op.args)
         if place is not None and is_of_use:
-            self._fill(found, lower)
+            self._fill_from_places(found, lower)
         return StepGoCache(
             kind,
             path,
@@ -275,7 +288,7 @@ class _Holding(NamedTuple):
             seen=self._seen(left),
         ), found
 
-    def _held(self, kind: str, path: str, owner: str) -> tuple[Outside, str]:
+    def _directory(self, kind: str, path: str, owner: str) -> tuple[Outside, str]:
         """A cache as results name it, and the directory in the store that has it."""
         running = self.given.running
         # What belongs to the ids of one mapping is of no use to another.
@@ -287,7 +300,7 @@ class _Holding(NamedTuple):
         lower = os.path.dirname(held.path)
         return Outside(kind, path, owner, os.path.basename(lower)), lower
 
-    def _fill(self, cache: Outside, lower: str) -> None:
+    def _fill_from_places(self, cache: Outside, lower: str) -> None:
         running = self.given.running
         if running.go_source is not None:
             running.go_source.fill(cache, f"{lower}/fs{cache.path}", self.given.sums)

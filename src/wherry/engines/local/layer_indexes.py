@@ -18,7 +18,10 @@ _KIND: Final = "layerindex/1"
 
 
 class LayerIndexes:
-    """Indexes by the layers' diff IDs; none is kept of a layer that holds more than `limits`."""
+    """Indexes by the layers' diff IDs.
+
+    Whoever makes one of a layer from elsewhere holds it to `limits` as it reads; nothing here does.
+    """
 
     def __init__(self, storage: Storage, limits: Limits) -> None:
         self.limits = limits

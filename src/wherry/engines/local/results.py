@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from wherry.golang.record import Inputs
 
 
-# What a step has seen that could see no module.
-_NOTHING: Final = str(sha256(b""))
+NOTHING_SEEN: Final = str(sha256(b""))
+"""`Outside.seen` of a step that could see no module."""
 
 
 class Binary(NamedTuple):
@@ -68,7 +68,7 @@ class Outside(NamedTuple):
     @property
     def is_needed(self) -> bool:
         """Whether a later step may fail without it; a build cache only saves time."""
-        return self.kind == "modules" and self.seen != _NOTHING
+        return self.kind == "modules" and self.seen != NOTHING_SEEN
 
 
 class Change(NamedTuple):
@@ -147,8 +147,8 @@ class Held:
     `signature` is a text that is the same only if what lies at or below some paths is, without a
     look at contents; None where only they can tell. It tells how they are now; `seen` the same of
     what was looked at first, which is what `files` gives (None: files never change). `hidden_by`
-    gives the ignore rule that hides a path which is there, and the file that holds the rule: for
-    messages.
+    gives the ignore rule that hides a path which is there, and the file that holds the rule, or why
+    wherry hides it and an empty text: for messages.
     """
 
     files: Files

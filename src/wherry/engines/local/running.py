@@ -86,7 +86,8 @@ class GoSource(Protocol):
     def fill(self, cache: Outside, directory: str, sums: Callable[[], tuple[str, ...]]) -> None:
         """Put what there is into a Go cache at `directory`, which the store keeps.
 
-        `sums` gives the texts of the go.sum files that vouch for modules. Raises `Cancelled`.
+        `sums` gives the texts of the go.sum files that vouch for modules. Raises `Cancelled`, and
+        what failed that the user wants to be told of: in each call, whichever found it.
         """
 
 

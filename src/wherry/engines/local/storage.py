@@ -23,6 +23,7 @@ from wherry.engines.local.results import (
     prefix_digests,
     snapshot_key,
 )
+from wherry.errors import UsageError
 from wherry.fstree.compression import Compression
 from wherry.graph.keys import CacheKey
 from wherry.oci.canonical import canonical_json
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
     from wherry.fstree.tree import Tree
 
 
+_PIECES: Final = "pieces/1"
 _WRITTEN: Final = "written"
+# A layer of fewer bytes is compressed in no time.
+_LARGE: Final = 8 << 20
 
 
 class BlobWriter(Protocol):
@@ -208,11 +212,6 @@ class LayerSettings(NamedTuple):
         return f"{self.compression.kind} {self.compression.level} {self.codec}"
 
 
-_PIECES: Final = "pieces/1"
-# A layer of fewer bytes is compressed in no time.
-_LARGE: Final = 8 << 20
-
-
 class KnownPieces(NamedTuple):
     """Where a layer's compressed blocks may be known from.
 
@@ -330,7 +329,10 @@ def _pieces_in(
     from wherry.fstree.pieces import EarlierPieces, decode_index  # noqa: PLC0415 - as above
 
     pieces, blob = decode_index(data, settings.written_by)
-    path = storage.blobs.path(parse_digest(blob)) if pieces else ""
+    try:
+        path = str(storage.blobs.path(parse_digest(blob))) if pieces else ""
+    except UsageError:
+        pieces, path = (), ""
     return EarlierPieces(pieces, path, siblings)
 
 
@@ -466,7 +468,8 @@ class CacheRecords:
         else:
             return
         blobs = [slab.descriptor.digest for slab in result.stack if isinstance(slab, Layer)]
-        blobs += [parse_digest(cache.seen) for cache in result.outside if cache.seen]
+        # Of a cache that is on another machine nothing is here but a digest.
+        blobs += [parse_digest(cache.seen) for cache in result.outside if cache.pool and cache.seen]
         # What a root is said to consist of, and nobody had to fetch, no record can keep.
         if self._settings.offered is None or all(map(self._storage.blobs.known, blobs)):
             self._storage.records.put("cache", self._key(key), value, blobs)

@@ -57,6 +57,7 @@ _WORDS = {
     _MODULES: ("pkg/mod", "GOMODCACHE", "GOPATH/pkg", "GOPATH}/pkg"),
 }
 _IMAGE = "the image is made of this stage"
+_OFF = "switched off"
 
 
 @dataclass
@@ -78,6 +79,17 @@ def with_go_caches(graph: BuildGraph) -> BuildGraph:
     vertices = tuple(
         vertex._replace(op=_allowed(vertex.op, root)) if isinstance(vertex.op, ExecOp) else vertex
         for vertex, root in zip(graph.vertices, roots, strict=True)
+    )
+    return graph._replace(vertices=vertices)
+
+
+def with_go_caches_off(graph: BuildGraph) -> BuildGraph:
+    """The graph, with the reason why no RUN uses any; keys do not see it."""
+    vertices = tuple(
+        vertex._replace(op=replace(vertex.op, no_go_caches=_OFF))
+        if isinstance(vertex.op, ExecOp)
+        else vertex
+        for vertex in graph.vertices
     )
     return graph._replace(vertices=vertices)
 
