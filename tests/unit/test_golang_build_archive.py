@@ -112,9 +112,34 @@ def exported(where: Path, package: str, *flags: str) -> bytes:
 def test_what_go_makes_of_its_own_sources(tmp_path: Path, flags: tuple[str, ...]) -> None:
     args = [the_go().path, "env", "GOROOT"]
     root = subprocess.run(args, capture_output=True, text=True, check=True).stdout.strip()
-    data = exported(tmp_path, "internal/cpu", *flags)
-    assert serves(tmp_path, SettledSources([root]), data)
-    assert not serves(tmp_path, SettledSources(), data)
+    # The assembler source of the second one is empty, and its object names none.
+    for package in ("internal/cpu", "internal/reflectlite", "os/signal", "runtime/debug"):
+        data = exported(tmp_path, package, *flags)
+        assert serves(tmp_path, SettledSources([root]), data), package
+        assert not serves(tmp_path, SettledSources(), data), package
+
+
+@needs_go
+@pytest.mark.parametrize("flags", [(), ("-trimpath",)])
+@pytest.mark.parametrize(
+    "source", ["func F() int { return 1 }", "var V = bits.Len(3)", "const C = 1"]
+)
+def test_an_empty_assembler_source_elsewhere(
+    tmp_path: Path, flags: tuple[str, ...], source: str
+) -> None:
+    """A header beside it may fill it for the next build, and is not in Go's key."""
+    args = [the_go().path, "env", "GOROOT"]
+    root = subprocess.run(args, capture_output=True, text=True, check=True).stdout.strip()
+    used = 'import "math/bits"\n\n' if "bits" in source else ""
+    files = {
+        "go.mod": "module example.com/app\n",
+        "d/a.go": f"package d\n\n{used}{source}\n",
+        "d/a.s": '#include "../x.h"\n',
+        "x.h": "",
+    }
+    write_files(tmp_path, files)
+    data = exported(tmp_path, "example.com/app/d", *flags)
+    assert not serves(tmp_path, SettledSources([root], modules="/go/pkg/mod"), data)
 
 
 @needs_go
