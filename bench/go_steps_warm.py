@@ -2,8 +2,9 @@
 """The rows of Go steps on a machine that built the commit before.
 
 BuildKit's daemon runs and has all its layers, wherry has its store. Before each round one line
-changes, and both build the same tree in turn, with nothing left to write to the disk. The image
-stays with the builder, as in the other rows with RUN; it is looked at outside of the clock.
+changes, and both build the same tree in turn, with nothing left to write to the disk, and all that
+both keep read just before. The image stays with the builder, as in the other rows with RUN; it is
+looked at outside of the clock.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bench import buildkit, images
 from bench.contexts import Context
 from bench.dockerfiles import WherrySide
 from bench.measure import Row
-from bench.running import say
+from bench.running import read_through, say
 from bench.sides import Command, Wherry
 from bench.travel_sides import Job
 
@@ -63,6 +64,7 @@ class Warm:
                 for side in sides:
                     # What the other side has still to write would be this one's to wait for.
                     os.sync()
+                    read_through(directory)
                     samples[side.name].append(self._runner.seconds(side.build(context)))
                 latest = (f"{side} {values[-1]:.3f} s" for side, values in samples.items())
                 say(f"{name}: {', '.join(latest)}")
