@@ -257,8 +257,13 @@ def _interpreter(words: tuple[str, ...], packages: str) -> str:
 
 def descendants(pid: int) -> list[int]:
     """All processes below `pid`."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        # It has ended since its parent was asked.
+        return []
     found = []
-    for line in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+    for line in children.split():
         found += [int(line), *descendants(int(line))]
     return found
 

@@ -160,9 +160,12 @@ class Ground:
                                    snapshots=(str(top / "snapshot"),))  # fmt: skip
 
     def chosen(
-        self, script: str = "go build -trimpath -o /out/app .", shell: str = "/bin/sh"
+        self,
+        script: str = "go build -trimpath -o /out/app .",
+        shell: str = "/bin/sh",
+        path: str = "/bin:/usr/local/go/bin",
     ) -> Chosen:
-        spec = StepSpec((shell, "-c", script), env=("HOME=/root", "PATH=/bin:/usr/local/go/bin"),
+        spec = StepSpec((shell, "-c", script), env=("HOME=/root", f"PATH={path}"),
                         cwd="/src", user=f"{os.getuid()}:{os.getgid()}",
                         go_caches=(self.modules, self.build))  # fmt: skip
         return choose(spec, str(self.top / "root"), tempfile.mkdtemp(dir=self.top))
@@ -203,6 +206,7 @@ def test_who_may_change_a_module_first_sees_none(tmp_path: Path, script: str) ->
 def test_what_is_no_go_of_gos_sees_none(tmp_path: Path) -> None:
     ground = Ground(tmp_path, LINE)
     assert ground.is_hidden(ground.chosen(shell="/x/sh"))
+    assert ground.is_hidden(ground.chosen(path=".:/usr/local/go/bin"))
     assert ground.is_hidden(ground.chosen("go vet -vettool=/x/v . && go build ."))
     (tmp_path / "root/bin").mkdir()
     (tmp_path / "root/bin/go").write_bytes(b"\x7fELF of somebody's")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wherry.sandbox.go_trees import is_tree_of_go, made_trees, touches, why_not_of_them
+from wherry.sandbox.go_trees import is_tree_of_go, made_trees, touches, why_no_build_cache
 from wherry.sandbox.step_spec import StepGoCache, StepMount
 
 GO = "/usr/local/go"
@@ -39,7 +39,7 @@ class Ground:
             self.put(f"{place}/{name}", name, made=made)
 
     def why_not(self, *trees: str, mounts: tuple[StepMount, ...] = ()) -> str:
-        return why_not_of_them(self.cache, str(self.root), trees or (GO,), mounts)
+        return why_no_build_cache(self.cache, str(self.root), trees or (GO,), mounts)
 
     def made(self) -> tuple[str, ...]:
         return made_trees([str(self.step)])
@@ -74,6 +74,24 @@ def test_each_version_has_its_own(ground: Ground) -> None:
     assert ground.why_not(GO, "/opt/go") == ""
     ground.put(f"/opt/go/{HEADERS[0]}", "newer")
     assert "go1.26.8" in ground.why_not(GO, "/opt/go")
+
+
+def test_the_tree_that_is_told_of_is_the_one(ground: Ground) -> None:
+    ground.go("/opt/go", "go1.27.0")
+    assert ground.why_not(GO, "/opt/go") == ""
+    ground.put(f"/opt/go/{HEADERS[0]}", "patched")
+    assert ground.why_not(GO, "/opt/go") == (
+        "the headers of go1.27.0 in /opt/go are not those of earlier builds"
+    )
+
+
+def test_a_header_that_cannot_be_read_hides_no_other(ground: Ground) -> None:
+    ground.put(f"{GO}/pkg/include/a.h")
+    (ground.root / "usr/local/go/pkg/include/a.h").unlink()
+    (ground.root / "usr/local/go/pkg/include/a.h").symlink_to("a.h")
+    assert ground.why_not() == ""
+    ground.put(f"{GO}/{HEADERS[0]}", "patched")
+    assert "are not those" in ground.why_not()
 
 
 def test_two_of_one_version_must_be_alike(ground: Ground) -> None:
@@ -138,6 +156,14 @@ def test_a_step_that_changes_a_go_is_noticed(ground: Ground, name: str) -> None:
     ground.put("/usr/local/bin/tool", made=True)
     assert not touches(str(ground.step), str(ground.root), [GO])
     ground.put(name, made=True)
+    assert touches(str(ground.step), str(ground.root), [GO])
+
+
+def test_a_directory_that_a_step_empties_is_noticed(ground: Ground) -> None:
+    include = ground.step / "usr/local/go/pkg/include"
+    include.mkdir(parents=True)
+    assert not touches(str(ground.step), str(ground.root), [GO])
+    os.setxattr(include, "user.overlay.opaque", b"y")
     assert touches(str(ground.step), str(ground.root), [GO])
 
 

@@ -14,8 +14,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from wherry.api.project_settings import settings_beside
+from wherry.api.recorded import directory_of
 from wherry.api.request import BuildRequest
+from wherry.golang.root import module_root
+from wherry.settings.files import FILE_NAME
 
 
 def cache_directories(request: BuildRequest) -> tuple[str, ...]:
@@ -23,13 +25,18 @@ def cache_directories(request: BuildRequest) -> tuple[str, ...]:
 
     Raises `UsageError` or `SeveralErrors` for settings or flags that cannot be read.
     """
-    settings = settings_beside(request)
-    cache = settings.cache
-    if not (request.cache_from or request.cache_to or cache.from_ or cache.to):
+    if not (request.cache_from or request.cache_to or _has_settings(request)):
         return ()
     from wherry.api.asked_caches import named_directories  # noqa: PLC0415 - few builds have any
+    from wherry.api.project_settings import settings_beside  # noqa: PLC0415 - as above
 
-    return named_directories(request, settings)
+    return named_directories(request, settings_beside(request))
+
+
+def _has_settings(request: BuildRequest) -> bool:
+    """Whether a file may name caches: asked in each build, and most projects have none."""
+    directory, _ = directory_of(request)
+    return os.path.lexists(os.path.join(module_root(directory) or directory, FILE_NAME))
 
 
 def paths_below(place: str, directories: Iterable[str]) -> frozenset[str]:

@@ -15,8 +15,6 @@ def refuse_several_platforms(request: BuildRequest) -> None:
 
     Who did not ask for the Dockerfile, and has a Go module beside it, may have meant that one.
     """
-    if "," not in request.platform:
-        return
     hint = "name one, such as linux/amd64"
     directory, pattern = directory_of(request)
     chosen = request.frontend == "auto" and not request.file and pattern == "."

@@ -23,7 +23,7 @@ from wherry._version import __version__
 from wherry.api.recorded import Output, codec, decode_output
 from wherry.api.request import BuildRequest
 from wherry.oci.digest import parse_digest
-from wherry.settings.files import LOCK_NAME
+from wherry.settings.files import FILE_NAME, LOCK_NAME
 
 if TYPE_CHECKING:
     from wherry.process.cancel import CancelToken
@@ -111,7 +111,7 @@ def settings_files(request: BuildRequest, place: str) -> tuple[str, ...]:
     """Files beside the Dockerfile that say what names mean."""
     from wherry.settings.user import user_settings_path  # noqa: PLC0415 - not for Go modules
 
-    own = (os.path.join(place, LOCK_NAME), os.path.join(place, "wherry.toml"))
+    own = (os.path.join(place, LOCK_NAME), os.path.join(place, FILE_NAME))
     user = user_settings_path(request.env)
     return (*own, user) if user else own
 

@@ -54,23 +54,23 @@ class TravellingPools:
         with alone:
             if cache.pool not in self._filled:
                 # What fails in the step's root is no place's fault, and may be tried again.
-                texts = sums() if self._wants_sums(cache) else ()
+                texts = sums() if cache.kind == "modules" and self._has_zips() else None
                 self._filled[cache.pool] = self._fault(cache, directory, texts)
             fault = self._filled[cache.pool]
             if fault is not None:
                 raise fault
 
-    def _wants_sums(self, cache: Outside) -> bool:
-        return cache.kind == "modules" and any(
-            place.packs("zips") for place in self._traffic.places
-        )
+    def _has_zips(self) -> bool:
+        return any(place.packs("zips") for place in self._traffic.places)
 
-    def _fault(self, cache: Outside, directory: str, sums: tuple[str, ...]) -> WherryError | None:
-        """Fill a cache; what that failed with."""
+    def _fault(
+        self, cache: Outside, directory: str, sums: tuple[str, ...] | None
+    ) -> WherryError | None:
+        """Fill a cache, one of modules only with `sums`; what that failed with."""
         try:
             if cache.kind == "build":
                 self._fill_builds(cache, directory)
-            elif self._wants_sums(cache):
+            elif sums is not None:
                 self._fill_modules(directory, sums)
         except WherryError as error:
             return error

@@ -21,6 +21,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -36,8 +37,8 @@ from wherry.sandbox.go_modules import (
     read_start,
     vouched,
 )
-from wherry.sandbox.go_shadows import Shadows
-from wherry.sandbox.go_trees import is_tree_of_go, made_trees, why_not_of_them
+from wherry.sandbox.go_shadows import Shadows, reached
+from wherry.sandbox.go_trees import is_tree_of_go, made_trees, why_no_build_cache
 from wherry.sandbox.rootpath import read_bytes, resolve
 from wherry.sandbox.spec import DEFAULT_PATH
 from wherry.sandbox.step_program import step_user
@@ -106,12 +107,6 @@ class Chosen(NamedTuple):
         )
 
     @property
-    def named(self) -> frozenset[bytes]:
-        """Those of `kept` as `PATH@VERSION`."""
-        words = (line.split() for line in self.kept)
-        return frozenset(os.fsencode(f"{path}@{version}") for path, version, _ in words)
-
-    @property
     def filled(self) -> tuple[StepGoCache, ...]:
         """Those into which the step's work goes."""
         return tuple(cache for cache in self.caches if cache.shown)
@@ -166,13 +161,34 @@ def choose(spec: StepSpec, root: str, scratch: str) -> Chosen:
 
 def _is_go(env: dict[str, str], root: str) -> bool:
     """Whether the `go` that a shell would find is a program of Go's tree, and no script."""
-    for directory in (env.get("PATH") or DEFAULT_PATH).split(":"):
-        with suppress(OSError):
-            real = resolve(root, f"{directory}/go")
-            if os.path.isfile(real):
-                tree = os.path.dirname(os.path.dirname(real)).removeprefix(root)
-                return is_tree_of_go(root, tree) and read_start(real, 4) == b"\x7fELF"
-    return False
+    if not all(directory.startswith("/") for directory in _search_path(env)):
+        # Then it also looks where the command runs.
+        return False
+    real = next(_programs(env, root), "")
+    return real != "" and is_tree_of_go(root, _goroot(real, root)) and _is_binary(real)
+
+
+def _is_binary(path: str) -> bool:
+    return read_start(path, 4) == b"\x7fELF"
+
+
+def _search_path(env: dict[str, str]) -> list[str]:
+    return (env.get("PATH") or DEFAULT_PATH).split(":")
+
+
+def _programs(env: dict[str, str], root: str) -> Iterator[str]:
+    """The programs `go` in the directories of PATH, in their order, links followed in the root."""
+    for directory in _search_path(env):
+        if directory.startswith("/"):
+            with suppress(OSError):
+                real = resolve(root, f"{directory}/go")
+                if os.path.isfile(real):
+                    yield real
+
+
+def _goroot(program: str, root: str) -> str:
+    """The directory that a program `go` is two below, as a path in the root."""
+    return os.path.dirname(os.path.dirname(program)).removeprefix(root)
 
 
 def _hidden_indexes(is_plain: bool, chosen: list[StepGoCache], mask: str) -> list[str]:
@@ -235,16 +251,13 @@ def _why_hidden(cache: StepGoCache, user: User) -> str:
 
 def _holds(top: str, path: str) -> bool:
     """Whether a snapshot has anything in a directory, or leads elsewhere on the way to it."""
-    here = top
-    for part in path.strip("/").split("/"):
-        here = f"{here}/{part}"
-        try:
-            mode = os.lstat(here).st_mode
-        except FileNotFoundError:
-            return False
-        if not stat.S_ISDIR(mode):
-            # What was removed is absent; a link or a file is something of the image's.
-            return not stat.S_ISCHR(mode)
+    found = reached(top, path)
+    if found is None:
+        return False
+    here, mode = found
+    if not stat.S_ISDIR(mode):
+        # What was removed is absent; a link or a file is something of the image's.
+        return not stat.S_ISCHR(mode)
     return bool(os.listdir(here))
 
 
@@ -254,7 +267,7 @@ def _why_other(cache: StepGoCache, spec: StepSpec, goroots: tuple[str, ...], roo
     made = made_trees(f"{change}/fs" for change in cache.changes)
     # What a later step has removed is nobody's.
     trees += [path for path in made if os.path.lexists(f"{root}{path}")]
-    return why_not_of_them(cache, root, dict.fromkeys(trees), spec.mounts)
+    return why_no_build_cache(cache, root, dict.fromkeys(trees), spec.mounts)
 
 
 def _goroots(spec: StepSpec, env: dict[str, str], root: str) -> tuple[str, ...]:
@@ -263,12 +276,7 @@ def _goroots(spec: StepSpec, env: dict[str, str], root: str) -> tuple[str, ...]:
     if env.get("GOROOT", "").startswith("/"):
         with suppress(OSError):
             found.append(resolve(root, env["GOROOT"]).removeprefix(root))
-    for directory in (env.get("PATH") or DEFAULT_PATH).split(":"):
-        if directory.startswith("/"):
-            with suppress(OSError):
-                real = resolve(root, f"{directory}/go")
-                if os.path.isfile(real):
-                    found.append(os.path.dirname(os.path.dirname(real)).removeprefix(root))
+    found += [_goroot(program, root) for program in _programs(env, root)]
     texts = (*spec.args, *(text for _, text in spec.pipes))
     named = {path for text in texts for path in _PATHS.findall(text)}
     above = {os.path.dirname(path) for path in named}

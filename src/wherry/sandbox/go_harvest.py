@@ -33,7 +33,7 @@ from wherry.process.cancel import CancelToken
 from wherry.sandbox.go_indexes import KeptLines
 from wherry.sandbox.go_module_harvest import Faults, ModuleHarvest, Shadowing
 from wherry.sandbox.go_modules import is_tree, read_start
-from wherry.sandbox.go_shadows import Shadows
+from wherry.sandbox.go_shadows import Shadows, reached
 from wherry.sandbox.scanning import is_opaque, open_directory
 from wherry.sandbox.step_spec import StepGoCache
 
@@ -127,15 +127,10 @@ def _reached(upper: str, path: str) -> str | None:
 
     Raises `_Spoilt` where something else is in its place or on the way.
     """
-    here = upper
-    for part in path.strip("/").split("/"):
-        here = f"{here}/{part}"
-        try:
-            if not stat.S_ISDIR(os.lstat(here).st_mode):
-                raise _Spoilt
-        except FileNotFoundError:
-            return None
-    return here
+    found = reached(upper, path)
+    if found is not None and not stat.S_ISDIR(found[1]):
+        raise _Spoilt
+    return found and found[0]
 
 
 class _Harvest:

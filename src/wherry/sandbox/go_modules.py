@@ -262,6 +262,12 @@ def has_tree(top: str, line: str) -> bool:
     return os.path.isdir(f"{top}/{module.tree}")
 
 
+def names_of(lines: Iterable[str]) -> frozenset[bytes]:
+    """The modules of lines of go.sum about files, as `PATH@VERSION`."""
+    words = (line.split(" ") for line in lines)
+    return frozenset(os.fsencode(f"{path}@{version}") for path, version, _ in words)
+
+
 def tree_of(line: str) -> str:
     """The directory in a module cache of the module whose files a line of go.sum is about.
 

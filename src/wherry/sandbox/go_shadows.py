@@ -66,6 +66,23 @@ class Shadows:
         return _Found.DIRECTORY
 
 
+def reached(top: str, path: str) -> tuple[str, int] | None:
+    """Where a tree has `path`, and its mode; or what it has on the way in a directory's place.
+
+    None where it has neither. No link is followed. Raises `OSError`.
+    """
+    here, mode = top, stat.S_IFDIR
+    for part in path.strip("/").split("/"):
+        here = f"{here}/{part}"
+        try:
+            mode = os.lstat(here).st_mode
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISDIR(mode):
+            break
+    return here, mode
+
+
 def hides_lower(path: str, attributes: tuple[str, ...] = OPAQUE) -> bool:
     """Whether a directory hides what lower ones hold, by one of these attributes."""
     return any(_has(path, name) for name in attributes)

@@ -14,11 +14,12 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
+from wherry.sandbox.go_shadows import hides_lower, reached
 from wherry.sandbox.rootpath import read_bytes, resolve
 from wherry.sandbox.step_spec import StepGoCache, StepMount
 
@@ -34,26 +35,25 @@ _KEPT: Final = "headers"
 _LARGEST: Final = 1 << 20
 
 
-def why_not_of_them(
-    cache: StepGoCache, root: str, trees: Iterable[str], mounts: Iterable[StepMount]
+def why_no_build_cache(
+    cache: StepGoCache, root: str, trees: Collection[str], mounts: Iterable[StepMount]
 ) -> str:
     """Why a step with these trees must not see a build cache; empty where it may.
 
     The cache then knows their headers. `trees` are paths in `root`, `mounts` are the step's. Raises
     `OSError`.
     """
-    headers: dict[str, str] = {}
-    trees = tuple(trees)
+    found: dict[str, _Headers] = {}
     for path in trees:
         version, digest = _read(root, path)
         if not version:
             return f"there is a part of Go's own tree in {path}"
-        if headers.setdefault(version, digest) != digest:
+        if found.setdefault(version, _Headers(digest, path)).digest != digest:
             return f"there is another {version} in {path}"
     for mount in mounts:
         if _reaches(mount, trees) or _brings_go(mount):
             return f"something of Go's is mounted at {mount.target}"
-    return _compare(cache, headers, trees)
+    return _compare(cache, found)
 
 
 def made_trees(tops: Iterable[str]) -> tuple[str, ...]:
@@ -76,18 +76,28 @@ def touches(top: str, root: str, goroots: Iterable[str]) -> bool:
     )
 
 
-def _compare(cache: StepGoCache, headers: dict[str, str], trees: tuple[str, ...]) -> str:
+class _Headers(NamedTuple):
+    """The digest of the headers of a version of Go, and the tree that has them."""
+
+    digest: str
+    path: str
+
+
+def _compare(cache: StepGoCache, found: dict[str, _Headers]) -> str:
+    """Why the headers of these versions are not those that the cache knows; it learns new ones."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     descriptor = os.open(f"{cache.lower}/{_KEPT}", flags, 0o600)
     with open(descriptor, "r+", encoding="utf-8", errors="replace") as file:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         known = dict(line.rstrip("\n").partition("\t")[::2] for line in file if line.endswith("\n"))
-        for version, digest in headers.items():
-            if known.setdefault(version, digest) != digest:
-                return f"the headers of {version} in {trees[0]} are not those of earlier builds"
-        file.seek(0)
-        file.writelines(f"{version}\t{digest}\n" for version, digest in known.items())
-        file.truncate()
+        for version, (digest, path) in found.items():
+            if known.get(version, digest) != digest:
+                return f"the headers of {version} in {path} are not those of earlier builds"
+        if found.keys() - known.keys():
+            known.update((version, headers.digest) for version, headers in found.items())
+            file.seek(0)
+            file.writelines(f"{version}\t{digest}\n" for version, digest in known.items())
+            file.truncate()
     return ""
 
 
@@ -100,14 +110,21 @@ def _read(root: str, path: str) -> tuple[str, str]:
     version = " ".join(text.split("\n", 1)[0].split())
     hasher = hashlib.sha256()
     for included in _INCLUDED:
+        # A link in a circle leads to nothing.
         with suppress(OSError):
             top = resolve(root, f"{path}/{included}")
             for name in sorted(_headers_below(top)):
-                inner = f"{top.removeprefix(root)}/{name}"
-                data = read_bytes(root, inner, _LARGEST)
-                line = f"{hashlib.sha256(data).hexdigest()} {included}/{name}\n"
-                hasher.update(line.encode("utf-8", "surrogateescape"))
+                digest = _digest(root, f"{top.removeprefix(root)}/{name}")
+                hasher.update(f"{digest} {included}/{name}\n".encode("utf-8", "surrogateescape"))
     return version, hasher.hexdigest()
+
+
+def _digest(root: str, path: str) -> str:
+    """That of a file's content; empty for what cannot be read, as where a link leads nowhere."""
+    try:
+        return hashlib.sha256(read_bytes(root, path, _LARGEST)).hexdigest()
+    except OSError:
+        return ""
 
 
 def _headers_below(top: str) -> Iterator[str]:
@@ -117,7 +134,7 @@ def _headers_below(top: str) -> Iterator[str]:
                 yield os.path.relpath(f"{directory}/{name}", top)
 
 
-def _reaches(mount: StepMount, trees: tuple[str, ...]) -> bool:
+def _reaches(mount: StepMount, trees: Iterable[str]) -> bool:
     """Whether a mount lies at, above or below one of the trees."""
     target = f"{os.path.normpath(mount.target)}/"
     return any(target.startswith(f"{tree}/") or f"{tree}/".startswith(target) for tree in trees)
@@ -146,19 +163,16 @@ def _places(root: str, goroot: str) -> Iterator[str]:
 def _is_in(top: str, path: str) -> bool:
     """Whether a change has anything but directories at or below a path, or something in its place.
 
-    No link is followed: it would lead out of the root.
+    A directory that was made anew counts: it hides what was there.
     """
-    here = top
-    for part in path.strip("/").split("/"):
-        here = f"{here}/{part}"
-        try:
-            mode = os.lstat(here).st_mode
-        except FileNotFoundError:
-            return False
-        if not stat.S_ISDIR(mode):
-            return True
-    return any(
-        files or any(os.path.islink(f"{directory}/{name}") for name in names)
+    found = reached(top, path)
+    if found is None:
+        return False
+    here, mode = found
+    return not stat.S_ISDIR(mode) or any(
+        files
+        or any(os.path.islink(f"{directory}/{name}") for name in names)
+        or hides_lower(directory)
         for directory, names, files in os.walk(here)
     )
 

@@ -27,7 +27,7 @@ from wherry.sandbox.go_caches import Chosen, choose
 from wherry.sandbox.go_copies import has_copies
 from wherry.sandbox.go_harvest import Harvested, harvest, has_loose_modules
 from wherry.sandbox.go_indexes import index_ids
-from wherry.sandbox.go_modules import is_tree
+from wherry.sandbox.go_modules import is_tree, names_of
 from wherry.sandbox.go_trees import touches
 from wherry.sandbox.hosts_files import HOSTNAME
 from wherry.sandbox.mapping import Mapping, is_mapped
@@ -117,6 +117,7 @@ def _harvested(
     notes: list[str] = []
     # Without a module cache nobody knows what modules are like.
     modules = ""
+    kept: tuple[str, ...] = ()
     own = [f"{lower}/fs" for lower in lowers if lower not in chosen.lowers]
     with trees.tree(lowers, writable=False) as below:
         # What a step has made with a Go that it has changed itself is of no use to others.
@@ -125,21 +126,21 @@ def _harvested(
 
         def trimmed() -> frozenset[bytes]:
             places = tuple(cache.path for cache in chosen.caches)
-            return frozenset() if has_copies(spec, below, top, places) else chosen.named
+            return frozenset() if has_copies(spec, below, top, places) else names_of(kept)
 
         for cache in sorted(chosen.filled, key=lambda cache: cache.kind != "modules"):
             indexes: dict[str, str] = {}
             # A script may change a module, have Go look at it, and change it back.
             if modules and chosen.is_plain:
-                indexes = index_ids(below, chosen.goroots, modules, chosen.kept)
+                indexes = index_ids(below, chosen.goroots, modules, kept)
             settled = "" if is_patched else modules
             step = Harvested(top, below, trees.opaque, settled, trimmed, indexes)
             taken = harvest(cache, step, goroots, cancel)
             used += taken.used
             if taken.failure:
                 notes.append(f"the Go cache of {cache.path} was not filled: {taken.failure}")
-            if cache.kind == "modules":
-                modules = "" if has_loose_modules(cache, (top, *own)) else cache.path
+            if cache.kind == "modules" and not has_loose_modules(cache, (top, *own)):
+                modules, kept = cache.path, chosen.kept
     return tuple(used), tuple(notes)
 
 

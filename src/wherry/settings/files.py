@@ -11,6 +11,7 @@ from typing import Final
 
 from wherry.errors import UsageError
 
+FILE_NAME: Final = "wherry.toml"
 LOCK_NAME: Final = "wherry.lock"
 _MOST_BYTES: Final = 2 << 20
 

@@ -16,6 +16,7 @@ from wherry.settings import file_entries, go_values, image_values, kinds, templa
 from wherry.settings.cache import CacheSettings
 from wherry.settings.declaration import Kind, setting
 from wherry.settings.file_entries import FileEntry
+from wherry.settings.files import FILE_NAME
 from wherry.settings.registry import RegistrySettings
 from wherry.settings.store import StoreSettings
 
@@ -27,7 +28,6 @@ __all__ = [
     "Settings",
 ]  # fmt: skip
 
-FILE_NAME = "wherry.toml"
 USER_FILE_NAME = "config.toml"
 
 # Fields of tables, which are merged entry by entry.

@@ -57,7 +57,6 @@ _WORDS = {
     _MODULES: ("pkg/mod", "GOMODCACHE", "GOPATH/pkg", "GOPATH}/pkg"),
 }
 _IMAGE = "the image is made of this stage"
-_OFF = "switched off"
 
 
 @dataclass
@@ -83,22 +82,14 @@ def with_go_caches(graph: BuildGraph) -> BuildGraph:
     return graph._replace(vertices=vertices)
 
 
-def with_go_caches_off(graph: BuildGraph) -> BuildGraph:
-    """The graph, with the reason why no RUN uses any; keys do not see it."""
-    vertices = tuple(
-        vertex._replace(op=replace(vertex.op, no_go_caches=_OFF))
-        if isinstance(vertex.op, ExecOp)
-        else vertex
-        for vertex in graph.vertices
-    )
-    return graph._replace(vertices=vertices)
-
-
 def without_go_caches(graph: BuildGraph, why: str) -> BuildGraph:
-    """The graph with steps that use none; `why` is what the user reads."""
+    """The graph with steps that use none; `why` is what the user reads.
+
+    A step that is refused all of them keeps its own reason. Keys see none.
+    """
     vertices = tuple(
         vertex._replace(op=replace(vertex.op, go_caches=(), no_go_caches=why))
-        if isinstance(vertex.op, ExecOp) and vertex.op.go_caches
+        if isinstance(vertex.op, ExecOp) and (vertex.op.go_caches or not vertex.op.no_go_caches)
         else vertex
         for vertex in graph.vertices
     )

@@ -12,7 +12,7 @@ from typing import Final
 
 from wherry.errors import WherryError, near
 from wherry.frontends.dockerfile.building import COMMENT, Building, Vertices
-from wherry.frontends.dockerfile.go_caches import with_go_caches, with_go_caches_off
+from wherry.frontends.dockerfile.go_caches import with_go_caches, without_go_caches
 from wherry.frontends.dockerfile.instructions import Arg, Copy, Instruction, Run, Workdir
 from wherry.frontends.dockerfile.lower_copy import lower_copy, lower_workdir
 from wherry.frontends.dockerfile.lower_run import lower_run
@@ -119,7 +119,9 @@ class _Lowering:
         )
         graph = BuildGraph(self._vertices.all(), (output,))
         graph.validate()
-        return with_go_caches(graph) if request.go_cache else with_go_caches_off(graph)
+        if not request.go_cache:
+            return without_go_caches(graph, "switched off")
+        return with_go_caches(graph)
 
     def _image_platform(self, found: Platform) -> Platform:
         """The platform that the image says it is for: the asked one, else that of its base."""
