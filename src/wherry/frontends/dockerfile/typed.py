@@ -38,6 +38,19 @@ def read_dockerfile(parsed: Parsed, known: tuple[Problem, ...] = ()) -> Dockerfi
     missing may be missing for them. After about a hundred problems the rest of the file is left
     unread, and the last one says so.
     """
+    dockerfile, problems = read_leniently(parsed, known)
+    if problems:
+        raise Problems(problems)
+    return dockerfile
+
+
+def read_leniently(
+    parsed: Parsed, known: tuple[Problem, ...] = ()
+) -> tuple[Dockerfile, tuple[Problem, ...]]:
+    """What of a parsed file makes sense, and all problems (see `read_dockerfile`) by line.
+
+    Instructions that are wrong are left out; a FROM that is wrong takes its stage with it.
+    """
     collected = _Collected(parsed.escape, known)
     for node in parsed.nodes:
         if len(collected.problems) >= MOST_PROBLEMS:
@@ -47,13 +60,12 @@ def read_dockerfile(parsed: Parsed, known: tuple[Problem, ...] = ()) -> Dockerfi
         collected.add(node)
     else:
         collected.finish(parsed)
-    if collected.problems:
-        raise Problems(tuple(sorted(collected.problems, key=lambda problem: problem.range.start)))
+    problems = tuple(sorted(collected.problems, key=lambda problem: problem.range.start))
     stages = tuple(
         Stage(index, base, tuple(instructions))
         for index, (base, instructions) in enumerate(collected.stages)
     )
-    return Dockerfile(tuple(collected.arguments), stages, parsed.escape)
+    return Dockerfile(tuple(collected.arguments), stages, parsed.escape), problems
 
 
 def read_instruction(node: Node, escape: str) -> Instruction:
@@ -74,6 +86,8 @@ class _Collected:
         self.problems: list[Problem] = [*known]
         # Whether a FROM was there, and whether that one is missing was told, or cannot be known.
         self._begun = False
+        # Whether the stage at hand has a FROM that cannot be read.
+        self._skipping = False
         self._told = bool(known)
 
     def add(self, node: Node) -> None:
@@ -86,11 +100,13 @@ class _Collected:
             # An unknown instruction may have been meant as the FROM.
             self._told = self._told or node.keyword not in READERS
             found = None
+        if node.keyword == "FROM":
+            self._skipping = found is None
         if not self._begun:
             self._add_before_stages(node, found)
         elif isinstance(found, From):
             self.stages.append((found, []))
-        elif found is not None and self.stages:
+        elif found is not None and not self._skipping:
             self.stages[-1][1].append(found)
 
     def _add_before_stages(self, node: Node, found: Instruction | From | None) -> None:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The build context as rules see it: which files there are, and which of them a build gets."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+
+from wherry.errors import WherryError
+from wherry.fstree.ignore import IgnoreRules, read_rules
+
+# Where a walk stops: contexts of a build hold fewer, and a mistaken one may be a whole disk.
+_MOST_NAMES = 50_000
+
+
+class Context:
+    """A directory that is built from, with its ignore rules.
+
+    `ignore_file` is the path of the file that the rules are from, relative to the directory; empty
+    where there is none. A rule that is wrong counts for nothing here.
+    """
+
+    def __init__(self, directory: str, dockerfile: str = "") -> None:
+        self.directory = directory
+        self.ignore_file = ""
+        self._rules: tuple[str, ...] = ()
+        own = os.path.relpath(f"{dockerfile}.dockerignore", directory) if dockerfile else ""
+        for name in (own, ".dockerignore"):
+            text = self._read(name) if name and not name.startswith("..") else None
+            if text is not None:
+                self.ignore_file = name
+                self._rules = _sound(text)
+                break
+        self.rules = IgnoreRules(self._rules)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            with open(os.path.join(self.directory, name), "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def has(self, path: str) -> bool:
+        """Whether the file or directory is there, hidden by rules or not."""
+        return os.path.lexists(os.path.join(self.directory, path))
+
+    def is_directory(self, path: str) -> bool:
+        """Whether it is a directory."""
+        return os.path.isdir(os.path.join(self.directory, path))
+
+    def hides(self, path: str) -> bool:
+        """Whether the ignore rules keep the path from the build."""
+        return self.rules.hides(path)
+
+    def deciding_rule(self, path: str) -> str:
+        """The rule that hides the path; empty where none does."""
+        return self.rules.deciding_rule(path)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All files that a build gets, relative paths, sorted; cut off where there are too many."""
+        found: list[str] = []
+        for directory, below, files in os.walk(self.directory):
+            relative = os.path.relpath(directory, self.directory)
+            prefix = "" if relative == "." else f"{relative}/"
+            below[:] = sorted(
+                name for name in below
+                if not self.rules.hides(prefix + name)
+                or self.rules.may_hold_included(prefix + name)
+            )  # fmt: skip
+            found.extend(prefix + name for name in files if not self.rules.hides(prefix + name))
+            if len(found) > _MOST_NAMES:
+                break
+        return tuple(sorted(found))
+
+
+def _sound(text: bytes) -> tuple[str, ...]:
+    try:
+        rules = read_rules(text)
+        IgnoreRules(rules)
+    except WherryError:
+        return ()
+    return rules

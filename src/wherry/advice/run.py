@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks rules about a Dockerfile: which are asked, what they find, what was switched off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from wherry.advice.catalogue import ALIASES, RULES
+from wherry.advice.model import Finding, Need, Rule, Severity
+from wherry.advice.switches import Switches
+from wherry.errors import UsageError, near
+
+if TYPE_CHECKING:
+    from wherry.advice.subject import Subject
+
+SYNTAX: Final = Rule(
+    "GO000", "syntax", Severity.ERROR, "what is no Dockerfile", lambda _subject, _rule: iter(())
+)
+"""What the parser says: no rule of its own, so that it cannot be switched off."""
+
+
+class Choice(NamedTuple):
+    """Which rules are asked: `ignored` are left out, `only` (if any) are the only ones asked.
+
+    `severities` change what a finding of a rule counts as. Ids of rules, in upper case.
+    """
+
+    ignored: frozenset[str] = frozenset()
+    only: frozenset[str] = frozenset()
+    severities: Mapping[str, Severity] = {}
+
+
+class Advice(NamedTuple):
+    """What was found in one file, by line, and the rules that could not be asked, with the reason."""
+
+    path: str
+    findings: tuple[Finding, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+def rule_named(text: str) -> Rule:
+    """The rule of an id or a name; raises `UsageError` with near names."""
+    wanted = text.strip().lower()
+    for rule in RULES:
+        if wanted in (rule.id.lower(), rule.name.lower()):
+            return rule
+    names = [name for rule in RULES for name in (rule.id, rule.name)]
+    raise UsageError(f"there is no rule {text!r}",
+                     hint=near(text, names) or "`wherry check --list` lists them")  # fmt: skip
+
+
+def advise(subject: Subject, choice: Choice) -> Advice:
+    """Ask the chosen rules about one Dockerfile."""
+    found: list[Finding] = [
+        Finding(SYNTAX, problem.range, problem.message, problem.hint)
+        for problem in subject.problems
+    ]
+    skipped: dict[str, str] = {}
+    for rule in RULES:
+        if rule.id in choice.ignored or (choice.only and rule.id not in choice.only):
+            continue
+        reason = _missing(subject, rule)
+        if reason:
+            skipped[rule.id] = reason
+            continue
+        found.extend(rule.look(subject, rule))
+    switches = Switches(subject, ALIASES)
+    starts = tuple(node.range.start.line for node in subject.parsed.nodes)
+    kept = [
+        _weighed(finding, choice)
+        for finding in _once(found)
+        if finding.rule is SYNTAX
+        or not switches.hides(finding.rule.id, finding.rule.name, finding.range, starts)
+    ]
+    kept.sort(key=lambda finding: (finding.range.start, finding.rule.id))
+    return Advice(subject.path, tuple(kept), tuple(skipped.items()))
+
+
+def _missing(subject: Subject, rule: Rule) -> str:
+    """Why a rule cannot be asked; empty where it can."""
+    if rule.needs and subject.context is None:
+        return "the build context is not known"
+    if {Need.MODULE, Need.CLOSURE} & rule.needs and subject.module is None:
+        return "there is no go.mod in the build context"
+    if Need.CLOSURE in rule.needs and subject.module is not None:
+        return subject.module.closure_problem
+    return ""
+
+
+def _once(found: Iterable[Finding]) -> list[Finding]:
+    seen: dict[tuple[object, ...], Finding] = {}
+    for finding in found:
+        seen.setdefault((finding.rule.id, finding.range, finding.message), finding)
+    return list(seen.values())
+
+
+def _weighed(finding: Finding, choice: Choice) -> Finding:
+    severity = choice.severities.get(finding.rule.id)
+    if severity is None or severity is finding.rule.severity:
+        return finding
+    return finding._replace(rule=finding.rule._replace(severity=severity))
