@@ -9,6 +9,7 @@ import pytest
 
 from wherry.errors import SeveralErrors, WherryError
 from wherry.settings.cache import CacheSettings, UserCacheSettings
+from wherry.settings.check import CheckSettings
 from wherry.settings.declaration import declared, key_of
 from wherry.settings.model import BuildSettings, ImageSettings
 from wherry.settings.reading import parse_settings, parse_user_settings
@@ -53,7 +54,10 @@ def keys() -> Iterator[Key]:
         # The error about a missing package would come besides.
         needed = "" if item.name == "packages" else 'packages = ["."]\n'
         yield Key("image.api", item, f"[image.api]\n{needed}")
-    others = ((RegistrySettings, "registry"), (StoreSettings, "store"), (CacheSettings, "cache"))
+    others = (
+        (RegistrySettings, "registry"), (StoreSettings, "store"), (CacheSettings, "cache"),
+        (CheckSettings, "check"),
+    )  # fmt: skip
     for owner, table in others:
         for item in declared(owner):
             yield Key(table, item, f"[{table}]\n", users=item.metadata["users"])

@@ -206,6 +206,12 @@ OTHER_TABLES = {
         "key": Setting(None, '"cache.pub"', UNCLEAR),
         "mounts": Setting(None, '["m"]', UNCLEAR),
     },
+    "check": {
+        "ignore": Setting(None, '["GO001"]', UNCLEAR),
+        "only": Setting(None, '["GO001"]', UNCLEAR),
+        "fail-on": Setting(None, '"error"', UNCLEAR),
+        "severity": Setting(None, '{ GO001 = "info" }', UNCLEAR),
+    },
 }
 
 

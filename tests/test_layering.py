@@ -20,7 +20,7 @@ LAYERS = {
     "transport": 2.5,
     "graph": 3, "golang": 3, "fstree": 3, "settings": 3, "vcs": 3, "registry": 3,
     "bases": 4, "sandbox": 4, "frontends": 4, "gocache": 4, "solver": 4, "store": 4,
-    "engines": 5, "exporters": 5,
+    "advice": 5, "engines": 5, "exporters": 5,
     "api": 6,
     "cli": 7,
 }  # fmt: skip

@@ -42,6 +42,7 @@ from wherry.golang.facts import query_go
 from wherry.golang.toolchain import GoCommand
 from wherry.process.cancel import CancelToken
 from wherry.settings.cache import CacheSettings
+from wherry.settings.check import CheckSettings
 from wherry.settings.declaration import declared, key_of
 from wherry.settings.model import BuildSettings, ImageSettings
 from wherry.settings.registry import RegistrySettings
@@ -134,7 +135,10 @@ def test_every_key_and_every_field_is_changed(tmp_path: Path) -> None:
     assert keys == common_settings("1.26.1").keys()
     own = {key_of(item.name) for item in declared(ImageSettings)}
     assert own == (keys - {"go"}) | IMAGE_SETTINGS.keys()
-    others = {"registry": RegistrySettings, "store": StoreSettings, "cache": CacheSettings}
+    others = {
+        "registry": RegistrySettings, "store": StoreSettings, "cache": CacheSettings,
+        "check": CheckSettings,
+    }  # fmt: skip
     assert others.keys() == OTHER_TABLES.keys()
     for table, owner in others.items():
         known = {key_of(item.name) for item in declared(owner) if not item.metadata["users"]}

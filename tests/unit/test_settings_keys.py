@@ -41,6 +41,8 @@ WRONG_ITEMS = {
     "from": ('""', '"a\\u0000"', '"a\\nb"', "1"),
     "trust": ('""', '"./cache"', '"shop/cache"', '"https://a.b"', '"~me/x"', "1"),
     "to": ('""', '"a\\u0000"', '"a\\rb"', "[]"),
+    "ignore": ('""', '"GO 1"', '"GO1,GO2"', "1"),
+    "only": ('""', '"1GO"', '"a_b"', "[]"),
 }  # fmt: skip
 # For anything else: wrong values.
 WRONG = {
@@ -63,6 +65,8 @@ WRONG = {
     "concurrency": ("0", "65", '"4"', "true"),
     "key": ('"~/cache.pub"', '"a\\u0000"', '""', '["cache.pub"]'),
     "size": ('"20"', '"1MB"', '"-1GB"', '"20 G B"', '"20PB"', '""', "20"),
+    "fail-on": ('"errors"', '"none"', '""', "true"),
+    "severity": ('{ GO001 = "bad" }', '{ GO001 = 1 }', '{ "" = "info" }', '["GO001"]'),
 }
 TYPES = ("true", "7", "-1", "1.5", '""', '"a b"', "[]", "[[]]", "[{}]", "{}", '{ a = {} }',
          "1979-05-27", "07:32:00", "nan", "inf")  # fmt: skip

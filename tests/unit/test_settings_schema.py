@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from json_schema import accepts, says_more
 from wherry.errors import SeveralErrors, UsageError, WherryError
 from wherry.settings.cache import CacheSettings, UserCacheSettings
+from wherry.settings.check import CheckSettings
 from wherry.settings.declaration import Kind, declared
 from wherry.settings.json_schema import packaged_schema, render_schema, schema
 from wherry.settings.model import BuildSettings, ImageSettings
@@ -29,7 +30,7 @@ SCHEMA = json.loads(packaged_schema())
 
 
 def kinds() -> Iterator[Kind]:
-    caches = (CacheSettings, UserCacheSettings)
+    caches = (CacheSettings, UserCacheSettings, CheckSettings)
     for owner in (BuildSettings, ImageSettings, RegistrySettings, StoreSettings, *caches):
         for item in declared(owner):
             yield item.metadata["kind"]

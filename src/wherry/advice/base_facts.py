@@ -105,6 +105,8 @@ _ENDS: Final = {
     "ubuntu 14.04": "2019-04-25", "ubuntu 16.04": "2021-04-30", "ubuntu 18.04": "2023-05-31",
     "ubuntu 20.04": "2025-05-31", "ubuntu 22.04": "2027-04-01", "ubuntu 24.04": "2029-05-31",
     "ubuntu 24.10": "2025-07-10", "ubuntu 25.04": "2026-01-15", "ubuntu 25.10": "2026-07-01",
+    "distroless debian9": "2022-06-30", "distroless debian10": "2024-06-30",
+    "distroless debian11": "2024-06-01", "distroless debian12": "2026-08-09",
     "centos 6": "2020-11-30", "centos 7": "2024-06-30", "centos 8": "2021-12-31",
 }  # fmt: skip
 
@@ -255,13 +257,14 @@ def _distroless(name: str, tag: str) -> BaseFacts:
     debug = "debug" in tag
     user = "nonroot" if "nonroot" in tag else "root"
     debian = release.removeprefix("debian")
+    # It ends its releases before Debian does (SUPPORT_POLICY.md).
     sizes = {"static": 2, "base": 20, "cc": 24}
     return BaseFacts(
         "distroless", "none" if kind == "static" else "glibc", debug, "none",
         frozenset(("wget",)) if debug else frozenset(), True, True, True,
         frozenset(("root", "nobody", "nonroot")), has_go=False,
         directory="/home/nonroot" if user == "nonroot" else "/", user=user,
-        release=f"debian {_DEBIAN_RELEASES[debian]}" if debian in _DEBIAN_RELEASES else "",
+        release=f"distroless debian{debian}" if debian in _DEBIAN_RELEASES else "",
         size=sizes[kind] * _MB,
     )  # fmt: skip
 

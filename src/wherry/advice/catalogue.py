@@ -10,15 +10,15 @@ from wherry.advice.model import Rule
 
 RULES: Final[tuple[Rule, ...]] = (
     *cache_order.RULES, *sizes.RULES, *correctness.RULES, *final_image.RULES, *safety.RULES,
-    *build_checks.RULES,
+    *build_checks.RULES, *build_checks.EXPERIMENTAL,
 )  # fmt: skip
 """In the order of the documentation: cache order, size, correctness, safety, build checks."""
 
 ALIASES: Final[dict[str, frozenset[str]]] = {
     rule: frozenset(names.lower().split())
     for rule, names in {
-        "GO008": "DL3062", "GO105": "DL3009 DL3019", "GO301": "DL3002", "GO303": "DL3006 DL3007",
-        "GO306": "DL3020", "GO107": "DL3059",
+        "GO007": "DL3062", "GO105": "DL3009 DL3019", "GO301": "DL3002", "GO306": "DL3006 DL3007",
+        "GO309": "DL3020",
     }.items()
 }  # fmt: skip
 """Ids of rules, with the names of hadolint's rules that look for the same, in lower case."""

@@ -88,7 +88,8 @@ class Rule(NamedTuple):
     """A rule: `id` never changes (`GO001`), `name` is what people remember (`copy-before-download`).
 
     `summary` is one line for lists. `look` yields the findings in one Dockerfile; `needs` says what
-    it has to know for that. `experimental` ones are only asked by name.
+    it has to know for that. `experimental` ones are only asked by name, as the file's `check`
+    directive or the user may.
     """
 
     id: str
@@ -98,6 +99,7 @@ class Rule(NamedTuple):
     look: Callable[[Subject, Rule], Iterator[Finding]]
     needs: frozenset[Need] = frozenset()
     mends: bool = False
+    experimental: bool = False
 
     def find(
         self, place: Range, message: str, hint: str = "", fix: Fix | None = None,

@@ -168,7 +168,9 @@ def _made(line: Line, path: str) -> Found | None:
         if output is not None and output.endswith("/") and path.startswith(output):
             return Found(Kind.BUILT, line, command, path)
         if output is None and command.verb == "build" and command.directory:
-            if posixpath.dirname(path) == command.directory:
+            # Named after its package: no name of a source.
+            name = posixpath.basename(path)
+            if posixpath.dirname(path) == command.directory and "." not in name:
                 return Found(Kind.BUILT, line, command, path)
         if command.verb == "install" and posixpath.dirname(path) in _bins(command):
             return Found(Kind.BUILT, line, command, path)

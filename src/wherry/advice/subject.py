@@ -38,6 +38,7 @@ from wherry.frontends.dockerfile.scope import Scope, declare, global_scope
 from wherry.frontends.dockerfile.source import Problem, Problems, Range
 from wherry.frontends.dockerfile.stages import SCRATCH, Plan, Stages
 from wherry.frontends.dockerfile.typed import read_leniently
+from wherry.frontends.dockerfile.words import WordError, expand
 from wherry.oci.platform import Platform
 
 if TYPE_CHECKING:
@@ -113,13 +114,15 @@ class Line:
 
 
 def expanded(word: str, variables: Mapping[str, str], escape: str) -> str:
-    """A word of an instruction with variables and quotes worked in, as it is where it is wrong."""
-    scope = Scope(escape, Notes(Checks(frozenset({"all"}))))
-    scope.variables = dict(variables)
+    """A word of an instruction with variables and quotes worked in.
+
+    As it is where it is wrong, or names a variable that has no value here.
+    """
     try:
-        return scope.expand(word, Range((1, 0), (1, 0)))  # type: ignore[arg-type]
-    except BadValue:
+        found = expand(word, variables, escape)
+    except WordError:
         return word
+    return word if found.unmatched else found.text
 
 
 class StageView:
@@ -137,7 +140,11 @@ class StageView:
         self.number = stage.number
         self.name = stage.base.name
         self.lines: list[Line] = []
-        self.image = below.image if below is not None else plan.image
+        # A base that cannot be worked out counts as nothing for the graph, and is unknown here.
+        escape = subject.parsed.escape
+        is_scratch = expanded(stage.base.base, subject.globals, escape) == SCRATCH
+        image = plan.image if plan.image != SCRATCH or is_scratch else ""
+        self.image = image if below is None else below.image
         self.begins: State = _EMPTY
         self.ends: State = _EMPTY
 
@@ -263,12 +270,14 @@ class Subject:
     @cached_property
     def results(self) -> tuple[StageView, ...]:
         """The stages that images come from: the last, and every other that no stage uses."""
-        used = {below.number for stage in self.stages for below in stage.chain()} if False else set()
+        used: set[int] = set()
         for stage in self.stages:
             if stage.below is not None:
                 used.add(stage.below.number)
             used.update(stage.plan.sources)
-        return tuple(stage for stage in self.stages if stage.number not in used or stage is self.final)
+        return tuple(
+            stage for stage in self.stages if stage.number not in used or stage is self.final
+        )
 
     @cached_property
     def exported(self) -> frozenset[int]:

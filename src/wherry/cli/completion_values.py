@@ -38,7 +38,7 @@ _PLACES: Final = {
     "build": "directories", "lock": "directories", "init": "directories", "run": "images",
     "tag": "images", "rmi": "images", "push": "images", "pull": "images", "inspect": "images",
     "login": "registries", "logout": "registries", "completion": "bash zsh fish",
-    "cache inspect": "directories",
+    "cache inspect": "directories", "check": "files",
 }  # fmt: skip
 _IMAGE_TABLE: Final = re.compile(
     r"^\s*\[\s*image\s*\.\s*([\w-]+|\"[^\"]+\"|'[^']+')\s*[].]", re.MULTILINE
@@ -66,6 +66,8 @@ def known_values(
             return Values((*_FIXED.get(flag, ()), *images(store)), "", typed)
         case "--env" | "-e":
             return Values(variables(), "", typed)
+        case "--ignore" | "--only":
+            return listed_values(typed, rules())
         case "--insecure-registry":
             return Values(registries(), "", typed)
         case _ if flag in _PLACE_IN:
@@ -186,6 +188,13 @@ def registries() -> tuple[str, ...]:
     from wherry.api.signing_in import signed_in  # noqa: PLC0415 - for two verbs only
 
     return signed_in(os.environ)
+
+
+def rules() -> tuple[str, ...]:
+    """The ids of what `wherry check` asks."""
+    from wherry.advice.catalogue import RULES  # noqa: PLC0415 - for one verb only
+
+    return tuple(rule.id for rule in RULES)
 
 
 def places(path: str, number: int) -> str:

@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from wherry.settings.cache import CacheSettings
+from wherry.settings.check import CheckSettings
 from wherry.settings.declaration import declared, key_of
 from wherry.settings.model import BuildSettings, ImageSettings
 from wherry.settings.reading import IMAGE_NAME
@@ -50,6 +51,7 @@ def schema() -> dict[str, Any]:
             "registry": _table(registry, "Where images come from and go to."),
             "store": _table(declared(StoreSettings), "The local store."),
             "cache": _table(declared(CacheSettings), "Go caches that travel between machines."),
+            "check": _table(declared(CheckSettings), "Which rules `wherry check` asks."),
         },
         "$comment": _TOGETHER,
     }

@@ -21,6 +21,7 @@ from wherry.settings.registry import RegistrySettings
 from wherry.settings.store import StoreSettings
 
 if TYPE_CHECKING:
+    from wherry.settings.check import CheckSettings
     from wherry.settings.lines import KeyPath
 
 __all__ = [
@@ -228,6 +229,8 @@ class Settings:
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
+    # Builds do not ask for it: None where the file has no such table.
+    check: CheckSettings | None = None
     lines: Mapping[KeyPath, int] = field(
         default_factory=lambda: MappingProxyType({}), compare=False, repr=False
     )

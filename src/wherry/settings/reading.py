@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from wherry.errors import UsageError, near
 from wherry.settings.cache import CacheSettings, UserCacheSettings
+from wherry.settings.check import CheckSettings
 from wherry.settings.contradictions import contradictions
 from wherry.settings.declaration import FilePlace, declared, key_of
 from wherry.settings.document import Document
@@ -21,7 +22,7 @@ from wherry.settings.registry import RegistrySettings
 from wherry.settings.store import StoreSettings
 from wherry.settings.user import UserSettings
 
-_PROJECT_TABLES = ("build", "image", "registry", "store", "cache")
+_PROJECT_TABLES = ("build", "image", "registry", "store", "cache", "check")
 _USER_TABLES = ("registry", "store", "cache")
 IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Keys that people look for in the other table.
@@ -46,6 +47,7 @@ def parse_settings(text: str, path: str) -> Settings:
         registry=_table(document, "registry", RegistrySettings),
         store=_table(document, "store", StoreSettings),
         cache=_table(document, "cache", CacheSettings),
+        check=_table(document, "check", CheckSettings) if "check" in document.tables else None,
         lines=document.lines,
     )
     document.refuse_unknown((), document.tables, _PROJECT_TABLES)

@@ -9,6 +9,7 @@ from typing import Any
 
 from wherry.oci.digest import sha256
 from wherry.settings.cache import CacheSettings, UserCacheSettings
+from wherry.settings.check import CheckSettings
 from wherry.settings.declaration import declared, key_of
 from wherry.settings.lock import LockedBase, LockFile, render_lock
 from wherry.settings.model import BuildSettings, ImageDefaults, ImageSettings
@@ -98,6 +99,12 @@ So they are used only where the user's own [config.toml](config-toml.md) trusts 
 the environment has `CI` set (and not to `false` or 0); otherwise one line says so. Flags are
 always heeded.
 """
+_CHECK = """\
+## `[check]`
+
+What [`wherry check`](../check.md) asks. Rules are written by id or by name; flags replace what the
+file says.
+"""
 _USER_CACHE = """\
 ## `[cache]`
 
@@ -155,6 +162,7 @@ def render_reference() -> str:
         *(_REGISTRY, _table(_of_projects())),
         *(_STORE, _table(declared(StoreSettings))),
         *(_CACHE, _table(declared(CacheSettings))),
+        *(_CHECK, _table(declared(CheckSettings))),
         _DETAILS.rstrip("\n") + "\n",
     ]
     return "\n".join([_HEAD, *tables, _every_key(render_example())])
@@ -194,6 +202,9 @@ def render_example() -> str:
         "",
         "[cache]",
         *_lines(declared(CacheSettings)),
+        "",
+        "[check]",
+        *_lines(declared(CheckSettings)),
     ]
     return "\n".join(lines) + "\n"
 

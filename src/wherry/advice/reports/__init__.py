@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was found in Dockerfiles as text for people and for programs, one file a format."""
