@@ -215,7 +215,7 @@ def _alpine(tag: str) -> BaseFacts:
 
 
 def _debian_name(tag: str) -> str:
-    first = tag.split("-")[0].split(".")[0]
+    first = tag.split("-", maxsplit=1)[0].split(".", maxsplit=1)[0]
     if first in _DEBIAN_NAMES:
         return first
     name = _DEBIAN_RELEASES.get(first, "")
@@ -233,7 +233,7 @@ def _debian(release: str, *, slim: bool) -> BaseFacts:
 
 
 def _ubuntu(tag: str) -> BaseFacts:
-    name = tag.split("-")[0]
+    name = tag.split("-", maxsplit=1)[0]
     version = _UBUNTU_NAMES.get(name, name)
     release = f"ubuntu {version}" if _MINOR.match(version) else ""
     return BaseFacts(

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.copied_files import mounts_of
-from wherry.advice.go_commands import go_commands
-from wherry.advice.model import Edit, Finding, Fix, Rule, Severity
-from wherry.advice.module_files import (
+from wherry.advice.fetching import (
     fetches,
     has_modules_to_fetch,
     is_vendored,
     module_above,
 )
+from wherry.advice.go_commands import go_commands
+from wherry.advice.model import Edit, Finding, Fix, Rule, Severity
 from wherry.advice.run_programs import (
     build_cache,
     is_mounted,

@@ -19,9 +19,9 @@ from wherry.advice import (
 )
 from wherry.advice.copied_files import brings, placed_by, within
 from wherry.advice.early_order import late_fix
+from wherry.advice.fetching import fetches, has_modules_to_fetch, is_vendored, module_above
 from wherry.advice.go_commands import go_commands
 from wherry.advice.model import Finding, Rule, Severity
-from wherry.advice.module_files import fetches, has_modules_to_fetch, is_vendored, module_above
 from wherry.advice.run_programs import is_mounted, meets, module_cache
 from wherry.frontends.dockerfile.instructions import Copy, Run
 

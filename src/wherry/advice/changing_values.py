@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wherry.advice.fetching import fetches
 from wherry.advice.go_commands import go_commands
 from wherry.advice.model import Finding, Fix, Range, Rule, Severity
-from wherry.advice.module_files import fetches
 from wherry.advice.run_programs import installs, reads_named_only
 from wherry.advice.whole_lines import after, before, block, block_text, removal
 from wherry.frontends.dockerfile.instructions import Arg, Env, Label, Run

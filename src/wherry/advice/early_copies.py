@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.copied_files import Placed, brings, placed_by
 from wherry.advice.early_order import Copied, copy_lines
-from wherry.advice.go_commands import go_commands
-from wherry.advice.model import Edit, Finding, Fix, Need, Rule, Severity
-from wherry.advice.module_files import (
+from wherry.advice.fetching import (
     fetches,
     has_modules_to_fetch,
     is_given,
@@ -20,6 +18,8 @@ from wherry.advice.module_files import (
     workspace_above,
     workspace_files,
 )
+from wherry.advice.go_commands import go_commands
+from wherry.advice.model import Edit, Finding, Fix, Need, Rule, Severity
 from wherry.advice.run_programs import is_apart, stands_apart
 from wherry.advice.whole_lines import after
 from wherry.advice.word_places import word_places

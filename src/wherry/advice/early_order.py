@@ -8,8 +8,8 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.copied_files import brings, mounts_of, placed_by, within
+from wherry.advice.fetching import module_files, workspace_above, workspace_files
 from wherry.advice.model import Fix
-from wherry.advice.module_files import module_files, workspace_above, workspace_files
 from wherry.advice.run_programs import is_apart, stands_apart
 from wherry.advice.whole_lines import after, before, block_text, gap, removal
 from wherry.frontends.dockerfile.instructions import Copy, Run

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from wherry.advice.image_programs import missing_programs, started_directories
 from wherry.advice.image_users import low_ports, unknown_users
 from wherry.advice.lacking import no_certificates, no_temporary, no_zones
 from wherry.advice.linked import wrong_libc
 from wherry.advice.model import Need, Rule, Severity
 from wherry.advice.shells import idle_healthcheck, no_shell
-from wherry.advice.started import missing_programs, started_directories
 from wherry.advice.unexported import lost_configuration
 
 _CLOSURE: Final = frozenset((Need.CONTEXT, Need.MODULE, Need.CLOSURE))

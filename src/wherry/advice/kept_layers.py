@@ -153,13 +153,11 @@ def _makes(line: Line, path: str) -> bool | None:
         made = built.get(command.start) or _download(command, directory)
         if made and _is_below(made.rstrip("/"), path) and not is_mounted(line, path):
             result = True
-        elif command.program == "rm" and any(
+        elif (command.program == "rm" and any(
             _is_below(path, _path(word, directory) or "\0") for word in command.words[1:]
-        ):
-            result = False
-        elif command.program == "mv" and any(
+        )) or (command.program == "mv" and any(
             _path(word, directory) == path for word in command.words[1:-1]
-        ):
+        )):
             result = False
     return result
 

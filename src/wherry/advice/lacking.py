@@ -121,11 +121,9 @@ def _is_there(
         if isinstance(typed, Run):
             if _may_install(line, typed, packages, names):
                 return True
-        elif any(may_make(line, path) for path in paths):
-            return True
-        elif isinstance(typed, Copy) and any(
+        elif any(may_make(line, path) for path in paths) or (isinstance(typed, Copy) and any(
             names(word) for word in (*typed.sources, typed.destination, typed.from_)
-        ):
+        )):
             return True
     return False
 

@@ -102,7 +102,7 @@ def _adds_nothing(line: Line) -> bool:
         case Copy() as typed:
             return _copies_data(line, typed)
         case Healthcheck(command=command):
-            return command is None or not command.shell and _is_own(line, command.words)
+            return command is None or (not command.shell and _is_own(line, command.words))
         case Shell() | Onbuild():
             return False
         case _:

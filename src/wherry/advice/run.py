@@ -47,7 +47,7 @@ def rule_named(text: str) -> Rule:
             return rule
     names = [name for rule in RULES for name in (rule.id, rule.name)]
     raise UsageError(f"there is no rule {text!r}",
-                     hint=near(text, names) or "`wherry check --list` lists them")  # fmt: skip
+                     hint=near(text, tuple(names)) or "`wherry check --list` lists them")  # fmt: skip
 
 
 def advise(subject: Subject, choice: Choice) -> Advice:

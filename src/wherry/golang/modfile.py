@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|`([^`]*)`|(=>)|([^\s()]+)|([()])')
 
@@ -24,8 +25,27 @@ def local_directories(path: str, home: str = "") -> tuple[str, ...]:
         os.path.normpath(os.path.join(home, word))
         for verb, word in _named(_text(path))
         # What replaces may be a module; what is used is always a directory, also as a bare word.
-        if verb == "use" or word.startswith(("./", "../", "/")) or word in (".", "..")
+        if verb == "use" or _is_directory(word)
     )
+
+
+def replaced_modules(path: str) -> tuple[tuple[str, str], ...]:
+    """Which modules the go.mod or go.work at `path` replaces by directories: (path, directory).
+
+    Directories as absolute paths. Whether only one version is replaced is not told.
+    """
+    home = os.path.dirname(path)
+    return tuple(
+        (words[0], os.path.normpath(os.path.join(home, words[words.index("=>") + 1])))
+        for verb, words in _directives(_text(path))
+        if verb == "replace"
+        and "=>" in words[1:-1]
+        and _is_directory(words[words.index("=>") + 1])
+    )
+
+
+def _is_directory(word: str) -> bool:
+    return word.startswith(("./", "../", "/")) or word in (".", "..")
 
 
 def module_path(path: str) -> str:
@@ -47,6 +67,16 @@ def _text(path: str) -> str:
 
 def _named(text: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
+    for verb, words in _directives(text):
+        if verb == "use":
+            found += [(verb, word) for word in words[:1]]
+        elif verb == "replace" and "=>" in words:
+            found += [(verb, word) for word in words[words.index("=>") + 1 :][:1]]
+    return found
+
+
+def _directives(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each line that says something: its verb, or that of the block around it, and its words."""
     block = ""
     for line in text.splitlines():
         words = _words(line.split("//", 1)[0])
@@ -54,18 +84,12 @@ def _named(text: str) -> list[tuple[str, str]]:
             continue
         if words[0] == ")":
             block = ""
-            continue
-        verb = block
-        if not verb:
-            verb, words = words[0], words[1:]
-            if words[:1] == ["("]:
-                block = verb
-                continue
-        if verb == "use":
-            found += [(verb, word) for word in words[:1]]
-        elif verb == "replace" and "=>" in words:
-            found += [(verb, word) for word in words[words.index("=>") + 1 :][:1]]
-    return found
+        elif block:
+            yield block, words
+        elif words[1:2] == ["("]:
+            block = words[0]
+        else:
+            yield words[0], words[1:]
 
 
 def _words(line: str) -> list[str]:
