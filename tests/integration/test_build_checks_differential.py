@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from differential.world import World, shared_world
-from wherry.advice.build_checks import EXPERIMENTAL, RULES
 from wherry.advice.context import Context
+from wherry.advice.rules.build_checks import EXPERIMENTAL, RULES
 from wherry.advice.subject import Subject
 from wherry.advice.switches import Switches
 from wherry.golang.toolchain import GoCommand

@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from wherry.advice.build_checks import EXPERIMENTAL, RULES
 from wherry.advice.context import Context
+from wherry.advice.rules.build_checks import EXPERIMENTAL, RULES
 from wherry.advice.subject import Subject
 from wherry.advice.texts import apply
 

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from wherry.advice import texts
-from wherry.advice.cache_order import RULES
 from wherry.advice.context import Context
-from wherry.advice.go_module import GoModule
 from wherry.advice.model import Finding
+from wherry.advice.reading.go_module import GoModule
+from wherry.advice.rules.cache_order import RULES
 from wherry.advice.subject import Subject
 
 MODULE = "module example.com/app\n\ngo 1.26\n\nrequire example.com/dep v1.2.3\n"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from wherry.advice.context import Context
-from wherry.advice.correctness import RULES
-from wherry.advice.go_module import GoModule
 from wherry.advice.model import Finding, Severity
+from wherry.advice.reading.go_module import GoModule
+from wherry.advice.rules.correctness import RULES
 from wherry.advice.subject import Subject
 from wherry.advice.texts import Text, apply
 
@@ -397,7 +397,7 @@ def test_a_stamp_is_left_out_silently(tmp_path: Path) -> None:
 
 
 def test_a_stamp_is_asked_for_and_the_repository_is_hidden(tmp_path: Path) -> None:
-    text = f"FROM golang:1.26\nWORKDIR /src\nCOPY . .\nENV GOFLAGS=-buildvcs=true\nRUN go build .\n"
+    text = "FROM golang:1.26\nWORKDIR /src\nCOPY . .\nENV GOFLAGS=-buildvcs=true\nRUN go build .\n"
     looked = Looked("GO205", text, tmp_path, {**GIT, ".dockerignore": ".git\n"})
     assert looked.only.rule.severity is Severity.WARNING
     assert "hidden by the rule `.git`" in looked.only.message

@@ -8,15 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from wherry.advice import final_image
 from wherry.advice.context import Context
 from wherry.advice.model import Finding, Rule, Severity
+from wherry.advice.rules import final_image
 from wherry.advice.subject import Subject
 from wherry.advice.texts import apply
 
 BUILD = (
-    "FROM golang:1.27 AS build\nWORKDIR /src\nCOPY . .\n"
-    "RUN CGO_ENABLED=0 go build -o /out/api .\n"
+    "FROM golang:1.27 AS build\nWORKDIR /src\nCOPY . .\nRUN CGO_ENABLED=0 go build -o /out/api .\n"
 )
 SHIP = BUILD + "FROM scratch\nCOPY --from=build /out/api /api\n"
 ALPINE = BUILD + "FROM alpine:3.22\nCOPY --from=build /out/api /app/api\n"
@@ -34,9 +33,7 @@ class Module:
         **needs: str,
     ) -> None:  # fmt: skip
         self._cgo, self._standard, self._problem = cgo, standard, problem
-        self._needs = SimpleNamespace(
-            **{"certificates": "", "zones": "", "temporary": "", **needs}
-        )
+        self._needs = SimpleNamespace(**{"certificates": "", "zones": "", "temporary": "", **needs})
 
     def mains(self) -> tuple[str, ...]:
         return (".", "cmd/api")
@@ -283,7 +280,7 @@ def test_no_directory_or_unknown(text: str) -> None:
 
 CGO = "FROM golang:1.27 AS build\nWORKDIR /src\nCOPY . .\nRUN CGO_ENABLED=1 go build -o /api .\n"
 PLAIN = CGO.replace("CGO_ENABLED=1 ", "")
-END = "COPY --from=build /api /api\nENTRYPOINT [\"/api\"]\n"
+END = 'COPY --from=build /api /api\nENTRYPOINT ["/api"]\n'
 
 
 def test_cgo_without_libc_is_an_error() -> None:
@@ -620,8 +617,7 @@ def test_no_zones() -> None:
     assert seen("GO229", RUNS, None, ZONES) == [("scratch", 5)]
     assert "timetzdata" in only("GO229", RUNS, ZONES).hint
     assert mended("GO229", RUNS, safe=True, module=ZONES) == (
-        SHIP + "COPY --from=build /usr/share/zoneinfo /usr/share/zoneinfo\n"
-        'ENTRYPOINT ["/api"]\n'
+        SHIP + 'COPY --from=build /usr/share/zoneinfo /usr/share/zoneinfo\nENTRYPOINT ["/api"]\n'
     )
     alpine = RUNS.replace("golang:1.27", "golang:1.27-alpine").replace("scratch", "alpine")
     assert only("GO229", alpine, ZONES).fix is None

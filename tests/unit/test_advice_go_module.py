@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from golang_support import needs_go
-from wherry.advice.go_module import GoModule, Needs
-from wherry.advice.go_needs import needs_of
-from wherry.advice.go_source import GoFile, go_files, holds, read_go_file
+from wherry.advice.reading.go_module import GoModule, Needs
+from wherry.advice.reading.go_needs import needs_of
+from wherry.advice.reading.go_source import GoFile, go_files, holds, read_go_file
 
 MOD = "module example.com/m\n\ngo 1.21\n"
 MAIN = "package main\n\nfunc main() {}\n"
@@ -260,7 +260,7 @@ def test_comments_and_strings_are_told_apart(tmp_path: Path) -> None:
         "// Copyright\n\n//go:build linux && !special\n\n/* package x */\npackage a // b\n\n"
         'import "fmt"\nimport (\n\tx "y/z" // import "no"\n\t_ `raw`\n)\n\n'
         "var s = `func no() {}\nfunc neither() {}` + "
-        "\"\\\" // no\" + string('\"')\n\nfunc Yes() {}\n"
+        '"\\" // no" + string(\'"\')\n\nfunc Yes() {}\n'
     )
     file = source(tmp_path, text)
     assert (file.package, file.constraint) == ("a", "linux && !special")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from wherry.advice import base_tags, safety
-from wherry.advice.base_facts import GO_RELEASES, TABLE_DATE
 from wherry.advice.context import Context
 from wherry.advice.model import Finding, Rule, Severity
+from wherry.advice.reading.base_facts import GO_RELEASES, TABLE_DATE
+from wherry.advice.rules import base_tags, safety
 from wherry.advice.subject import Subject
 from wherry.advice.texts import apply
 
@@ -23,9 +23,7 @@ def rule(rule_id: str) -> Rule:
     return next(item for item in safety.RULES if item.id == rule_id)
 
 
-def look(
-    rule_id: str, text: str, context: Context | None = None
-) -> tuple[Subject, list[Finding]]:
+def look(rule_id: str, text: str, context: Context | None = None) -> tuple[Subject, list[Finding]]:
     subject = Subject("Dockerfile", text, context)
     asked = rule(rule_id)
     return subject, list(asked.look(subject, asked))
@@ -259,11 +257,11 @@ def test_a_mounted_secret_that_git_keeps_in_an_image() -> None:
         'RUN git config --global url."ssh://git@github.com/".insteadOf https://github.com/',
         'ARG H\nRUN git config --global url."https://git@$H/".insteadOf https://github.com/',
         'ARG GIT_USER\nRUN git config --global url."https://$GIT_USER@x.y/".insteadOf https://x.y/',
-        "ARG TOKEN\nRUN curl -H \"Authorization: $TOKEN\" https://github.com/a",
+        'ARG TOKEN\nRUN curl -H "Authorization: $TOKEN" https://github.com/a',
         "RUN --mount=type=secret,id=n,target=/root/.netrc go mod download",
         "ARG V\nRUN git clone --branch $V https://github.com/a/b",
         "ARG TOKEN\nRUN rm -f ~/.netrc && echo $TOKEN > /dev/null",
-        "ARG USER\nRUN echo \"login $USER\" > ~/.netrc",
+        'ARG USER\nRUN echo "login $USER" > ~/.netrc',
         "ENV GOPROXY=https://proxy.golang.org,direct",
         "RUN --mount=type=secret,id=t T=$(cat /run/secrets/t) && git clone https://$T@x.y/a",
     ],

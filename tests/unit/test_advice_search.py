@@ -162,7 +162,7 @@ class TestContext:
         write(tmp_path, "go.mod", "go.sum", "cmd/main.go", "build/run.sh")
         for text in (
             "COPY go.mod go.sum ./\n",
-            "COPY [\"go.mod\", \"./\"]\n",
+            'COPY ["go.mod", "./"]\n',
             "COPY go.* ./\n",
             "COPY /cmd/ build/run.sh ./\n",
             "ADD --chown=1 go.sum missing ./\n",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from wherry.advice import sizes
 from wherry.advice.context import Context
 from wherry.advice.model import Finding, Rule
+from wherry.advice.rules import sizes
 from wherry.advice.subject import Subject
 from wherry.advice.texts import apply
 
@@ -26,9 +26,7 @@ def rule(rule_id: str) -> Rule:
     return next(item for item in sizes.RULES if item.id == rule_id)
 
 
-def look(
-    rule_id: str, text: str, context: Context | None = None
-) -> tuple[Subject, list[Finding]]:
+def look(rule_id: str, text: str, context: Context | None = None) -> tuple[Subject, list[Finding]]:
     subject = Subject("Dockerfile", text, context)
     assert not subject.problems
     asked = rule(rule_id)
@@ -116,8 +114,8 @@ def test_a_single_stage_is_found_once() -> None:
     [
         SINGLE + "CMD ./server -port 80\n",
         SINGLE + 'ENTRYPOINT ["/usr/bin/tini", "--", "/src/server"]\n',
-        "FROM golang:1.27\nCOPY . .\nRUN go install ./cmd/api\nCMD [\"api\"]\n",
-        "FROM golang:1.27\nWORKDIR /src\nCOPY . .\nRUN make build\nCMD [\"./bin/api\"]\n",
+        'FROM golang:1.27\nCOPY . .\nRUN go install ./cmd/api\nCMD ["api"]\n',
+        'FROM golang:1.27\nWORKDIR /src\nCOPY . .\nRUN make build\nCMD ["./bin/api"]\n',
         "FROM alpine:3.23\nRUN apk add --no-cache go\nCOPY . .\nRUN go build -o /api\nCMD /api\n",
     ],
 )
@@ -133,8 +131,8 @@ def test_other_single_stages_are_found(text: str) -> None:
         SINGLE + 'CMD ["bash"]\n',
         SINGLE + 'CMD ["sleep", "infinity"]\n',
         SINGLE + 'ENTRYPOINT ["/docker-entrypoint.sh"]\n',
-        "FROM golang:1.27\nRUN go install example.org/x/tool@latest\nCMD [\"tool\"]\n",
-        "FROM alpine:3.23\nCOPY app /app\nCMD [\"/app\"]\n",
+        'FROM golang:1.27\nRUN go install example.org/x/tool@latest\nCMD ["tool"]\n',
+        'FROM alpine:3.23\nCOPY app /app\nCMD ["/app"]\n',
         BUILD + SHIP,
     ],
 )

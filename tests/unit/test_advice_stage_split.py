@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from wherry.advice.context import Context
-from wherry.advice.large_bases import STATIC
-from wherry.advice.stage_split import BASE, split
+from wherry.advice.rules.large_bases import STATIC
+from wherry.advice.split.stage_split import BASE, split
 from wherry.advice.subject import Subject
 from wherry.advice.texts import apply
 
@@ -107,8 +107,7 @@ def test_a_program_on_the_path_is_copied_to_a_place_on_the_path() -> None:
 def test_users_that_the_base_lacks_are_left_out() -> None:
     text = f"{HEAD}RUN go build -o /server .\nRUN useradd app\nUSER app\nCMD /server\n"
     assert halves(text).endswith(
-        f"RUN useradd app\n\nFROM {STATIC}\nCOPY --from=build /server /server\n"
-        'CMD ["/server"]\n'
+        f'RUN useradd app\n\nFROM {STATIC}\nCOPY --from=build /server /server\nCMD ["/server"]\n'
     )
     known = f"{HEAD}USER 1000:1000\nRUN go build -o /server .\nCMD /server\n"
     assert "/server /server\nUSER 1000:1000\nCMD" in halves(known)

@@ -280,7 +280,7 @@ class TestRules:
 
 class TestPlace:
     @pytest.fixture(autouse=True)
-    def _modules(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _modules(self, project, monkeypatch: pytest.MonkeyPatch) -> None:
         use(monkeypatch, MODULES, ARGUMENTS)
 
     def test_the_build_context_is_found(self, project, run) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from wherry.advice import build_checks, cache_order, correctness, final_image, safety, sizes
 from wherry.advice.model import Rule
+from wherry.advice.rules import build_checks, cache_order, correctness, final_image, safety, sizes
 
 RULES: Final[tuple[Rule, ...]] = (
     *cache_order.RULES, *sizes.RULES, *correctness.RULES, *final_image.RULES, *safety.RULES,

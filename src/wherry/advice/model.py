@@ -85,7 +85,7 @@ class Finding(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A rule: `id` never changes (`GO001`), `name` is what people remember (`copy-before-download`).
+    """A rule: `id` (`GO001`) never changes, `name` (`copy-before-download`) is for people.
 
     `summary` is one line for lists. `look` yields the findings in one Dockerfile; `needs` says what
     it has to know for that. `experimental` ones are only asked by name, as the file's `check`

@@ -32,7 +32,7 @@ class Choice(NamedTuple):
 
 
 class Advice(NamedTuple):
-    """What was found in one file, by line, and the rules that could not be asked, with the reason."""
+    """What was found in one file, by line; the rules that could not be asked, with the reason."""
 
     path: str
     findings: tuple[Finding, ...]
@@ -46,8 +46,8 @@ def rule_named(text: str) -> Rule:
         if wanted in (rule.id.lower(), rule.name.lower()):
             return rule
     names = [name for rule in RULES for name in (rule.id, rule.name)]
-    raise UsageError(f"there is no rule {text!r}",
-                     hint=near(text, tuple(names)) or "`wherry check --list` lists them")  # fmt: skip
+    hint = near(text, tuple(names)) or "`wherry check --list` lists them"
+    raise UsageError(f"there is no rule {text!r}", hint=hint)
 
 
 def advise(subject: Subject, choice: Choice) -> Advice:

@@ -32,7 +32,15 @@ _PASSED_BY: Final = frozenset(("node_modules", "vendor", "testdata"))
 _MOST_BYTES: Final = 1 << 20
 # As many words as every system takes in one command.
 _MOST_WORDS: Final = 500
-_CHECK_IGNORE: Final = ("git", "-c", "core.fsmonitor=false", "check-ignore", "-z", "--")
+_CHECK_IGNORE: Final = (
+    "git",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.quotePath=off",
+    "check-ignore",
+    "--",
+)
 _RUNS_GO: Final = re.compile(rb"\bgo\s+(?:build|install|test|mod\s+(?:download|vendor|tidy))\b")
 
 
@@ -102,7 +110,8 @@ def _not_ignored(repository: str, paths: Sequence[str], env: Mapping[str, str]) 
         except MachineError:
             break
         if finished.returncode == 0:
-            for name in os.fsdecode(finished.stdout).split("\0"):
+            # A name with a quote or a newline comes quoted, and stays.
+            for name in os.fsdecode(finished.stdout).split("\n"):
                 relative.pop(name, None)
     return list(relative.values())
 

@@ -3,7 +3,7 @@
 
 The stages are followed from their bases: variables, working directory, user and shell at each
 instruction, which stage stands on which, and which of them the image comes from. Nothing is asked
-of a registry: what bases hold is told by a table (`wherry.advice.base_facts`).
+of a registry: what bases hold is told by a table (`wherry.advice.reading.base_facts`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from wherry.advice.base_facts import BaseFacts, facts_of
+from wherry.advice.reading.base_facts import BaseFacts, facts_of
 from wherry.advice.texts import Text
 from wherry.frontends.dockerfile.checks import Checks
 from wherry.frontends.dockerfile.instructions import (
@@ -43,8 +43,8 @@ from wherry.oci.platform import Platform
 
 if TYPE_CHECKING:
     from wherry.advice.context import Context
-    from wherry.advice.go_module import GoModule
-    from wherry.advice.shell import Command
+    from wherry.advice.reading.go_module import GoModule
+    from wherry.advice.reading.shell import Command
     from wherry.frontends.dockerfile.nodes import Node, Parsed
 
 _DEFAULT_SHELL: Final = ("/bin/sh", "-c")
@@ -98,13 +98,13 @@ class Line:
 
         A RUN in exec form is one command, whose places are those of the instruction.
         """
-        from wherry.advice.run_text import commands_of  # noqa: PLC0415 - files without RUN
+        from wherry.advice.reading.run_text import commands_of  # noqa: PLC0415 - files without RUN
 
         return commands_of(self)
 
     def place(self, start: int, end: int) -> Range:
         """Where characters of the RUN's command stand in the file."""
-        from wherry.advice.run_text import place_of  # noqa: PLC0415 - as above
+        from wherry.advice.reading.run_text import place_of  # noqa: PLC0415 - as above
 
         return place_of(self, start, end)
 
@@ -144,7 +144,7 @@ class StageView:
         escape = subject.parsed.escape
         is_scratch = expanded(stage.base.base, subject.globals, escape) == SCRATCH
         image = plan.image if plan.image != SCRATCH or is_scratch else ""
-        self.image = image if below is None else below.image
+        self.image: str = image if below is None else below.image
         self.begins: State = _EMPTY
         self.ends: State = _EMPTY
 
@@ -190,7 +190,7 @@ class StageView:
         """Whether its FROM, or that of the stage it stands on, says `--platform=$BUILDPLATFORM`."""
         return any("BUILDPLATFORM" in stage.stage.base.platform for stage in self.chain())
 
-    def last(self, kind: type[Instruction]) -> Line | None:  # type: ignore[valid-type]
+    def last(self, kind: type[Instruction]) -> Line | None:
         """The last line of a kind, here or below."""
         found = (line for line in reversed(self.all_lines) if isinstance(line.instruction, kind))
         return next(found, None)
@@ -199,9 +199,9 @@ class StageView:
     def command(self) -> Line | None:
         """What the image starts: its ENTRYPOINT, else its CMD; None where the base says."""
         own = self.last(Entrypoint)
-        if own is not None and isinstance(own.instruction, Entrypoint):
-            if own.instruction.command.words:
-                return own
+        typed = own.instruction if own is not None else None
+        if isinstance(typed, Entrypoint) and typed.command.words:
+            return own
         return self.last(Cmd)
 
 
@@ -361,9 +361,7 @@ class Subject:
                     for name, value in found.items():
                         scope.set(name, value)
                     environment = {**state.environment, **found}
-                    return state._replace(
-                        variables=dict(scope.variables), environment=environment
-                    )
+                    return state._replace(variables=dict(scope.variables), environment=environment)
                 case Workdir(path=path):
                     directory = scope.expand(path, typed.source.range)
                     return state._replace(directory=state.path(directory))

@@ -12,16 +12,14 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from wherry.advice.context import Context
-from wherry.advice.go_module import GoModule
 from wherry.advice.model import Severity, rank
+from wherry.advice.reading.go_module import GoModule
 from wherry.advice.reports.report import FileReport, Report
 from wherry.advice.run import Advice, Choice, advise
 from wherry.advice.search import context_directory, find_dockerfiles, read_dockerfile
 from wherry.advice.subject import Subject
 from wherry.api.check_choices import Choices
 from wherry.errors import UsageError, WherryError
-
-
 
 
 class CheckRequest(NamedTuple):

@@ -66,12 +66,10 @@ def known_values(
             return Values((*_FIXED.get(flag, ()), *images(store)), "", typed)
         case "--env" | "-e":
             return Values(variables(), "", typed)
-        case "--ignore" | "--only":
-            return listed_values(typed, rules())
         case "--insecure-registry":
             return Values(registries(), "", typed)
-        case _ if flag in _PLACE_IN:
-            return Values(places=_PLACE_IN[flag](typed))
+    if flag in _PLACE_IN:
+        return Values(places=_PLACE_IN[flag](typed))
     return Values(_FIXED.get(flag, ()), "", typed)
 
 
@@ -85,6 +83,10 @@ def _arguments(typed: str, source: str, file: str) -> Values:
 
 def _mounts(typed: str, source: str, file: str) -> Values:
     return listed_values(typed, mounts(source, file))
+
+
+def _rules(typed: str, _source: str, _file: str) -> Values:
+    return listed_values(typed, rules())
 
 
 def _limits(typed: str, _source: str, _file: str) -> Values:
@@ -105,7 +107,7 @@ def _volume_place(typed: str) -> str:
 # What has names, most of them the project's: images, stages, a Dockerfile's arguments, limits.
 _NAMED: Final[Mapping[str, Callable[[str, str, str], Values]]] = {
     "--target": _targets, "--no-cache-filter": _targets, "--build-arg": _arguments,
-    "--ulimit": _limits, "--cache-mounts": _mounts,
+    "--ulimit": _limits, "--cache-mounts": _mounts, "--ignore": _rules, "--only": _rules,
 }  # fmt: skip
 _PLACE_IN: Final[Mapping[str, Callable[[str], str]]] = {
     "--build-context": _context_place, "--volume": _volume_place, "-v": _volume_place,

@@ -70,7 +70,7 @@ def _source(file: FileReport, place: Range, *, color: bool, style: str) -> Itera
     last = max(at.line, at.end_line - (at.end_column == 1 and at.end_line > at.line))
     until = min(last, at.line + _MOST_LINES - 1, len(file.text.lines))
     width = len(str(until))
-    margin = _styled(' ' * (width + 2) + ' |', _DIM, color)
+    margin = _styled(" " * (width + 2) + " |", _DIM, color)
     for number in range(at.line, until + 1):
         line = file.text.lines[number - 1].rstrip("\r")
         start = at.column - 1 if number == at.line else len(line) - len(line.lstrip())

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which paths of a stage's root certainly are directories."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Final
+
+from wherry.advice.reading.copied import (
+    WILD,
+    goes_into,
+    is_below,
+    is_known,
+    knows_directory,
+    target_of,
+)
+from wherry.frontends.dockerfile.instructions import Copy, Run, Workdir
+
+if TYPE_CHECKING:
+    from wherry.advice.reading.shell import Command
+    from wherry.advice.subject import Line, StageView
+
+_MOVERS: Final = frozenset(("rm", "rmdir", "mv", "ln", "unlink", "find"))
+_DEEPEST: Final = 20
+
+
+def is_directory(stage: StageView, path: str, depth: int = 0) -> bool:
+    """Whether a path of the root that a stage ends with certainly is a directory."""
+    if path == "/":
+        return True
+    if depth > _DEEPEST or any(_may_replace(line, path) for line in stage.all_lines):
+        return False
+    return any(_makes_directory(line, path, depth) for line in stage.all_lines)
+
+
+def _may_replace(line: Line, path: str) -> bool:
+    """Whether a RUN may take a directory away."""
+    if not isinstance(line.instruction, Run):
+        return False
+    for command in line.commands:
+        if command.program not in _MOVERS:
+            continue
+        for word in command.words[1:]:
+            value = word.value.rstrip("/")
+            if not word.fixed and not (value.endswith("/*") and value.startswith("/var/")):
+                return True
+            place = line.state.path(value) if value else "/"
+            if not value.startswith("-") and (place == path or is_below(path, place)):
+                return True
+    return False
+
+
+def _makes_directory(line: Line, path: str, depth: int) -> bool:
+    match line.instruction:
+        case Workdir(path=written):
+            if not is_known(line, written) or not knows_directory(line):
+                return False
+            place = line.state.path(line.expand(written))
+            return place == path or is_below(place, path)
+        case Run():
+            return any(_is_mkdir_of(command, path) for command in line.commands)
+        case Copy() as typed:
+            return _copies_directory(line, typed, path, depth)
+        case _:
+            return False
+
+
+def _is_mkdir_of(command: Command, path: str) -> bool:
+    if command.program != "mkdir" or command.either or command.depth:
+        return False
+    places = [word.value for word in command.words[1:] if word.fixed and word.value[:1] == "/"]
+    places = [posixpath.normpath(place) for place in places]
+    return any(place == path or is_below(place, path) for place in places)
+
+
+def _copies_directory(line: Line, typed: Copy, path: str, depth: int) -> bool:
+    target = target_of(line)
+    if target is None or typed.parents:
+        return False
+    if is_below(target, path) or (target == path and goes_into(line)):
+        return True
+    if target != path or typed.heredocs or not is_known(line, typed.sources[0]):
+        return False
+    source = line.expand(typed.sources[0])
+    if WILD.search(source) or typed.add:
+        return False
+    if typed.from_:
+        stage = line.subject.source_stage(line)
+        place = posixpath.normpath(f"/{source.lstrip('/')}")
+        return stage is not None and is_directory(stage, place, depth + 1)
+    context = line.subject.context
+    return context is not None and context.is_directory(source.lstrip("/") or ".")

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Go module in a build context as rules see it: its files, its packages, what they need.
+
+Everything is found out when it is asked for, once. What only Go knows (the import closure) is asked
+of the Go that is installed, offline: nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import islice
+from typing import Final
+
+from wherry.advice.reading.go_needs import Needs, needs_of
+from wherry.advice.reading.go_source import GoFile, read_go_file
+from wherry.errors import MachineError, WherryError
+from wherry.golang.environment import build_environment, overlay
+from wherry.golang.modfile import local_directories, module_path
+from wherry.golang.packages import Package, list_packages
+from wherry.golang.requirements import Requirements, read_requirements
+from wherry.golang.toolchain import GoCommand, find_go
+from wherry.oci.platform import Platform
+from wherry.process.cancel import CancelToken
+
+__all__ = ["GoModule", "Needs"]
+
+_PLATFORM: Final = Platform("linux", "amd64")
+_OFFLINE: Final = {"GOPROXY": "off", "GOTOOLCHAIN": "local", "GOSUMDB": "off", "GO111MODULE": "on"}
+# No directory of Go's with more is somebody's program; a mistaken context may be a whole disk.
+_MOST_DIRECTORIES: Final = 20_000
+_PASSED_BY: Final = frozenset(("vendor", "testdata", "node_modules"))
+
+
+class GoModule:
+    """A module, or a workspace without a module at its top.
+
+    `directory` is absolute, `root` the same relative to the context (`.` for its top); `path` is
+    the module's, empty for a workspace. Paths of packages are relative to `directory`.
+    """
+
+    def __init__(self, context_directory: str, root: str, env: Mapping[str, str]) -> None:
+        self.context_directory = os.path.abspath(context_directory)
+        self.root = root
+        self.env = env
+        self.directory = os.path.normpath(os.path.join(self.context_directory, root))
+        self._lists: dict[tuple[str, bool, str], tuple[Package, ...] | str] = {}
+
+    @staticmethod
+    def found(context_directory: str, env: Mapping[str, str]) -> GoModule | None:
+        """The module at the context's top, else the only one right below it; else None.
+
+        `env` is the whole environment that Go is asked in.
+        """
+        if _begins(context_directory):
+            return GoModule(context_directory, ".", env)
+        try:
+            with os.scandir(context_directory) as entries:
+                names = [entry.name for entry in entries if entry.is_dir() and _begins(entry.path)]
+        except OSError:
+            return None
+        return GoModule(context_directory, names[0], env) if len(names) == 1 else None
+
+    def inside(self, name: str) -> str:
+        """A path below the module as one of the context."""
+        return os.path.normpath(os.path.join(self.root, name))
+
+    @cached_property
+    def path(self) -> str:
+        """What its go.mod calls it."""
+        return module_path(self._file("go.mod"))
+
+    @cached_property
+    def _requirements(self) -> Requirements:
+        name = "go.mod" if self._has("go.mod") else "go.work"
+        return read_requirements(self._file(name))
+
+    @property
+    def go(self) -> str:
+        """The `go` line, `1.26.1`; empty without one. A Go that is older refuses the module."""
+        return self._requirements.go
+
+    @property
+    def toolchain(self) -> str:
+        """The `toolchain` line, `go1.26.3`: a wish that GOTOOLCHAIN=local passes by."""
+        return self._requirements.toolchain
+
+    @property
+    def wanted(self) -> str:
+        """The newest Go that these lines name, without `go` in front."""
+        return self._requirements.newest
+
+    @property
+    def modules(self) -> tuple[tuple[str, str], ...]:
+        """What it requires: (path, version)."""
+        return self._requirements.modules
+
+    @cached_property
+    def has_sum(self) -> bool:
+        """Whether there is a go.sum."""
+        return self._has("go.sum")
+
+    @cached_property
+    def vendored(self) -> bool:
+        """Whether its dependencies lie in vendor/."""
+        return os.path.isfile(self._file("vendor/modules.txt"))
+
+    @cached_property
+    def work(self) -> str:
+        """The go.work that counts for it, a path in the context; empty where none does."""
+        here = "" if self.root == "." else self.root
+        while True:
+            path = os.path.join(here, "go.work")
+            if os.path.isfile(os.path.join(self.context_directory, path)):
+                return path
+            if not here:
+                return ""
+            here = os.path.dirname(here)
+
+    @cached_property
+    def local_directories(self) -> tuple[str, ...]:
+        """The directories that `replace` and `use` name, relative to the context, sorted.
+
+        Without the module's own; those that begin with `..` lie outside.
+        """
+        named = set(local_directories(self._file("go.mod")))
+        if self.work:
+            named.update(local_directories(os.path.join(self.context_directory, self.work)))
+        found = {os.path.relpath(path, self.context_directory) for path in named}
+        return tuple(sorted(found - {self.root}))
+
+    def mains(self) -> tuple[str, ...]:
+        """The directories of its programs, relative to it (`.`, `cmd/api`), sorted."""
+        return self._mains
+
+    @cached_property
+    def _mains(self) -> tuple[str, ...]:
+        return tuple(sorted(self._main_directories()))
+
+    @cached_property
+    def closure_problem(self) -> str:
+        """Why it is not known what its programs import, in one line; empty where it is."""
+        problems = [self.problem(_pattern(main)) for main in self.mains()] or [
+            self.problem("./...")
+        ]
+        return "" if "" in problems else problems[0]
+
+    def problem(self, pattern: str, tags: str = "") -> str:
+        """Why the closure of a pattern is not known in full, in one line; empty where it is."""
+        listed = self._listed(pattern, cgo=False, tags=tags)
+        if isinstance(listed, str):
+            return listed
+        errors = (_first_line(text) for package in listed for text in package.errors)
+        return next(errors, "") or ("" if listed else f"{pattern} names no packages")
+
+    def packages(self, pattern: str, *, cgo: bool = False, tags: str = "") -> tuple[Package, ...]:
+        """All packages that a pattern needs on Linux; none where Go cannot say.
+
+        `pattern` is relative to `directory`, as `./cmd/api`.
+        """
+        listed = self._listed(pattern, cgo=cgo, tags=tags)
+        return () if isinstance(listed, str) else listed
+
+    def imports(self, pattern: str, *, cgo: bool = False, tags: str = "") -> frozenset[str]:
+        """The import paths of these packages."""
+        found = self.packages(pattern, cgo=cgo, tags=tags)
+        return frozenset(package.import_path for package in found)
+
+    def uses_cgo(self, pattern: str, *, on: bool, tags: str = "") -> tuple[str, ...]:
+        """The packages with cgo files: what makes the program need a libc where cgo is on.
+
+        Where it is off (not `on`), net and the like have Go code instead, and do not count.
+        """
+        return tuple(
+            package.import_path
+            for package in self.packages(pattern, cgo=True, tags=tags)
+            if package.cgo_files and package.import_path != "runtime/cgo"
+            and (on or not package.standard)
+        )  # fmt: skip
+
+    def needs(self, pattern: str, *, tags: str = "") -> Needs:
+        """What a program needs at run time; nothing where its closure is not known in full."""
+        if self.problem(pattern, tags):
+            return Needs()
+        packages = self.packages(pattern, tags=tags)
+        own = (file for package in packages if _is_own(package) for file in _sources(package))
+        closure = frozenset(package.import_path for package in packages)
+        return needs_of(own, closure, frozenset(tags.replace(",", " ").split()))
+
+    def _has(self, name: str) -> bool:
+        return os.path.isfile(self._file(name))
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self.directory, name)
+
+    def _main_directories(self) -> Iterator[str]:
+        # A workspace without a module at its top has its programs in the modules below.
+        is_module = self._has("go.mod")
+        walk = islice(os.walk(self.directory), _MOST_DIRECTORIES)
+        for here, below, names in walk:
+            below[:] = sorted(
+                name for name in below
+                if name[0] not in "_." and name not in _PASSED_BY
+                and not (is_module and os.path.isfile(os.path.join(here, name, "go.mod")))
+            )  # fmt: skip
+            if any(_is_main(os.path.join(here, name)) for name in names if _may_be_main(name)):
+                yield os.path.relpath(here, self.directory)
+
+    @cached_property
+    def _go(self) -> GoCommand | str:
+        try:
+            return find_go(self.env)
+        except MachineError as error:
+            return error.what
+
+    def _listed(self, pattern: str, *, cgo: bool, tags: str) -> tuple[Package, ...] | str:
+        key = pattern, cgo, tags
+        if key not in self._lists:
+            self._lists[key] = self._list(pattern, cgo=cgo, tags=tags)
+        return self._lists[key]
+
+    def _list(self, pattern: str, *, cgo: bool, tags: str) -> tuple[Package, ...] | str:
+        go = self._go
+        if isinstance(go, str):
+            return go
+        # With vendor/, Go takes it by itself, and -mod=readonly would pass it by.
+        modules = {"GOFLAGS": "" if self.vendored else "-mod=readonly"}
+        on_top = overlay(go, _PLATFORM, cgo=cgo)
+        env = build_environment({**self.env, **_OFFLINE, **modules}, on_top, self.directory)
+        flags = ("-buildvcs=false", *((f"-tags={tags}",) if tags else ()))
+        try:
+            return list_packages(go, self.directory, (pattern,), flags, env, CancelToken())
+        except WherryError as error:
+            return _first_line(error.why) or error.what
+
+
+def _begins(directory: str) -> bool:
+    return any(os.path.isfile(os.path.join(directory, name)) for name in ("go.mod", "go.work"))
+
+
+def _pattern(main: str) -> str:
+    return main if main == "." else f"./{main}"
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _may_be_main(name: str) -> bool:
+    return name.endswith(".go") and not name.endswith("_test.go") and name[0] not in "_."
+
+
+def _is_main(path: str) -> bool:
+    file = read_go_file(path, head=True)
+    return file is not None and file.package == "main" and file.is_built()[1]
+
+
+def _is_own(package: Package) -> bool:
+    return package.module is not None and package.module.main
+
+
+def _sources(package: Package) -> Iterator[GoFile]:
+    for name in package.go_files:
+        file = read_go_file(os.path.join(package.dir, name))
+        if file is not None:
+            yield file

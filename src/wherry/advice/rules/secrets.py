@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules about secrets in the Dockerfile itself, and about tokens that git or Go leave in a layer.
+
+A value is never told again: a message names what it looks like, the place says where it is.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from wherry.advice.model import Finding, Range, Rule, Severity
+from wherry.frontends.dockerfile.advice import is_secret
+from wherry.frontends.dockerfile.instructions import Arg, Env, Run
+from wherry.frontends.dockerfile.source import Position
+
+if TYPE_CHECKING:
+    from wherry.advice.reading.shell import Command, Word
+    from wherry.advice.subject import Line, Subject
+    from wherry.frontends.dockerfile.nodes import Node
+
+# What it is, and how it looks; `value` is the part that is secret, where it is not all.
+_SECRETS: Final = tuple(
+    (what, re.compile(pattern))
+    for what, pattern in (
+        ("an access key of AWS", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+        ("a GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,})\b"),
+        ("a GitLab token", r"\bglpat-[A-Za-z0-9_-]{20,}"),
+        ("a Slack token", r"\bxox[abprs]-[0-9]{8,}-[0-9A-Za-z-]{16,}"),
+        ("an npm token", r"\bnpm_[A-Za-z0-9]{36}\b"),
+        ("a Docker Hub token", r"\bdckr_pat_[A-Za-z0-9_-]{27}"),
+        ("a Stripe key", r"\bsk_live_[0-9A-Za-z]{24,}"),
+        ("a private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----"
+                          r"(?:\\+[nr]|[\s\"'\\])*[A-Za-z0-9+/]{16}"),
+        ("a token in an address", r"https?://(?P<value>[0-9a-f]{40})(?::x-oauth-basic)?@"),
+        ("a password in an address",
+         r"https?://[^\s/:@'\"$`<>{*(]+:(?P<value>[^\s/:@'\"$`<>{*()]+)@(?=[A-Za-z0-9\[])"),
+        ("a password of .netrc",
+         r"\bmachine(?:\s|\\n)+[^\s\\]+(?:\s|\\n)+login(?:\s|\\n)+[^\s\\]+(?:\s|\\n)+password"
+         r"(?:\s|\\n)+(?P<value>[^\s'\"\\$`<>{]{6,})(?=[\s'\"\\]|\Z)"),
+    )
+)  # fmt: skip
+# What stands in examples, and for values that come later.
+_PLACEHOLDER: Final = re.compile(
+    r"example|change|your|placeholder|redacted|dummy|fake|test|token|secret|passw|oauth|user|admin"
+    r"|\bpass\b|x{4}|\*|0{6}|1234",
+    re.IGNORECASE,
+)
+_NAME_BEFORE: Final = re.compile(r"(?:^|\s)([A-Za-z_]\w*)=\S*\Z")
+_HINT: Final = "revoke it; give the new one to the RUN that needs it: --mount=type=secret,id=NAME"
+
+# The part of an address before the host, with a variable in it.
+_USERINFO: Final = re.compile(r"https?://(?P<info>[^/\s@]*\$[^/\s@]*)@")
+_SUBSTITUTED: Final = re.compile(r"https?://[^\s/@]*(?:\$\(|`)[^@]*@")
+_VARIABLE: Final = re.compile(r"\$\{?([A-Za-z_]\w*)")
+_USER_NAME: Final = re.compile(r"user|login|name|\Aorg", re.IGNORECASE)
+_CREDENTIAL_FILES: Final = frozenset((".netrc", "_netrc", ".git-credentials"))
+_WRITTEN: Final = re.compile(r">\s*(\S*(?:[._]netrc|\.git-credentials))(?=\s|\Z)")
+_MOUNT_HINT: Final = (
+    "mount it for this RUN alone: --mount=type=secret,id=netrc,target=/root/.netrc,"
+    " or --mount=type=ssh with an address of git@"
+)
+
+
+def _in_file(subject: Subject, rule: Rule) -> Iterator[Finding]:
+    first = next((node.range for node in subject.parsed.nodes if node.keyword == "FROM"), None)
+    for node in subject.parsed.nodes:
+        # Before the first FROM, BuildKit's check of names does not look.
+        named = first is not None and node.range.start > first.start
+        for text in _texts(subject, node):
+            for what, start, end in _found(text.text):
+                if named and _has_secret_name(node, text.text[:start]):
+                    continue
+                message = f"{what} stands here, for everyone with the file, the image or its cache"
+                yield rule.find(text.place(subject, start, end), message, _HINT)
+
+
+class _Text(NamedTuple):
+    """A text of an instruction: its logical line, or (`offset` of the file) what is in heredocs."""
+
+    text: str
+    node: Node
+    offset: int = -1
+
+    def place(self, subject: Subject, start: int, end: int) -> Range:
+        if self.offset >= 0:
+            position = subject.text.position
+            return Range(position(self.offset + start), position(self.offset + end))
+        logical = subject.text.logical(self.node.range)
+        return (
+            subject.text.first_line(self.node.range)
+            if logical is None
+            else (logical.range(start, end))
+        )
+
+
+def _texts(subject: Subject, node: Node) -> Iterator[_Text]:
+    logical = subject.text.logical(node.range)
+    if logical is None:
+        return
+    yield _Text(logical.text, node)
+    if node.heredocs:
+        begins = Position(logical.last + 1, 0)
+        bodies = subject.text.slice(Range(begins, node.range.end))
+        yield _Text(bodies, node, subject.text.offset(begins))
+
+
+def _found(text: str) -> Iterator[tuple[str, int, int]]:
+    taken: list[tuple[int, int]] = []
+    for what, pattern in _SECRETS:
+        for match in pattern.finditer(text):
+            group: str | int = "value" if "value" in pattern.groupindex else 0
+            start, end = match.span(group)
+            value = match[group]
+            if "PRIVATE" not in value and (_PLACEHOLDER.search(value) or len(set(value)) < 4):
+                continue
+            if any(start < other_end and other < end for other, other_end in taken):
+                continue
+            taken.append((start, end))
+            yield what, start, end
+
+
+def _has_secret_name(node: Node, before: str) -> bool:
+    """Whether an ARG or ENV has a name that BuildKit's own check speaks of."""
+    if node.keyword not in ("ARG", "ENV"):
+        return False
+    found = _NAME_BEFORE.search(before)
+    name = found[1] if found else node.arguments[0] if node.arguments else ""
+    return is_secret(name)
+
+
+def _in_layer(subject: Subject, rule: Rule) -> Iterator[Finding]:
+    for line in subject.lines:
+        if isinstance(line.instruction, Run):
+            yield from _of_run(line, rule)
+        elif isinstance(line.instruction, Env):
+            yield from _of_env(line, line.instruction, rule)
+
+
+def _of_run(line: Line, rule: Rule) -> Iterator[Finding]:
+    declared = _declared(line)
+    yield from _of_heredoc(line, declared, rule)
+    for number, command in enumerate(line.commands):
+        for word in _candidates(command):
+            name = _token(word.value, declared)
+            if name:
+                yield _kept(line, rule, line.place(word.start, word.end), declared[name], name)
+                break
+            if _is_url_of_git(command, word) and _stays(line, number):
+                yield rule.find(
+                    line.place(word.start, word.end),
+                    "git's configuration keeps the token in a layer of the image", _MOUNT_HINT,
+                )  # fmt: skip
+                break
+        else:
+            yield from _written(line, command, declared, rule)
+
+
+def _declared(line: Line) -> dict[str, Line]:
+    """The ARGs and ENVs that a RUN gets and does not set itself, each with its line."""
+    found: dict[str, Line] = {}
+    for other in line.stage.all_lines:
+        if other is line:
+            break
+        match other.instruction:
+            case Arg(arguments=pairs):
+                found |= {name: other for name, _ in pairs}
+            case Env(variables=variables):
+                found |= {pair.name: other for pair in variables}
+            case _:
+                pass
+    typed = line.instruction
+    if isinstance(typed, Run):
+        for mount in typed.mounts:
+            found.pop(mount.env, None)
+    for command in line.commands:
+        for name, _ in command.assignments:
+            found.pop(name, None)
+    return found
+
+
+def _candidates(command: Command) -> Iterator[Word]:
+    """The words that may hold an address with a token which git or Go use."""
+    for name, word in command.assignments:
+        if name == "GOPROXY":
+            yield word
+    if command.program == "git" or command.arguments[:2] == ("env", "-w"):
+        yield from command.words[1:]
+
+
+def _token(text: str, declared: dict[str, Line]) -> str:
+    """The declared variable that is the secret part of an address in the text, or nothing."""
+    found = _USERINFO.search(text)
+    if not found:
+        return ""
+    user, colon, password = found["info"].partition(":")
+    names = _VARIABLE.findall(password if colon and "$" in password else user)
+    for name in names:
+        if name in declared and (is_secret(name) or not _USER_NAME.search(name)):
+            return str(name)
+    return ""
+
+
+def _is_url_of_git(command: Command, word: Word) -> bool:
+    """Whether this is `git config url."https://TOKEN@host".insteadOf`, the token from anywhere."""
+    if command.program != "git" or command.arguments[:1] != ("config",):
+        return False
+    if not word.value.lower().endswith(".insteadof"):
+        return False
+    found = _USERINFO.search(word.value)
+    if found and _VARIABLE.search(found["info"]):
+        names = _VARIABLE.findall(found["info"])
+        return not all(_USER_NAME.search(name) and not is_secret(name) for name in names)
+    return _SUBSTITUTED.search(word.value) is not None
+
+
+def _stays(line: Line, number: int) -> bool:
+    """Whether what a command configures is in an image: exported, and not undone in the RUN."""
+    if line.stage.number not in line.subject.exported:
+        return False
+    for command in line.commands[number + 1 :]:
+        words = command.arguments
+        if command.program == "rm" and any(".gitconfig" in word for word in words):
+            return False
+        if command.program == "git" and any(
+            word.startswith(("--unset", "--remove-section", "unset")) for word in words
+        ):
+            return False
+    return True
+
+
+def _written(
+    line: Line, command: Command, declared: dict[str, Line], rule: Rule
+) -> Iterator[Finding]:
+    """A .netrc or the like that is written from a variable."""
+    target = next(
+        (
+            item.target
+            for item in command.redirects
+            if item.operator.startswith(">")
+            and posixpath.basename(item.target.value) in _CREDENTIAL_FILES
+        ),
+        None,
+    )
+    if target is None:
+        return
+    texts = [word.value for word in command.words[1:]]
+    for name in _VARIABLE.findall(" ".join(texts)):
+        if name in declared and (is_secret(name) or not _USER_NAME.search(name)):
+            yield _kept(line, rule, line.place(target.start, target.end), declared[name], name)
+            return
+
+
+def _of_heredoc(line: Line, declared: dict[str, Line], rule: Rule) -> Iterator[Finding]:
+    """The same from a heredoc of the Dockerfile, which no shell reads as its commands."""
+    found = _WRITTEN.search(line.node.rest) if line.node.heredocs else None
+    if found is None:
+        return
+    content = "".join(item.content for item in line.node.heredocs if item.expand)
+    for name in _VARIABLE.findall(content):
+        if name in declared and (is_secret(name) or not _USER_NAME.search(name)):
+            yield _kept(line, rule, line.place(*found.span(1)), declared[name], name)
+            return
+
+
+def _of_env(line: Line, typed: Env, rule: Rule) -> Iterator[Finding]:
+    declared = _declared(line)
+    for pair in typed.variables:
+        name = _token(pair.value, declared) if pair.name == "GOPROXY" else ""
+        if name:
+            yield _kept(line, rule, line.head, declared[name], name)
+
+
+def _kept(line: Line, rule: Rule, place: Range, declaration: Line, name: str) -> Finding:
+    kind = "ENV" if isinstance(declaration.instruction, Env) else "ARG"
+    kept = "image and its history" if line.stage.number in line.subject.exported else "build cache"
+    return rule.find(
+        place, f"the value of {kind} {name} stays in the {kept}", _MOUNT_HINT,
+        related=((declaration.head, f"{name} is declared there"),),
+    )  # fmt: skip
+
+
+RULES: Final = (
+    Rule("GO302", "secret-in-image", Severity.ERROR,
+         "a key, token or password that is written in the file", _in_file),
+    Rule("GO303", "private-module-token-in-layer", Severity.WARNING,
+         "a token for private modules that stays in a layer", _in_layer),
+)  # fmt: skip
+"""In the order of their ids."""
