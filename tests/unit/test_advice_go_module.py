@@ -123,7 +123,7 @@ def test_the_closure(tmp_path: Path) -> None:
             "lib/b.go": "package lib\n",
         },
     )
-    assert found.closure_problem == ""
+    assert found.problem(".") == ""
     assert {"net", "example.com/m"} <= found.imports(".")
     assert "example.com/m/lib" not in found.imports(".")
     assert found.uses_cgo(".", on=False) == ()
@@ -150,8 +150,9 @@ def test_cgo_of_the_module_s_own(tmp_path: Path) -> None:
 )
 def test_a_module_that_does_not_list(tmp_path: Path, files: dict[str, str]) -> None:
     found = module(tmp_path, files)
-    assert found.closure_problem
-    assert "\n" not in found.closure_problem
+    assert found.problem(".")
+    assert "\n" not in found.problem(".")
+    assert found.unanswered == found.problem(".")
     assert found.needs(".") == Needs()
 
 
@@ -159,15 +160,15 @@ def test_a_module_that_does_not_list(tmp_path: Path, files: dict[str, str]) -> N
 def test_one_sound_program_is_enough(tmp_path: Path) -> None:
     broken = 'package main\n\nimport _ "example.com/missing"\n\nfunc main() {}\n'
     found = module(tmp_path, {"main.go": broken, "cmd/api/main.go": MAIN})
-    assert found.closure_problem == ""
-    assert found.problem(".")
     assert not found.problem("./cmd/api")
+    assert found.unanswered == ""
+    assert found.problem(".")
 
 
 def test_no_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wherry.golang.toolchain._interpreter_sites", list)
     found = module(tmp_path, {"main.go": MAIN}, PATH="/nowhere")
-    assert found.closure_problem == "no Go toolchain found"
+    assert found.problem(".") == "no Go toolchain found"
     assert found.imports(".") == frozenset()
     assert found.mains() == (".",)
 

@@ -10,6 +10,8 @@ from wherry.advice.catalogue import ALIASES, RULES
 from wherry.advice.model import Finding, Need, Rule, Severity
 from wherry.advice.switches import Switches
 from wherry.errors import UsageError, near
+from wherry.frontends.dockerfile.checks import read_checks
+from wherry.frontends.dockerfile.refusals import BadValue
 
 if TYPE_CHECKING:
     from wherry.advice.subject import Subject
@@ -57,14 +59,17 @@ def advise(subject: Subject, choice: Choice) -> Advice:
         for problem in subject.problems
     ]
     skipped: dict[str, str] = {}
+    experiments = _experiments(subject)
     for rule in RULES:
-        if rule.id in choice.ignored or (choice.only and rule.id not in choice.only):
+        if not _is_asked(rule, choice, experiments):
             continue
         reason = _missing(subject, rule)
         if reason:
             skipped[rule.id] = reason
             continue
         found.extend(rule.look(subject, rule))
+        if Need.CLOSURE in rule.needs and subject.module is not None and subject.module.unanswered:
+            skipped[rule.id] = subject.module.unanswered
     switches = Switches(subject, ALIASES)
     starts = tuple(node.range.start.line for node in subject.parsed.nodes)
     kept = [
@@ -77,14 +82,28 @@ def advise(subject: Subject, choice: Choice) -> Advice:
     return Advice(subject.path, tuple(kept), tuple(skipped.items()))
 
 
+def _is_asked(rule: Rule, choice: Choice, experiments: frozenset[str]) -> bool:
+    if choice.only:
+        return rule.id in choice.only and rule.id not in choice.ignored
+    is_wanted = not rule.experimental or not experiments.isdisjoint(("all", rule.id))
+    return is_wanted and rule.id not in choice.ignored
+
+
+def _experiments(subject: Subject) -> frozenset[str]:
+    """The experimental checks that the file's `check` directive names."""
+    directive = subject.parsed.directive("check")
+    try:
+        return read_checks(directive).experimental if directive else frozenset()
+    except BadValue:
+        return frozenset()
+
+
 def _missing(subject: Subject, rule: Rule) -> str:
     """Why a rule cannot be asked; empty where it can."""
     if rule.needs and subject.context is None:
         return "the build context is not known"
     if {Need.MODULE, Need.CLOSURE} & rule.needs and subject.module is None:
         return "there is no go.mod in the build context"
-    if Need.CLOSURE in rule.needs and subject.module is not None:
-        return subject.module.closure_problem
     return ""
 
 

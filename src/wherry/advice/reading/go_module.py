@@ -38,6 +38,7 @@ class GoModule:
 
     `directory` is absolute, `root` the same relative to the context (`.` for its top); `path` is
     the module's, empty for a workspace. Paths of packages are relative to `directory`.
+    `unanswered` is why a closure that was asked for is not known, in one line; empty where all are.
     """
 
     def __init__(self, context_directory: str, root: str, env: Mapping[str, str]) -> None:
@@ -45,6 +46,7 @@ class GoModule:
         self.root = root
         self.env = env
         self.directory = os.path.normpath(os.path.join(self.context_directory, root))
+        self.unanswered = ""
         self._lists: dict[tuple[str, bool, str], tuple[Package, ...] | str] = {}
 
     @staticmethod
@@ -138,21 +140,15 @@ class GoModule:
     def _mains(self) -> tuple[str, ...]:
         return tuple(sorted(self._main_directories()))
 
-    @cached_property
-    def closure_problem(self) -> str:
-        """Why it is not known what its programs import, in one line; empty where it is."""
-        problems = [self.problem(_pattern(main)) for main in self.mains()] or [
-            self.problem("./...")
-        ]
-        return "" if "" in problems else problems[0]
-
     def problem(self, pattern: str, tags: str = "") -> str:
         """Why the closure of a pattern is not known in full, in one line; empty where it is."""
         listed = self._listed(pattern, cgo=False, tags=tags)
         if isinstance(listed, str):
             return listed
         errors = (_first_line(text) for package in listed for text in package.errors)
-        return next(errors, "") or ("" if listed else f"{pattern} names no packages")
+        found = next(errors, "") or ("" if listed else f"{pattern} names no packages")
+        self.unanswered = self.unanswered or found
+        return found
 
     def packages(self, pattern: str, *, cgo: bool = False, tags: str = "") -> tuple[Package, ...]:
         """All packages that a pattern needs on Linux; none where Go cannot say.
@@ -217,7 +213,10 @@ class GoModule:
     def _listed(self, pattern: str, *, cgo: bool, tags: str) -> tuple[Package, ...] | str:
         key = pattern, cgo, tags
         if key not in self._lists:
-            self._lists[key] = self._list(pattern, cgo=cgo, tags=tags)
+            listed = self._list(pattern, cgo=cgo, tags=tags)
+            if isinstance(listed, str):
+                self.unanswered = self.unanswered or listed
+            self._lists[key] = listed
         return self._lists[key]
 
     def _list(self, pattern: str, *, cgo: bool, tags: str) -> tuple[Package, ...] | str:
@@ -237,10 +236,6 @@ class GoModule:
 
 def _begins(directory: str) -> bool:
     return any(os.path.isfile(os.path.join(directory, name)) for name in ("go.mod", "go.work"))
-
-
-def _pattern(main: str) -> str:
-    return main if main == "." else f"./{main}"
 
 
 def _first_line(text: str) -> str:

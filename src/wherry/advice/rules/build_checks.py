@@ -89,6 +89,7 @@ RULES: Final = (
 
 EXPERIMENTAL: Final = (
     Rule("InvalidDefinitionDescription", "invalid-definition-description", _WARNING,
-         "a comment above ARG or FROM that describes something else", invalid_description),
+         "a comment above ARG or FROM that describes something else", invalid_description,
+         experimental=True),
 )  # fmt: skip
 """Asked by name alone, or where the file's `# check=experimental=` names them (or `all`)."""

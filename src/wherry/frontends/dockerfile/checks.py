@@ -21,10 +21,14 @@ _OPTIONS = ("skip", "error", "experimental")
 
 
 class Checks(NamedTuple):
-    """`skipped` holds names of checks, or `all`; `error` makes every warning an error."""
+    """`skipped` holds names of checks, or `all`; `error` makes every warning an error.
+
+    `experimental` holds names of checks, or `all`, that are only made where they are named.
+    """
 
     skipped: frozenset[str] = frozenset()
     error: bool = False
+    experimental: frozenset[str] = frozenset()
 
     def allows(self, check: str) -> bool:
         """Whether a check is to be told of."""
@@ -33,7 +37,7 @@ class Checks(NamedTuple):
 
 def read_checks(value: str) -> Checks:
     """What a check directive says; raises `BadValue`. Only its first word counts."""
-    skipped: frozenset[str] = frozenset()
+    skipped, experimental = frozenset[str](), frozenset[str]()
     error = False
     for part in value.partition(" ")[0].split(";", 2):
         key, equals, text = part.partition("=")
@@ -44,10 +48,16 @@ def read_checks(value: str) -> Checks:
                 choices(key, (f"{name}=" for name in _OPTIONS), "the options are"),
             )
         if key == "skip":
-            skipped = frozenset(name.strip(SPACES) for name in text.split(","))
-        elif key == "error":
+            skipped = _names(text)
+        elif key == "experimental":
+            experimental = _names(text)
+        else:
             error = _read_error(value, text)
-    return Checks(skipped, error)
+    return Checks(skipped, error, experimental)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.strip(SPACES) for name in text.split(","))
 
 
 def _read_error(value: str, text: str) -> bool:
