@@ -18,6 +18,7 @@ from bench import (
     buildkit,
     cache_registry,
     changes,
+    checks,
     dockerfiles,
     go_programs,
     go_steps,
@@ -99,6 +100,7 @@ def _run(asked: argparse.Namespace, environ: Mapping[str, str], stack: ExitStack
         dockerfiles.PROJECT: dockerfiles.TITLE,
         steps.PROJECT: steps.TITLE,
         travel_ground.PROJECT: travel_ground.TITLE,
+        checks.PROJECT: checks.TITLE,
         **go_steps.TITLES,
     }
     rows = _transfers(ground, wherry)  # first: Runner.usage tells no less than this process has
@@ -106,6 +108,7 @@ def _run(asked: argparse.Namespace, environ: Mapping[str, str], stack: ExitStack
     rows += _steps(ground, wherry)
     rows += _travel(ground, wherry)
     rows += _go_steps(ground, wherry)
+    rows += _checks(ground, wherry)
     measured = [*_builds(ground, wherry), *_pushes(ground, wherry)]
     for name in asked.projects if measured else ():
         if name == projects.TWENTY:
@@ -238,6 +241,13 @@ def _dockerfiles(ground: _Ground, wherry: Wherry | None) -> list[Row]:
             sides, ground.runner, ground.work, ground.asked.rounds, registry
         )
         return measured.measure(wanted)
+
+
+def _checks(ground: _Ground, wherry: Wherry | None) -> list[Row]:
+    wanted = tuple(name for name in ground.asked.only if name in checks.ROWS)
+    if not wanted or wherry is None:
+        return []
+    return checks.Checks(wherry, ground.runner, ground.work, ground.asked.rounds).measure(wanted)
 
 
 def _steps(ground: _Ground, wherry: Wherry | None) -> list[Row]:

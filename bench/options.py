@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench import (
+    checks,
     dockerfiles,
     go_programs,
     go_steps,
@@ -25,6 +26,7 @@ PROJECTS = ("movies", "twenty", "caddy")
 _REGISTRY_ROWS = (*transfers.ROWS, *pushes.ROWS)
 ROWS = (
     *_REGISTRY_ROWS, *measure.ROWS, *dockerfiles.ROWS, *steps.ROWS, *travel.ROWS, *go_steps.ROWS,
+    *checks.ROWS,
 )  # fmt: skip
 _GROUPS = {
     "registry": _REGISTRY_ROWS,
@@ -33,6 +35,7 @@ _GROUPS = {
     "run": steps.ROWS,
     "travel": travel.ROWS,
     "gosteps": go_steps.ROWS,
+    "check": checks.ROWS,
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench import (
+    checks,
     dockerfiles,
     go_programs,
     go_steps,
@@ -66,6 +67,7 @@ class Verdict:
 _ALL = ("movies", "caddy")
 _REGISTRIES = (DOCKER_REGISTRY, MEMORY_REGISTRY)
 _DOCKERFILES = (dockerfiles.PROJECT,)
+_ADVICE = (checks.PROJECT,)
 _STEPS = (steps.PROJECT,)
 _TRAVEL = (travel_ground.PROJECT,)
 _GO_STEPS = tuple(go_programs.kind(name) for name in go_programs.LARGE)
@@ -130,6 +132,9 @@ TARGETS = (
     Target(go_steps_fresh.UNCHANGED, "<= 0.5 s", 0.5, projects=_GO_STEPS),
     Target(go_steps.SINGLE, "<= 1.05 x BuildKit", 1.05, is_ratio=True, projects=_GO_STEPS),
     Target(go_steps_overhead.OVERHEAD, "<= 1.03 x cache off", 1.03, is_ratio=True, projects=_RULES),
+    Target(checks.MANY, "<= 1 s", 1.0, projects=_ADVICE),
+    Target(checks.SERVICES, "<= 3 s", 3.0, projects=_ADVICE),
+    Target(checks.EDITOR, "<= 0.15 s", 0.15, projects=_ADVICE),
     Target(go_steps.DIFFERENT, "none", 0, projects=_ALL_GO_STEPS, of=max),
 )
 

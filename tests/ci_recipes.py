@@ -63,7 +63,7 @@ def recipe(name: str) -> Recipe:
     if name.startswith("github"):
         return Recipe(name, *(_github(text, job) for job in ("image", "pull-request")))
     if name.startswith("gitlab"):
-        return Recipe(name, *(_gitlab(text, job) for job in ("image", "merge-request")))
+        return Recipe(name, *(_gitlab(text, job) for job in ("build-image", "merge-request")))
     if name.startswith("kubernetes"):
         return Recipe(name, *map(_pod, yaml.safe_load_all(text)))
     return Recipe(name, *(_jenkins(text, stage) for stage in ("Image", "Pull request")))

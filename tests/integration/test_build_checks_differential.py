@@ -90,6 +90,7 @@ CASES = {
         "bin\n*.md\n",
     ),
     "all is ignored": ("FROM scratch\nCOPY . /\nCOPY x /\n", "*\n"),
+    "some is taken back": ("FROM scratch\nCOPY . /\nENV A b\n", "*\n!release/\n"),
     "ports": (
         "FROM scratch\nEXPOSE 80 81/TCP\nEXPOSE 127.0.0.1:80:80\nEXPOSE 8080:80/Udp\nEXPOSE :80\n"
         "ENV P=80/TCP\nEXPOSE $P\nEXPOSE 80-90/tcp [::1]::80\n", ""
@@ -97,6 +98,14 @@ CASES = {
     "descriptions": (
         f"{ALL}# of A\nARG A\n# A is\nARG A\n# x\n# B is\nARG A B\n# base\nFROM scratch AS base\n"
         "# other\nFROM scratch\n# text\n#\nARG C\n# text\n\nARG D\n", ""
+    ),
+    "several are skipped": (
+        "# check=skip=LegacyKeyValueFormat,MaintainerDeprecated\nFROM scratch\nENV A b\n"
+        "MAINTAINER Ann\nCMD a\n", ""
+    ),
+    "all are skipped at one": ("FROM scratch\n# check=skip=all\nENV A b\nENV C d\n", ""),
+    "other letters are skipped": (
+        "# check=skip=legacykeyvalueformat\nFROM scratch\nENV A b\nCMD a\n", ""
     ),
     "all is well": (
         'ARG V=1\nFROM scratch AS build\nARG V\nLABEL v=$V\nFROM build\nWORKDIR /x\n'

@@ -425,3 +425,8 @@ def test_what_is_not_hidden(hidden, ignore, line):
 
 def test_without_a_build_context_nothing_is_known():
     assert looked("CopyIgnoredFile", "FROM scratch\nCOPY a /a\n")[1] == []
+
+
+def test_what_is_taken_back_may_be_built_before(hidden):
+    """`COPY .` of a context of which only what a build leaves there is let in."""
+    assert hidden("*\n!release/\n", "FROM scratch\nCOPY . /\n", "go.mod") == []

@@ -98,6 +98,13 @@ def places(rule: str, text: str, context: Context | None) -> list[str]:
         ("WORKDIR /src\ncopy . .\nrun go mod download && go build\n",
          "WORKDIR /src\ncopy go.mod go.sum ./\nrun go mod download\ncopy . .\n"
          "run go mod download && go build\n"),
+        ("WORKDIR /src\nCOPY . .\nRUN go get -d -v ./...\nRUN go build\n",
+         "WORKDIR /src\nCOPY go.mod go.sum ./\nRUN go mod download\nCOPY . .\n"
+         "RUN go get -d -v ./...\nRUN go build\n"),
+        ("RUN mkdir /a\nADD . /a\nWORKDIR /a\nCOPY go.mod .\nCOPY go.sum .\nRUN go mod download\n"
+         "COPY . .\nRUN go build\n",
+         "RUN mkdir /a\nWORKDIR /a\nCOPY go.mod .\nCOPY go.sum .\nRUN go mod download\n"
+         "COPY . .\nRUN go build\n"),
         ("WORKDIR /src\nCOPY . .\nENV CGO_ENABLED=0\nRUN go mod download",
          "WORKDIR /src\nENV CGO_ENABLED=0\nCOPY go.mod go.sum ./\nRUN go mod download\nCOPY . ."),
     ],
@@ -115,6 +122,18 @@ def test_the_copy_is_pointed_at(tmp_path: Path) -> None:
     assert finding.message.startswith("all sources are copied before go build fetches the modules")
     subject = subject_of(text, context)
     assert subject.text.slice(finding.related[0][0]) == "go build -o /app ./..."
+
+
+def test_a_second_copy_behind_the_download_is_named(tmp_path: Path) -> None:
+    context = write(tmp_path, PLAIN)
+    text = (
+        GO
+        + "WORKDIR /src\nCOPY . .\nCOPY go.mod ./\nRUN go mod download\nCOPY {} .\nRUN go build\n"
+    )
+    (finding,) = found("GO001", text.format("."), context)
+    assert finding.hint == "leave it out: line 6 copies the same"
+    (finding,) = found("GO001", text.format("main.go"), context)
+    assert finding.hint == "copy go.mod and go.sum and run go mod download before it"
 
 
 def test_lines_keep_their_ends(tmp_path: Path) -> None:
@@ -177,6 +196,9 @@ def test_no_fix_where_the_download_may_need_more(tmp_path: Path, text: str) -> N
         "COPY $SOURCES .\nRUN go build\n",
         "COPY . .\nENV GO111MODULE=off\nRUN go build\n",
         "COPY . .\nRUN cd $(dirname x) && go build\n",
+        "COPY . .\nRUN if [ ! -f app ]; then go build -o app; fi\n",
+        "COPY . .\nRUN set -e; case $X in a) go mod download;; esac\n",
+        "COPY . .\nRUN go get -u ./... && go build\n",
         "COPY --from=build2 . .\nRUN go build\n",
     ],
 )
@@ -314,13 +336,32 @@ def test_early_copies_that_are_left_alone(tmp_path: Path, files: dict[str, str],
         ("ARG REVISION\nENV R=$REVISION\nRUN go install example.com/t@v1\nRUN make\n",
          "RUN go install example.com/t@v1\nARG REVISION\nENV R=$REVISION\nRUN make\n"),
         ("ARG COMMIT\nRUN apt-get update && apt-get install -y git && rm -rf /var/lib/apt/lists/*",
-         "RUN apt-get update && apt-get install -y git && rm -rf /var/lib/apt/lists/*\nARG COMMIT"),
+         "RUN apt-get update && apt-get install -y git && rm -rf /var/lib/apt/lists/*"),
+        ("ARG COMMIT\nRUN apk add git\nFROM build\nLABEL c=$COMMIT\n",
+         "RUN apk add git\nARG COMMIT\nFROM build\nLABEL c=$COMMIT\n"),
         ("ARG COMMIT\nRUN apk add git\nLABEL c=$COMMIT\n",
          "RUN apk add git\nARG COMMIT\nLABEL c=$COMMIT\n"),
     ],
 )  # fmt: skip
 def test_what_changes_goes_down(bad: str, good: str) -> None:
     assert mended("GO004", GO + bad, None) == GO + good
+
+
+def test_arguments_with_the_same_use_are_told_of_together() -> None:
+    text = GO + "ARG VERSION\nARG COMMIT\nARG DATE\nRUN go mod download\nRUN make\n"
+    (finding,) = found("GO004", text, None)
+    assert finding.message.startswith("ARG VERSION, COMMIT and DATE change with each build: go mod")
+    assert finding.hint == "move them down to line 6, the first that may use them"
+    named = found("GO004", text.replace("make", "make V=$VERSION"), None)[0]
+    assert named.hint == "move them down to the command that uses them"
+    assert places("GO004", text, None) == ["ARG VERSION"]
+    text = text.replace("RUN make\n", "")
+    assert found("GO004", text, None)[0].hint == "nothing uses them: take them out"
+
+
+def test_what_runs_again_is_called_by_its_verb() -> None:
+    text = GO + "ARG COMMIT\nRUN apk --no-cache add git\nRUN make\n"
+    assert ": apk add behind it" in found("GO004", text, None)[0].message
 
 
 def test_the_argument_is_pointed_at() -> None:
@@ -341,6 +382,7 @@ def test_the_argument_is_pointed_at() -> None:
         "RUN go mod download\nARG VERSION\nRUN go build -ldflags=-X=main.v=$VERSION\n",
         "ARG VERSION\nRUN go build -ldflags=-X=main.v=${VERSION:-dev}\nRUN apk add git\n",
         "ARG COMMIT\nRUN make\nRUN go build\n",
+        "ARG PRODUCT\nARG VERSION\nENV VERSION=$PRODUCT\nRUN apk add git\n",
         "ARG COMMIT\nRUN ./build.sh && go build\n",
         "ARG COMMIT\nCOPY . .\nRUN mkdir /x\n",
         "ARG TARGETARCH\nARG GOFLAGS\nRUN go mod download\n",
@@ -397,7 +439,7 @@ def test_stages_above_get_the_mount_too(tmp_path: Path) -> None:
     [("ENV XDG_CACHE_HOME=/c\n", "/c/go-build"), ("ENV HOME=/h\n", "/h/.cache/go-build")],
 )
 def test_the_place_of_the_cache_follows_the_environment(setting: str, cache: str) -> None:
-    (finding,) = found("GO006", GO + setting + "RUN go build -o /app\n" + END, None)
+    (finding,) = found("GO006", GO + setting + "COPY . .\nRUN go build -o /app\n" + END, None)
     assert finding.hint == f"write RUN --mount=type=cache,target={cache}"
 
 
@@ -413,10 +455,42 @@ def test_the_place_of_the_cache_follows_the_environment(setting: str, cache: str
         "RUN go version\n",
         "RUN go build && go clean -cache -modcache\n",
         "RUN go build -mod=vendor -a ./...\n",
+        "RUN git clone https://example.com/tool /t && cd /t && go build -o /app\n",
     ],
 )
 def test_caches_that_are_left_alone(tmp_path: Path, rule: str, text: str) -> None:
     assert not found(rule, f"{GO}WORKDIR /src\nCOPY . .\n{text}{END}", write(tmp_path, PLAIN))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "",
+        "COPY --from=registry.example/tools /bin/x /bin/x\n",
+        "ADD https://example.com/tool.git#v1 /tool\n",
+    ],
+)
+def test_what_is_built_before_the_sources_come_is_built_once(tmp_path: Path, first: str) -> None:
+    text = GO + first + "RUN cd /tool && go build -o /tool/x .\n"
+    context = write(tmp_path, PLAIN)
+    assert not found("GO006", text + END, context)
+    text += "WORKDIR /src\nCOPY . .\nRUN go build -o /app\n"
+    assert places("GO005", text + END, context) == ["go build -o /app"]
+    assert places("GO006", text + END, context) == ["go build -o /app"]
+
+
+def test_sources_may_come_from_another_stage_or_a_mount(tmp_path: Path) -> None:
+    context = write(tmp_path, PLAIN)
+    sources = "FROM scratch AS sources\nCOPY . .\n"
+    text = f"{sources}{GO}WORKDIR /src\nCOPY --from=sources / .\nRUN go build -o /app\n{END}"
+    assert places("GO006", text, context) == ["go build -o /app"]
+    text = f"{GO}WORKDIR /src\nRUN --mount=target=. go build -o /app\n{END}"
+    assert places("GO006", text, context) == ["go build -o /app"]
+
+
+def test_go_get_fetches_too(tmp_path: Path) -> None:
+    text = GO + "WORKDIR /src\nCOPY . .\nRUN go get -d -v && go build -o /app\n" + END
+    assert places("GO005", text, write(tmp_path, PLAIN)) == ["go get -d -v"]
 
 
 def test_exported_stages_keep_what_they_have(tmp_path: Path) -> None:
@@ -468,6 +542,14 @@ def test_unpinned_tools(command: str, place: str) -> None:
     assert places("GO007", f"{GO}RUN {command}\n", None) == [place]
 
 
+def test_an_old_go_takes_no_versions() -> None:
+    text = "FROM golang:{}\nRUN go get example.com/tool\n"
+    (finding,) = found("GO007", text.format("1.7"), None)
+    assert finding.hint == "this Go knows no versions: clone the repository and check a tag out"
+    (finding,) = found("GO007", text.format("1.16"), None)
+    assert finding.hint == "write example.com/tool@VERSION"
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -507,13 +589,10 @@ class Closure:
     def problem(self, pattern: str) -> str:
         return "" if pattern == "./cmd/app" else "no such package"
 
-    def packages(self, pattern: str, *, cgo: bool) -> list[SimpleNamespace]:
+    def other_packages(self, pattern: str) -> list[SimpleNamespace]:
         return [
             SimpleNamespace(
-                dir=str(self._directory / name),
-                embed_files=embedded,
-                standard=False,
-                cgo_files=self._cgo if cgo else (),
+                dir=str(self._directory / name), embed_files=embedded, cgo_files=self._cgo
             )
             for name, embedded in self._packages.items()
         ]
@@ -541,6 +620,15 @@ def test_directories_that_go_does_not_read(tmp_path: Path) -> None:
     assert not finding.fix.safe
     (edit,) = finding.fix.edits
     assert (edit.path, edit.text) == (".dockerignore", "/docs\n/web\n")
+
+
+@pytest.mark.parametrize("name", ["tools/Dockerfile", "web.Dockerfile", "Dockerfile.test"])
+def test_what_other_dockerfiles_may_need_stays_visible(tmp_path: Path, name: str) -> None:
+    (finding,) = wide(tmp_path, WIDE, {name: "FROM scratch\n", "Dockerfile": WIDE})
+    assert finding.fix is None
+    assert finding.hint == "write into a file of its own, Dockerfile.dockerignore: /docs /web"
+    (finding,) = wide(tmp_path, WIDE, {".dockerignore": "/few\n"})
+    assert ", which then counts instead of .dockerignore: /docs" in finding.hint
 
 
 def test_what_is_hidden_already_is_not_named(tmp_path: Path) -> None:

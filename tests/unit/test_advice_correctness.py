@@ -201,6 +201,11 @@ def test_the_version_may_stand_in_an_arg(tmp_path: Path) -> None:
     assert looked.mended() == "ARG GO_VERSION=1.22\n" + built_with("golang:${GO_VERSION}-alpine")
 
 
+def test_go_mod_may_be_copied_into_a_directory_without_a_slash(tmp_path: Path) -> None:
+    text = "FROM golang:1.20\nWORKDIR /src\nADD go.mod /src\nRUN go mod download\n"
+    assert Looked("GO202", text, tmp_path, {"go.mod": MOD}).places == ["golang:1.20"]
+
+
 def test_a_go_without_toolchains_tries(tmp_path: Path) -> None:
     looked = Looked("GO202", built_with("golang:1.20"), tmp_path, {"go.mod": MOD})
     assert looked.only.rule.severity is Severity.WARNING
@@ -255,6 +260,7 @@ def test_a_constant_architecture_in_a_cross_build(tmp_path: Path) -> None:
     text = f"{CROSS}# small\nRUN CGO_ENABLED=0 GOARCH=amd64 go build -o /app .\n{SHIP}"
     looked = Looked("GO203", text, tmp_path, {})
     assert looked.places == ["amd64"]
+    assert looked.only.rule.severity is Severity.WARNING
     new = looked.mended()
     assert new == (
         f"{CROSS}ARG TARGETARCH\n# small\n"
@@ -269,6 +275,7 @@ def test_a_constant_architecture_in_env(tmp_path: Path) -> None:
     text = f"{CROSS}ARG TARGETARCH\nENV CGO_ENABLED=0 GOARCH=amd64\nRUN go build -o /app .\n{SHIP}"
     looked = Looked("GO203", text, tmp_path, {})
     assert looked.places == ["amd64"]
+    assert looked.only.rule.severity is Severity.ERROR
     assert looked.mended() == text.replace("GOARCH=amd64", "GOARCH=$TARGETARCH")
 
 
@@ -285,6 +292,40 @@ def test_the_builder_s_architecture(tmp_path: Path) -> None:
     assert looked.mended() == text.replace("${BUILDARCH}", "$TARGETARCH")
 
 
+def test_a_default_beats_the_image_s_architecture(tmp_path: Path) -> None:
+    argument = "ARG TARGETOS=linux\nARG TARGETARCH=amd64\n"
+    text = f"{CROSS}{argument}RUN GOARCH=${{TARGETARCH}} go build -o /app .\n{SHIP}"
+    looked = Looked("GO203", text, tmp_path, {})
+    assert looked.places == ["TARGETARCH=amd64"]
+    assert looked.only.rule.severity is Severity.WARNING
+    new = looked.mended()
+    assert new == text.replace("TARGETARCH=amd64", "TARGETARCH")
+    assert not Looked("GO203", new, tmp_path, {}).findings
+
+
+def test_a_constant_besides_such_a_default_has_no_fix(tmp_path: Path) -> None:
+    text = f"{CROSS}ARG TARGETARCH=amd64\nRUN GOARCH=arm64 go build -o /app .\n{SHIP}"
+    assert Looked("GO203", text, tmp_path, {}).only.fix is None
+
+
+def test_the_image_is_for_the_builder(tmp_path: Path) -> None:
+    build = f"{CROSS}ARG TARGETARCH\nRUN GOARCH=${{TARGETARCH}} go build -o /app .\n"
+    base = "FROM --platform=${BUILDPLATFORM} alpine:3.22\n"
+    end = 'COPY --from=build /app /bin/app\nCMD ["app"]\n'
+    looked = Looked("GO203", f"{build}{base}{end}", tmp_path, {})
+    assert looked.places == ["--platform=${BUILDPLATFORM}"]
+    assert looked.mended() == f"{build}FROM alpine:3.22\n{end}"
+
+
+def test_a_script_starts_what_is_in_path(tmp_path: Path) -> None:
+    text = (
+        f"{CROSS}RUN GOARCH=amd64 go build -o /app .\nFROM alpine\nCOPY --from=build /app /bin/app"
+        '\nCOPY start.sh /\nENTRYPOINT ["/start.sh"]\n'
+    )
+    assert Looked("GO203", text, tmp_path, {}).places == ["amd64"]
+    assert not Looked("GO203", text.replace("/bin/app", "/data/app"), tmp_path, {}).findings
+
+
 def test_another_system(tmp_path: Path) -> None:
     text = f"FROM golang:1.26 AS build\nCOPY . .\nRUN GOOS=darwin go build -o /app .\n{SHIP}"
     looked = Looked("GO203", text, tmp_path, {})
@@ -298,6 +339,14 @@ def test_another_system(tmp_path: Path) -> None:
         f"{CROSS}ARG TARGETARCH\nRUN GOARCH=$TARGETARCH go build -o /app .\n{SHIP}",
         f"{CROSS}ARG TARGETARCH\nENV GOARCH=${{TARGETARCH}}\nRUN go build -o /app .\n{SHIP}",
         f"{CROSS}ARG GOARCH=amd64\nRUN go build -o /app .\n{SHIP}",
+        # A default that counts for this one, or for a build before.
+        f"ARG TARGETARCH=amd64\n{CROSS}ARG TARGETARCH\n"
+        f"RUN GOARCH=$TARGETARCH go build -o /app .\n{SHIP}",
+        f"FROM golang:1.26 AS build\nARG TARGETARCH=amd64\nRUN go build -o /app .\n{SHIP}",
+        # The builder's own image, and a base without programs.
+        f'{CROSS}ARG TARGETARCH\nRUN GOARCH=$TARGETARCH go build -o /app .\nCMD ["/app"]\n',
+        f"{CROSS}ARG TARGETARCH\nRUN GOARCH=$TARGETARCH go build -o /app .\n"
+        + SHIP.replace("FROM ", "FROM --platform=$BUILDPLATFORM "),
         # Nothing says that there is more than one platform.
         f"FROM golang:1.26 AS build\nRUN GOARCH=amd64 go build -o /app .\n{SHIP}",
         # The image is for this one platform.
@@ -321,7 +370,7 @@ def test_architectures_that_may_be_right(tmp_path: Path, text: str) -> None:
 
 NATIVE = "FROM golang:1.26-alpine AS build\nWORKDIR /src\nCOPY . .\n"
 TINI = "FROM alpine:3.22\nARG TARGETARCH\nADD https://example.com/tini-$TARGETARCH /tini\n"
-FINAL = f"{TINI}COPY --from=build /app /app\n"
+FINAL = f'{TINI}COPY --from=build /app /app\nENTRYPOINT ["/app"]\n'
 
 
 def test_go_runs_under_emulation(tmp_path: Path) -> None:
@@ -348,7 +397,13 @@ def test_what_is_cross_compiled_already_needs_the_platform_only(tmp_path: Path) 
 
 
 def test_an_installed_program_would_lie_elsewhere(tmp_path: Path) -> None:
-    text = f"{NATIVE}ENV CGO_ENABLED=0\nRUN go install .\n{FINAL}"
+    final = FINAL.replace("--from=build /app", "--from=build /go/bin/api")
+    text = f"{NATIVE}ENV CGO_ENABLED=0\nRUN go install ./cmd/api\n{final}"
+    assert Looked("GO204", text, tmp_path, {}).only.fix is None
+
+
+def test_an_argument_s_default_would_make_every_program_the_same(tmp_path: Path) -> None:
+    text = f"{NATIVE}ARG TARGETARCH=amd64\nRUN CGO_ENABLED=0 go build -o /app .\n{SHIP}"
     assert Looked("GO204", text, tmp_path, {}).only.fix is None
 
 
@@ -366,6 +421,9 @@ def test_an_installed_program_would_lie_elsewhere(tmp_path: Path) -> None:
         f"{NATIVE.replace('FROM', 'FROM --platform=linux/amd64')}"
         f"RUN CGO_ENABLED=0 go build -o /app .\n{FINAL}",
         f"{NATIVE}RUN apk add --no-cache git\n{FINAL}",
+        # A tool that the build itself runs.
+        f"{NATIVE}ARG TARGETARCH\nRUN CGO_ENABLED=0 go build -o /docsgen ./docs\nFROM alpine\n"
+        "COPY --from=build /docsgen /usr/bin/\nRUN docsgen /out\n",
     ],
 )
 def test_builds_that_are_not_emulated_for_nothing(tmp_path: Path, text: str) -> None:
@@ -530,7 +588,7 @@ def test_git_ignores_the_module(tmp_path: Path) -> None:
     assert looked.only.fix is not None
     assert not looked.only.fix.safe
     new = looked.mended_file(".gitignore")
-    assert new == "*.log\n/bin\n"
+    assert new == "*.log\ngo.sum\n/bin\n!/go.sum\n"
     assert not Looked("GO207", COPIED, tmp_path, {".gitignore": new}).findings
 
 

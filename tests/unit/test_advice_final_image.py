@@ -180,6 +180,123 @@ def test_a_file_that_the_context_lacks_may_come(tmp_path: Path) -> None:
     assert seen("GO221", text, context) == []
 
 
+def test_compose_may_mount_a_program(tmp_path: Path) -> None:
+    context = Context(str(tmp_path))
+    text = 'FROM alpine\nRUN apk add --no-cache bash\nCMD ["/srv/app/init.sh"]\n'
+    compose = tmp_path / "compose.yml"
+    mounts = ("- ./init.sh:/srv/app/init.sh:ro", "- '.:/srv/app'", "target: /srv/app/", "- .:/srv")
+    for mount in mounts:
+        compose.write_text(f"services:\n  a:\n    volumes:\n    {mount}\n")
+        assert seen("GO221", text, context) == [], mount
+    for mount in ("- ./init.sh:/srv/app/init.sh.d", "- ./srv/app:/data", "- a:/srv/appl"):
+        compose.write_text(f"services:\n  a:\n    volumes:\n    {mount}\n")
+        assert seen("GO221", text, context) == [("/srv/app/init.sh", 3)], mount
+
+
+NAMED = (
+    "FROM golang:1.27-alpine\nRUN apk add --no-cache git\nWORKDIR /app\nCOPY . .\n"
+    "RUN go build -o main ./cmd/api\n"
+)
+
+
+@pytest.mark.parametrize("command", ['CMD ["main"]', 'ENTRYPOINT ["main", "-v"]'])
+def test_program_outside_of_path(command: str) -> None:
+    text = f"{NAMED}{command}\n"
+    assert "PATH does not lead to /app/main" in only("GO221", text).message
+    assert mended("GO221", text, safe=False) == text.replace('"main"', '"/app/main"')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        NAMED + 'ENV PATH=/app:$PATH\nCMD ["main"]\n',
+        NAMED + 'RUN ln -s /app/main /usr/bin/main\nCMD ["main"]\n',
+        NAMED + 'COPY tools/ /usr/local/bin/\nCMD ["main"]\n',
+        NAMED.replace("git", "main-tools") + 'CMD ["main"]\n',
+        NAMED.replace("-o main", "-o test") + 'CMD ["test"]\n',
+        NAMED.replace("golang:1.27-alpine", "example.com/go") + 'CMD ["main"]\n',
+        NAMED + 'ARG DIRECTORY\nENV PATH=$DIRECTORY:$PATH\nCMD ["main"]\n',
+        BUILD + 'FROM alpine\nENV PATH=/app:$PATH\nCOPY --from=build /out/api /bin\nCMD ["api"]\n',
+    ],
+)
+def test_program_in_path_or_unknown(text: str) -> None:
+    assert seen("GO221", text) == []
+
+
+def test_program_elsewhere_in_a_directory_of_the_base() -> None:
+    copied = BUILD + "FROM alpine:3.22\nCOPY --from=build /out/api /usr/local/bin\n"
+    text = copied + 'CMD ["/usr/bin/api"]\n'
+    assert mended("GO221", text, safe=False) == text.replace("/usr/bin/api", "/usr/local/bin/api")
+    assert seen("GO221", copied + 'CMD ["/usr/local/bin/api"]\n') == []
+    assert seen("GO221", text.replace("CMD", "RUN ln -s local/bin/api /usr/bin\nCMD")) == []
+    # One directory may be a link to the other.
+    assert seen("GO221", text.replace("/usr/bin/", "/bin/").replace("local/", "")) == []
+    for_static = text.replace("alpine:3.22", "gcr.io/distroless/static-debian13")
+    assert seen("GO221", for_static.replace("/usr/bin/", "/bin/").replace("local/", "")) == []
+
+
+def test_program_beside_one_of_another_name(tmp_path: Path) -> None:
+    (tmp_path / "main.go").write_text("package main\n\nfunc main() {}\n")
+    context = Context(str(tmp_path))
+    build = BUILD.replace("/out/api", "bin/api")
+    text = build + 'FROM alpine\nWORKDIR /app\nCOPY --from=build /src/bin/ ./\nCMD ["./app"]\n'
+    assert seen("GO221", text, context) == [("./app", 8)]
+    alone = build + 'CMD ["/src/bin/app"]\n'
+    assert seen("GO221", alone, context) == [("/src/bin/app", 5)]
+    # Nothing says what the context will hold; a script may make more; another file is no program.
+    assert seen("GO221", text) == []
+    assert seen("GO221", text.replace("FROM alpine", "RUN make\nFROM alpine"), context) == []
+    assert seen("GO221", text.replace("./app", "./app.sh"), context) == []
+    assert seen("GO221", text.replace("./app", "/srv/bin/app"), context) == [("/srv/bin/app", 8)]
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "app").write_text("")
+    assert seen("GO221", text, context) == []
+    assert seen("GO221", alone, context) == []
+
+
+def test_a_source_for_the_program(tmp_path: Path) -> None:
+    (tmp_path / "main.go").write_text("package main\n\nfunc main() {}\n")
+    text = 'FROM golang:1.27\nWORKDIR /app\nCOPY . .\nRUN go build -o main.go\nCMD ["/app/main"]\n'
+    _, (finding,) = look("GO221", text, Context(str(tmp_path)))
+    assert finding.fix is None
+    assert finding.hint == "name the program that go build makes: -o main"
+
+
+def test_copy_of_what_is_not_there() -> None:
+    text = BUILD + 'FROM scratch\nCOPY --from=build /app/api /api\nENTRYPOINT ["/api"]\n'
+    assert seen("GO221", text) == [("/app/api", 6)]
+    assert mended("GO221", text, safe=False) == text.replace("/app/api", "/out/api")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BUILD + "FROM scratch\nCOPY --from=build /src/web /web\n",
+        BUILD + "FROM scratch\nCOPY --from=build /etc/passwd /tmp /srv /\n",
+        BUILD + "RUN mkdir /data\nFROM scratch\nCOPY --from=build /data /data\n",
+        BUILD + "RUN ./build.sh\nFROM scratch\nCOPY --from=build /app/api /api\n",
+        BUILD + "RUN go generate ./...\nFROM scratch\nCOPY --from=build /app/api /api\n",
+        BUILD + "ARG APP\nFROM scratch\nCOPY --from=build /app/$APP /api\n",
+        BUILD + "FROM scratch\nCOPY --from=build /app/a* /\n",
+        BUILD.replace("golang:1.27", "example.com/go") + "FROM scratch\nCOPY --from=0 /app /\n",
+        "FROM scratch\nCOPY --from=example.com/tools /app/api /api\n",
+    ],
+)
+def test_copy_of_what_may_be_there(text: str) -> None:
+    assert seen("GO221", text) == []
+
+
+def test_a_variable_is_no_program() -> None:
+    text = NAMED + 'CMD ["config=docker", "/app/main"]\n'
+    finding = only("GO221", text)
+    assert "config=docker is no program" in finding.message
+    assert finding.fix is None
+    assert seen("GO221", text.replace("CMD", "ENTRYPOINT")) == [("config=docker", 6)]
+    # It may be an argument of what the base starts.
+    assert seen("GO221", text.replace("golang:1.27-alpine", "example.com/go")) == []
+    assert seen("GO221", text.replace('"config', '"--config')) == []
+
+
 def test_program_elsewhere_is_named() -> None:
     text = SHIP + 'ENTRYPOINT ["/server", "-v"]\n'
     assert "the program is at /api" in only("GO221", text).hint

@@ -9,7 +9,8 @@ import pytest
 
 from wherry.advice.context import Context
 from wherry.advice.model import Finding, Rule, Severity
-from wherry.advice.reading.base_facts import GO_RELEASES, TABLE_DATE
+from wherry.advice.reading.base_ends import GO_RELEASES, TABLE_DATE
+from wherry.advice.reading.go_module import GoModule
 from wherry.advice.rules import base_tags, safety
 from wherry.advice.subject import Subject
 from wherry.advice.texts import apply
@@ -432,13 +433,53 @@ def test_bases_that_are_not_pinned(base: str, hint: str) -> None:
 
 @pytest.mark.parametrize(
     "base",
-    ["gcr.io/distroless/static-debian12:nonroot", "gcr.io/distroless/base",
+    ["gcr.io/distroless/static-debian13:nonroot", "gcr.io/distroless/base",
      "gcr.io/distroless/static:debug-nonroot-arm64", "cgr.dev/chainguard/static",
      "cgr.dev/chainguard/go:latest-dev"],
 )  # fmt: skip
 def test_bases_that_only_a_digest_pins(base: str) -> None:
     _, (finding,) = look("GO306", f"FROM {base}\n")
     assert finding.rule.severity is Severity.INFO
+
+
+@pytest.mark.parametrize(
+    ("base", "after"),
+    [
+        ("golang", f"golang:{GO_RELEASES[-1]}"),
+        ("golang:latest", f"golang:{GO_RELEASES[-1]}"),
+        ("golang:alpine", f"golang:{GO_RELEASES[-1]}-alpine"),
+        ("golang:alpine3.12", f"golang:{GO_RELEASES[-1]}-alpine"),
+        ("golang:bookworm", f"golang:{GO_RELEASES[-1]}-bookworm"),
+        ("golang:buster", f"golang:{GO_RELEASES[-1]}"),
+        ("docker.io/library/golang:latest", f"docker.io/library/golang:{GO_RELEASES[-1]}"),
+        ("alpine:latest", "alpine:3.24"),
+    ],
+)
+def test_a_base_gets_the_tag_of_a_release(base: str, after: str) -> None:
+    text = f"FROM --platform=$BUILDPLATFORM {base} AS build\n"
+    assert mended("GO306", text) == text.replace(base, after)
+    assert seen("GO306", mended("GO306", text)) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "tag"), [("1.24", GO_RELEASES[-1]), ("1.26.1", "1.26"), ("1.99", "1.99")]
+)
+def test_go_mod_names_the_release_where_that_gets_fixes(
+    tmp_path: Path, line: str, tag: str
+) -> None:
+    (tmp_path / "go.mod").write_text(f"module a\n\ngo {line}\n")
+    module = GoModule.found(str(tmp_path), {})
+    subject = Subject("Dockerfile", "FROM golang\n", Context(str(tmp_path)), module)
+    (finding,) = rule("GO306").look(subject, rule("GO306"))
+    assert finding.fix is not None
+    assert not finding.fix.safe
+    assert apply(subject.text, finding.fix.edits) == f"FROM golang:{tag}\n"
+
+
+def test_bases_of_variables_and_unknown_ones_are_left() -> None:
+    for text in ("ARG V=latest\nFROM golang:${V}\n", "FROM example.com/team/base\n"):
+        _, (finding,) = look("GO306", text)
+        assert finding.fix is None
 
 
 def test_the_default_of_an_arg_that_moves() -> None:
@@ -460,6 +501,12 @@ def test_the_default_of_an_arg_that_moves() -> None:
         f"FROM gcr.io/distroless/static:nonroot@sha256:{'0' * 64}\n",
         "FROM cgr.dev/chainguard/go:1.27\n",
         "ARG V=1.27\nFROM golang:$V\n",
+        # Its distribution is over: GO308 says so, and nothing moves any more.
+        "FROM gcr.io/distroless/base-debian10\n",
+        # No registry has them: they are built here, or stand for what is given.
+        "FROM my-base\n",
+        "ARG BASE=placeholder\nFROM $BASE\n",
+        "ARG BASE=none\nFROM $BASE:latest\n",
     ],
 )
 def test_bases_that_are_pinned_or_not_known(text: str) -> None:
@@ -480,7 +527,10 @@ def test_bases_that_are_pinned_or_not_known(text: str) -> None:
         ("alpine:3.4", "Alpine 3.4 is no longer", "write alpine:3.24"),
         ("debian:buster-slim", "Debian buster is no longer", "write debian:trixie-slim"),
         ("debian:10", "Debian buster is no longer", "write debian:trixie"),
-        ("ubuntu:bionic", "Ubuntu 18.04 is no longer", "write ubuntu:24.04"),
+        ("ubuntu:bionic", "Ubuntu 18.04 is no longer", "write ubuntu:26.04"),
+        ("ubuntu:25.10", "Ubuntu 25.10 is no longer", "write ubuntu:26.04"),
+        ("buildpack-deps:buster-scm", "Debian buster", "write buildpack-deps:trixie-scm"),
+        ("debian:buster-20240612-slim", "Debian buster", "write debian:trixie-slim"),
         ("centos:7", "Centos 7 is no longer", "take a release that is maintained"),
     ],
 )
@@ -619,3 +669,228 @@ def test_a_download_as_a_script_of_a_shell() -> None:
 )
 def test_downloads_that_are_looked_at_or_only_read(run: str) -> None:
     assert seen("GO310", f"FROM alpine:3.22\nRUN {run}\n") == []
+
+
+# What is told of ARGs
+
+
+@pytest.mark.parametrize(
+    ("rule_id", "text", "name"),
+    [
+        ("GO306", "ARG O=linux\nARG V=latest\nFROM quay.io/team/box-$O:$V\n", "V"),
+        ("GO306", "ARG B=alpine\nFROM ${B}\n", "B"),
+        ("GO306", "ARG O=linux\nFROM quay.io/team/box-$O:latest\n", ""),
+        ("GO306", "ARG R=docker.io\nFROM $R/library/golang\n", ""),
+        ("GO308", "ARG A=3.24\nARG V=1.20\nFROM golang:$V-alpine$A\n", "V"),
+        ("GO308", "ARG V=1.20\nARG I=golang:$V\nFROM $I\n", "I"),
+        ("GO308", "ARG S=slim\nFROM debian:buster-$S\n", ""),
+    ],
+)
+def test_the_arg_that_says_it_is_named(rule_id: str, text: str, name: str) -> None:
+    _, (finding,) = look(rule_id, text)
+    assert ("default of ARG" in finding.message) == bool(name)
+    assert finding.message.endswith(f"the default of ARG {name} says so" if name else "")
+
+
+def test_an_untagged_distroless_gets_no_tag() -> None:
+    _, (finding,) = look("GO308", "FROM gcr.io/distroless/base-debian10\n")
+    assert finding.hint == "write gcr.io/distroless/base-debian13"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_told"),
+    [("Dockerfile", True), ("Dockerfile.test.go1.7", False), ("Dockerfile.go1.70", True),
+     ("go1.7/Dockerfile", True)],
+)  # fmt: skip
+def test_a_file_for_one_line_of_go(name: str, is_told: bool) -> None:
+    subject = Subject(name, "FROM golang:1.7\n")
+    assert bool(list(rule("GO308").look(subject, rule("GO308")))) == is_told
+
+
+# GO301: what is there for people at work
+
+
+@pytest.mark.parametrize(
+    ("name", "is_told"),
+    [("Dockerfile", True), ("Dockerfile.dev", False), ("dev.Dockerfile", False),
+     ("Dockerfile.debug", False), ("docs.Dockerfile", False), ("Dockerfile.device", True),
+     ("devel/Dockerfile", True)],
+)  # fmt: skip
+def test_files_for_people_at_work(name: str, is_told: bool) -> None:
+    subject = Subject(name, f'{BUILD}FROM scratch\nCOPY --from=build /app /app\nCMD ["/app"]\n')
+    assert bool(list(rule("GO301").look(subject, rule("GO301")))) == is_told
+
+
+@pytest.mark.parametrize("program", ["air", "dlv", "make", "docker-driver", "buildkitd"])
+def test_programs_that_are_no_server_of_ones_own(program: str) -> None:
+    start = f'CMD ["/go/bin/{program}"]\n'
+    assert seen("GO301", f"FROM {GO}\nRUN go install example.com/{program}@v1\n{start}") == []
+
+
+# GO303
+
+
+@pytest.mark.parametrize(
+    ("run", "word"),
+    [
+        ('mkdir /x && echo "$SSH_KEY" > /root/.ssh/id_rsa && go mod download', "/root/.ssh/id_rsa"),
+        ('a && echo "https://x:${PAT}@github.com" > ~/.git-credentials && b', "~/.git-credentials"),
+    ],
+)
+def test_a_credential_that_a_later_command_writes(run: str, word: str) -> None:
+    text = f"FROM {GO}\nARG SSH_KEY\nARG PAT\nRUN {run}\n"
+    assert seen("GO303", text) == [(word, 4)]
+
+
+def test_a_key_that_no_arg_holds() -> None:
+    text = f'FROM {GO}\nARG DIR\nRUN a && ssh-keygen -f x && echo "x" > $DIR/id_rsa\n'
+    assert seen("GO303", text) == []
+
+
+# GO304: what is in the files
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "is_told"),
+    [
+        (".env", "PORT=8080\nDB_PASSWORD=x\n", True),
+        (".env", "export JWT_SECRET='x'\n", True),
+        (".env", "DB_DSN=root:abc@tcp(db)/x\n", True),
+        (".env", "MONGO=mongodb://a:b@host/x\n", True),
+        (".env", "PORT=8080\n# PASSWORD=x\nSECRET_KEY=\nTOKEN=''\n", False),
+        (".env.production", "VITE_PASSKEY_LOGIN={{ .Passkey }}\n", False),
+        (".env", "EXPO_PUBLIC_API_KEY=1\n", False),
+        ("kubeconfig", "clusters:\nusers:\n- user:\n    token: blue-token\n", False),
+        ("kubeconfig", "clusters:\nusers:\n- user:\n    token: c2VjcmV0LXRva2VuLWhlcmU\n", True),
+        ("kubeconfig", "clusters:\nusers:\n- user:\n    client-key: /home/a/key\n", True),
+    ],
+)
+def test_files_are_looked_into(tmp_path: Path, name: str, content: str, is_told: bool) -> None:
+    context = files(tmp_path, name, content=content)
+    assert bool(seen("GO304", "FROM alpine:3.24\nCOPY . /x/\n", context)) == is_told
+    assert bool(seen("GO304", f"FROM alpine:3.24\nCOPY {name} /x/\n", context)) == is_told
+
+
+def test_keys_of_test_suites(tmp_path: Path) -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nMII"
+    context = files(tmp_path, "internal/suites/pki/private.pem", content=key)
+    assert seen("GO304", "FROM alpine:3.24\nCOPY . /x/\n", context) == []
+    context = files(tmp_path, "deploy/private.pem", content=key)
+    assert len(seen("GO304", "FROM alpine:3.24\nCOPY . /x/\n", context)) == 1
+
+
+# GO307
+
+LOCK = f"""version = 1
+go = "1.27.1"
+
+[data]
+
+[[base]]
+reference = "docker.io/library/golang:latest"
+digest = "sha256:{"1" * 64}"
+media-type = "application/vnd.oci.image.index.v1+json"
+size = 10
+
+[base.platforms]
+"linux/amd64" = "sha256:{"2" * 64}"
+"""
+
+
+def locked(directory: Path, lock: str = LOCK) -> Context:
+    (directory / "wherry.lock").write_text(lock)
+    return Context(str(directory))
+
+
+def test_what_the_lock_file_holds_is_pinned(tmp_path: Path) -> None:
+    context = locked(tmp_path)
+    assert seen("GO306", "FROM golang\n", context) == []
+    assert seen("GO306", "FROM golang:alpine\n", context) == [("golang:alpine", 1)]
+    assert seen("GO306", "FROM golang\n") == [("golang", 1)]
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("alpine:3.24", "wherry.lock does not hold alpine:3.24, and no digest says which"),
+        (f"golang:latest@sha256:{'3' * 64}", "wherry.lock holds another digest of golang:latest"),
+        ("golang", ""),
+        (f"golang:latest@sha256:{'1' * 64}", ""),
+        (f"golang:latest@sha256:{'2' * 64}", ""),
+        (f"alpine:3.24@sha256:{'3' * 64}", ""),
+        ("scratch", ""),
+    ],
+)
+def test_bases_and_the_lock_file(tmp_path: Path, base: str, message: str) -> None:
+    context = locked(tmp_path)
+    _, found = look("GO307", f"FROM {base} AS x\nFROM x\n", context)
+    assert [finding.message for finding in found] == ([message] if message else [])
+
+
+def test_the_digest_of_the_lock_file_is_written(tmp_path: Path) -> None:
+    text = f"FROM golang:latest@sha256:{'3' * 64} AS x\n"
+    new = mended("GO307", text, locked(tmp_path))
+    assert new == text.replace("3" * 64, "1" * 64)
+
+
+def test_a_lock_file_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "wherry.lock").write_text("<<<<<<<\n")
+    context = Context(str(tmp_path))
+    assert seen("GO307", "FROM alpine:3.24\n", context) == []
+    assert seen("GO306", "FROM alpine\n", context) == [("alpine", 1)]
+
+
+# GO309 and GO310: what is compared, what is saved first
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "ADD https://example.com/a /a\nRUN echo '0  /a' | sha256sum -c -\n",
+        "ADD https://api.github.com/repos/a/b/branches/main stamp\n",
+        "ADD https://api.github.com/repos/a/b/commits/main stamp\n",
+    ],
+)
+def test_an_address_that_is_compared_or_no_content(rest: str) -> None:
+    assert seen("GO309", f"FROM alpine:3.24\n{rest}") == []
+
+
+def test_an_address_that_is_compared_before_it_is_added() -> None:
+    text = "FROM alpine:3.24\nRUN sha256sum /b\nADD https://example.com/a /a\n"
+    assert seen("GO309", text) == [("https://example.com/a", 3)]
+
+
+@pytest.mark.parametrize(
+    ("run", "does"),
+    [
+        ("curl -sSLo /bin/a https://x.io/a && chmod +x /bin/a", "run"),
+        ("curl -L https://x.io/a > /bin/a && chmod 0755 /bin/a", "run"),
+        ("wget https://x.io/a.tgz && tar xzf a.tgz", "unpacked"),
+        ("wget -qO b.zip https://x.io/a?x=1 && unzip -d /x b.zip", "unpacked"),
+        ("curl -LO https://x.io/a.deb && dpkg -i a.deb", "installed"),
+        ("curl --output=i.sh https://x.io/i.sh ; sh i.sh", "run"),
+        ("curl -o i https://x.io/i ; chmod u+x i ; ./i", "run"),
+        ("bash <(curl -s https://x.io/i.sh)", "run"),
+    ],
+)
+def test_downloads_that_are_saved_and_used(run: str, does: str) -> None:
+    _, (finding,) = look("GO310", f"FROM alpine:3.24\nRUN {run}\n")
+    assert finding.message == f"what is downloaded here is {does} unseen"
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "curl -sSLo /bin/a https://x.io/a && sha256sum -c sums && chmod +x /bin/a",
+        "curl -sSLo /etc/a.json https://x.io/a.json && chmod 644 /etc/a.json",
+        "curl -sSLo a https://x.io/a && chmod +x b",
+        "curl https://x.io/a && chmod +x a",
+        "wget -O - https://x.io/a && chmod +x -",
+        "curl -o a http://localhost/a && sh a",
+        "curl -o a https://x.io/a && chmod go-w a",
+        "curl -o a https://x.io/a && cp a b",
+        "diff <(curl -s https://x.io/a) b",
+    ],
+)
+def test_downloads_that_are_compared_or_only_kept(run: str) -> None:
+    assert seen("GO310", f"FROM alpine:3.24\nRUN {run}\n") == []

@@ -17,7 +17,7 @@ BUILD = (
     "FROM golang:1.27 AS build\nWORKDIR /src\nCOPY . .\n"
     'RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /app .\n'
 )
-STATIC = "gcr.io/distroless/static-debian12:nonroot"
+STATIC = "gcr.io/distroless/static-debian13:nonroot"
 SHIP = f'FROM {STATIC}\nCOPY --from=build /app /app\nCMD ["/app"]\n'
 ALPINE = 'COPY --from=build /app /app\nCMD ["/app"]\n'
 
@@ -93,6 +93,19 @@ def test_images_for_development_and_others_are_no_toolchains(last: str) -> None:
     assert seen("GO101", BUILD + last) == []
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        "FROM deploy AS test\nCOPY --from=build /app_test /app\n",
+        'FROM deploy AS debug\nRUN go install example.org/dlv@v1.2.3\nENTRYPOINT ["dlv", "exec"]\n',
+    ],
+)
+def test_the_stage_that_others_stand_on_is_pointed_at(last: str) -> None:
+    deploy = 'FROM golang:1.27 AS deploy\nCOPY --from=build /app /app\nCMD ["/app"]\n'
+    assert seen("GO101", BUILD + deploy + last) == [("golang:1.27", 5)]
+    assert "stage deploy" in look("GO101", BUILD + deploy + last)[1][0].message
+
+
 def test_a_stage_that_a_later_one_uses_is_no_image() -> None:
     assert seen("GO101", BUILD + 'CMD ["/app"]\n' + SHIP) == []
 
@@ -144,6 +157,16 @@ def test_the_hint_names_directories_that_a_program_may_read(tmp_path: Path) -> N
     context = files(tmp_path, "main.go", "templates/a.html", "static/a.css")
     hint = look("GO102", SINGLE + 'CMD ["./server"]\n', context)[1][0].hint
     assert "templates, static" in hint
+
+
+def test_a_single_stage_is_mended_where_it_can_be() -> None:
+    text = SINGLE + 'CMD ["./server"]\n'
+    _, (finding,) = look("GO102", text)
+    assert "--stage-split` writes it" in finding.hint
+    assert f"\nFROM {STATIC}\n" in mended("GO102", text, safe=False)
+    _, (other,) = look("GO102", SINGLE + 'ENTRYPOINT ["/usr/bin/tini", "--", "/src/server"]\n')
+    assert other.fix is None
+    assert "--stage-split" not in other.hint
 
 
 # GO103, GO104
@@ -200,6 +223,17 @@ def test_builds_that_strip_or_cannot_be_told_are_left(command: str) -> None:
     assert seen("GO103", built(command)) == []
 
 
+@pytest.mark.parametrize(
+    "lines",
+    ["RUN go build -o /app . && strip /app\n",
+     "RUN go build -o /app .\nRUN x86_64-linux-gnu-strip --strip-all /app\n"],
+)  # fmt: skip
+def test_programs_that_are_stripped_later_are_left(lines: str) -> None:
+    text = f"FROM golang:1.27 AS build\nCOPY . .\n{lines}{SHIP}"
+    assert seen("GO103", text) == []
+    assert len(seen("GO104", text)) == 1
+
+
 def test_flags_from_env_and_arg_count() -> None:
     text = "FROM golang:1.27 AS build\n{}\nRUN go build {} -o /app .\n" + SHIP
     assert seen("GO103", text.format('ARG LDFLAGS="-s -w"', '-ldflags="$LDFLAGS"')) == []
@@ -247,6 +281,21 @@ def test_trimpath_is_added(before: str, after: str) -> None:
 )
 def test_builds_with_trimpath_are_left(command: str) -> None:
     assert seen("GO104", built(command)) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("1.12", False), ("1.7-alpine", False), ("1.13", True)]
+)
+def test_a_go_that_does_not_know_trimpath(version: str, told: bool) -> None:
+    text = built("go build -o /app .").replace("FROM golang:1.27", f"FROM golang:{version}")
+    assert f"golang:{version}" in text
+    assert bool(seen("GO104", text)) is told
+
+
+def test_a_base_that_is_not_known_may_have_an_old_go() -> None:
+    text = built("go build -o /app .").replace("golang:1.27", "example.org/builder")
+    assert seen("GO104", text) == []
+    assert len(seen("GO103", text)) == 1
 
 
 def test_a_build_in_exec_form_has_no_fix() -> None:
@@ -327,10 +376,38 @@ def test_lists_of_a_stage_that_is_not_exported_are_left() -> None:
     assert seen("GO105", lint + BUILD + SHIP) == []
 
 
+def test_a_last_stage_that_only_checks_is_no_image() -> None:
+    base = "FROM debian:13 AS base\nRUN apt-get update && apt-get install -y git\n"
+    files = "FROM base AS make\nRUN ./make\nFROM scratch AS update\nCOPY --from=make /out /\n"
+    check = "FROM base AS validate\nRUN --mount=target=. ./check\n"
+    assert seen("GO105", base + files + check) == []
+    assert len(seen("GO105", base + files + check + "CMD /app\n")) == 1
+    taken = check.replace("target=. ", "target=. --mount=from=update,target=/files ")
+    assert seen("GO105", base + files + taken) == []
+    assert len(seen("GO105", base + check)) == 1
+    assert len(seen("GO105", base + files + "FROM base\nCOPY --from=make /out /\n")) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("apt-get update && apt-get install -y \\\n\t\tvim \\\n\t&& touch /x",
+         "\\\n\t&& rm -rf /var/lib/apt/lists/* \\\n\t&& touch"),
+        ("apt-get update && \\\n  apt-get install -y \\\n         vim",
+         "vim && \\\n  rm -rf"),
+        ("apt-get update && apt-get install -y \\\n                vim",
+         "vim \\\n    && rm -rf"),
+    ],
+)  # fmt: skip
+def test_a_new_command_stands_as_others_do(before: str, after: str) -> None:
+    assert after in mended("GO105", f"FROM debian:13\nRUN {before}\nCMD x\n")
+
+
 def test_lists_that_a_later_run_needs_are_not_removed() -> None:
     text = shipped("apt-get update && apt-get install -y git\nRUN apt-get install -y curl")
     (finding,) = look("GO105", text)[1]
     assert finding.fix is None
+    assert finding.hint.startswith("install all in one RUN with the update")
 
 
 @pytest.mark.parametrize(
@@ -353,11 +430,14 @@ def test_what_is_not_plain_has_no_fix(run: str) -> None:
          "apk update && apk upgrade --no-cache && rm -rf /var/cache/apk/*"),
         ("dnf install -y git", "dnf install -y git && dnf clean all"),
         ("pip3 install awscli", "pip3 install --no-cache-dir awscli"),
+        ("pip install a && pip install b",
+         "pip install --no-cache-dir a && pip install --no-cache-dir b"),
         ("python3 -m pip install awscli", "python3 -m pip install --no-cache-dir awscli"),
     ],
 )  # fmt: skip
 def test_other_package_managers_are_told_to_keep_nothing(before: str, after: str) -> None:
     assert mended("GO105", shipped(before, "alpine:3.23")) == shipped(after, "alpine:3.23")
+    assert len(seen("GO105", shipped(before, "alpine:3.23"))) == 1
 
 
 # GO106
@@ -403,6 +483,14 @@ def test_what_stays_below_is_found(lines: str, words: str) -> None:
 )
 def test_what_is_not_known_to_be_below_is_left(lines: str) -> None:
     assert seen("GO106", f"{BUILD}FROM alpine:3.23\n{lines}\n{ALPINE}") == []
+
+
+def test_what_was_copied_could_be_mounted() -> None:
+    text = "FROM debian:13\n{}\nRUN ./load /x.tar && rm /x.tar\n"
+    (copied,) = look("GO106", text.format("COPY x.tar /x.tar"))[1]
+    assert copied.hint.startswith("mount it in the RUN that needs it")
+    (fetched,) = look("GO106", text.format("RUN wget -O /x.tar https://example.org/x"))[1]
+    assert fetched.hint.startswith("remove it in the RUN that makes it")
 
 
 def test_layers_of_the_build_stage_do_not_count() -> None:

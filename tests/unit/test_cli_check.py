@@ -337,7 +337,8 @@ class TestStdin:
 @pytest.mark.parametrize(
     "words",
     [("--unsafe-fixes",), ("--stage-split",), ("--stdin", "Dockerfile"), ("--stdin-name", "a"),
-     ("--format", "xml"), ("--fail-on", "fatal")],
+     ("--prove",), ("--fix", "--prove", "--stdin"), ("--fix", "--build-context", "a=b"),
+     ("--fix", "--prove", "--build-context", "a"), ("--format", "xml"), ("--fail-on", "fatal")],
 )  # fmt: skip
 def test_flags_that_make_no_sense(project, run, words: tuple[str, ...]) -> None:
     assert run(*words).code == 2
@@ -405,6 +406,7 @@ class TestMending:
         self, project, run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         use(monkeypatch, SPLIT)
+        assert run().err[-1].endswith("1 finding (1 info); --stage-split 1")
         run("--fix", "--unsafe-fixes")
         assert (project / "Dockerfile").read_text() == DOCKERFILE
         run("--fix", "--stage-split")

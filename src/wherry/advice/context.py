@@ -5,23 +5,31 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from wherry.errors import WherryError
-from wherry.fstree.ignore import IgnoreRules, read_rules
+
+if TYPE_CHECKING:
+    from wherry.fstree.ignore import IgnoreRules
 
 # Where a walk stops: contexts of a build hold fewer, and a mistaken one may be a whole disk.
 _MOST_NAMES = 50_000
+
+Walked = dict[tuple[str, tuple[str, ...]], tuple[str, ...]]
+"""The files of contexts by directory and ignore rules."""
 
 
 class Context:
     """A directory that is built from, with its ignore rules.
 
     `ignore_file` is the path of the file that the rules are from, relative to the directory; empty
-    where there is none. A rule that is wrong counts for nothing here.
+    where there is none. A rule that is wrong counts for nothing here. `walked` is shared by those
+    whose directories may be the same: each is walked through once.
     """
 
-    def __init__(self, directory: str, dockerfile: str = "") -> None:
+    def __init__(self, directory: str, dockerfile: str = "", walked: Walked | None = None) -> None:
         self.directory = directory
+        self._walked: Walked = {} if walked is None else walked
         self.ignore_file = ""
         self._rules: tuple[str, ...] = ()
         own = os.path.relpath(f"{dockerfile}.dockerignore", directory) if dockerfile else ""
@@ -31,7 +39,13 @@ class Context:
                 self.ignore_file = name
                 self._rules = _sound(text)
                 break
-        self.rules = IgnoreRules(self._rules)
+
+    @cached_property
+    def rules(self) -> IgnoreRules:
+        """The ignore rules."""
+        from wherry.fstree.ignore import IgnoreRules  # noqa: PLC0415 - many contexts have none
+
+        return IgnoreRules(self._rules)
 
     def _read(self, name: str) -> bytes | None:
         try:
@@ -50,7 +64,7 @@ class Context:
 
     def hides(self, path: str) -> bool:
         """Whether the ignore rules keep the path from the build."""
-        return self.rules.hides(path)
+        return bool(self._rules) and self.rules.hides(path)
 
     def deciding_rule(self, path: str) -> str:
         """The rule that hides the path; empty where none does."""
@@ -59,22 +73,30 @@ class Context:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """All files that a build gets, relative paths, sorted; cut off where there are too many."""
+        key = self.directory, self._rules
+        if key not in self._walked:
+            self._walked[key] = self._walk()
+        return self._walked[key]
+
+    def _walk(self) -> tuple[str, ...]:
         found: list[str] = []
         for directory, below, files in os.walk(self.directory):
             relative = os.path.relpath(directory, self.directory)
             prefix = "" if relative == "." else f"{relative}/"
             below[:] = sorted(
                 name for name in below
-                if not self.rules.hides(prefix + name)
+                if not self.hides(prefix + name)
                 or self.rules.may_hold_included(prefix + name)
             )  # fmt: skip
-            found.extend(prefix + name for name in files if not self.rules.hides(prefix + name))
+            found.extend(prefix + name for name in files if not self.hides(prefix + name))
             if len(found) > _MOST_NAMES:
                 break
         return tuple(sorted(found))
 
 
 def _sound(text: bytes) -> tuple[str, ...]:
+    from wherry.fstree.ignore import IgnoreRules, read_rules  # noqa: PLC0415 - as above
+
     try:
         rules = read_rules(text)
         IgnoreRules(rules)

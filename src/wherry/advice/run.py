@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.catalogue import ALIASES, RULES
 from wherry.advice.model import Finding, Need, Rule, Severity
-from wherry.advice.switches import Switches
+from wherry.advice.switches import UNKNOWN, Switches
 from wherry.errors import UsageError, near
 from wherry.frontends.dockerfile.checks import read_checks
 from wherry.frontends.dockerfile.refusals import BadValue
@@ -47,9 +47,12 @@ def rule_named(text: str) -> Rule:
     for rule in RULES:
         if wanted in (rule.id.lower(), rule.name.lower()):
             return rule
+    raise UsageError(f"there is no rule {text!r}", hint=_near(text))
+
+
+def _near(text: str) -> str:
     names = [name for rule in RULES for name in (rule.id, rule.name)]
-    hint = near(text, tuple(names)) or "`wherry check --list` lists them"
-    raise UsageError(f"there is no rule {text!r}", hint=hint)
+    return near(text, tuple(names)) or "`wherry check --list` lists them"
 
 
 def advise(subject: Subject, choice: Choice) -> Advice:
@@ -71,6 +74,8 @@ def advise(subject: Subject, choice: Choice) -> Advice:
         if Need.CLOSURE in rule.needs and subject.module is not None and subject.module.unanswered:
             skipped[rule.id] = subject.module.unanswered
     switches = Switches(subject, ALIASES)
+    if _is_asked(UNKNOWN, choice, experiments):
+        found.extend(_unknown(switches))
     starts = tuple(node.range.start.line for node in subject.parsed.nodes)
     kept = [
         _weighed(finding, choice)
@@ -80,6 +85,17 @@ def advise(subject: Subject, choice: Choice) -> Advice:
     ]
     kept.sort(key=lambda finding: (finding.range.start, finding.rule.id))
     return Advice(subject.path, tuple(kept), tuple(skipped.items()))
+
+
+def _unknown(switches: Switches) -> Iterator[Finding]:
+    """The names in wherry's own comments that no rule has, each told where it first stands."""
+    known = {"all"}
+    known.update(name.lower() for rule in RULES for name in (rule.id, rule.name))
+    known.update(name for names in ALIASES.values() for name in names)
+    for name, place in sorted(switches.named, key=lambda item: item.range.start):
+        if name.lower() not in known:
+            known.add(name.lower())
+            yield UNKNOWN.find(place, f"there is no rule {name!r}", _near(name))
 
 
 def _is_asked(rule: Rule, choice: Choice, experiments: frozenset[str]) -> bool:

@@ -23,9 +23,9 @@ _BEGINNINGS: Final = ("Dockerfile.", "Containerfile.")
 _ENDINGS: Final = (".dockerfile", ".containerfile")
 # What such names may end with and is no Dockerfile: rules, templates, notes, copies of editors.
 _OTHER_KINDS: Final = frozenset(
-    ("dockerignore", "tmpl", "template", "tpl", "gotmpl", "j2", "jinja", "jinja2", "in", "erb",
-     "hbs", "mustache", "md", "orig", "bak", "rej", "swp", "json", "yaml", "yml", "sha256", "sig",
-     "asc")
+    ("dockerignore", "tmpl", "template", "tpl", "gotmpl", "j2", "jinja", "jinja2", "p2", "in",
+     "erb", "hbs", "mustache", "md", "orig", "bak", "rej", "swp", "json", "yaml", "yml", "sha256",
+     "sig", "asc")
 )  # fmt: skip
 _PASSED_BY: Final = frozenset(("node_modules", "vendor", "testdata"))
 # Far more than a Dockerfile has: whoever names a disk image by mistake is told so.

@@ -2,14 +2,15 @@
 """What rules look at: one Dockerfile, read as far as it goes, with what is true at each line.
 
 The stages are followed from their bases: variables, working directory, user and shell at each
-instruction, which stage stands on which, and which of them the image comes from. Nothing is asked
-of a registry: what bases hold is told by a table (`wherry.advice.reading.base_facts`).
+instruction, which stage stands on which, and which of them the image comes from. What bases hold is
+told by whoever makes the subject, else by a table (`wherry.advice.reading.base_facts`).
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from wherry.frontends.dockerfile.nodes import Node, Parsed
 
 _DEFAULT_SHELL: Final = ("/bin/sh", "-c")
+_NAME: Final = re.compile(r"\$\{?(\w+)")
 _POSIX_SHELLS: Final = frozenset(("sh", "bash", "ash", "dash", "zsh"))
 DEFAULT_PLATFORM: Final = Platform("linux", "amd64")
 
@@ -55,8 +57,8 @@ DEFAULT_PLATFORM: Final = Platform("linux", "amd64")
 class State(NamedTuple):
     """What is true where an instruction stands.
 
-    `variables` are ARG and ENV together; `environment` the ENV alone, those that the table knows of
-    the base too. `user` is empty where neither the file nor the table says.
+    `variables` are ARG and ENV together; `environment` the ENV alone, those that are known of the
+    base too. `user` is empty where neither the file nor what is known of the base says.
     """
 
     variables: Mapping[str, str]
@@ -129,7 +131,7 @@ class StageView:
     """A stage with its lines and what it stands on.
 
     `below` is the stage named in its FROM, None for an image; `image` that image's reference, also
-    of the stages below, empty where it is not known. `facts` are what the table says of it.
+    of the stages below, empty where it is not known. `facts` are what is known of it.
     """
 
     def __init__(self, subject: Subject, stage: Stage, plan: Plan, below: StageView | None) -> None:
@@ -165,8 +167,8 @@ class StageView:
 
     @cached_property
     def facts(self) -> BaseFacts:
-        """What the table says of the image that it goes back to."""
-        return facts_of(self.image)
+        """What is known of the image that it goes back to."""
+        return self.subject.facts_of(self.image)
 
     @property
     def is_scratch(self) -> bool:
@@ -202,7 +204,8 @@ class StageView:
         typed = own.instruction if own is not None else None
         if isinstance(typed, Entrypoint) and typed.command.words:
             return own
-        return self.last(Cmd)
+        # What a CMD says is no program where the base's own ENTRYPOINT gets it.
+        return None if self.facts.entrypoint and own is None else self.last(Cmd)
 
 
 _EMPTY: Final = State({}, {}, "/", "", _DEFAULT_SHELL)
@@ -222,8 +225,9 @@ class Subject:
     """A Dockerfile to give advice on.
 
     `path` is what messages call it. `context` is the directory that it is built from, None where
-    that is not known; `module` the Go module there, None without one. `problems` are those of a
-    file that would not build; what they are about is left out of everything else.
+    that is not known; `module` the Go module there, None without one. `facts` says what an image
+    holds. `problems` are those of a file that would not build; what they are about is left out of
+    everything else.
     """
 
     def __init__(
@@ -233,10 +237,12 @@ class Subject:
         context: Context | None = None,
         module: GoModule | None = None,
         build_args: Mapping[str, str] | None = None,
+        facts: Callable[[str], BaseFacts] = facts_of,
     ) -> None:
         self.path = path
         self.context = context
         self.module = module
+        self.facts_of = facts
         self.parsed: Parsed
         try:
             self.parsed, problems = parse_leniently(text)
@@ -254,7 +260,10 @@ class Subject:
         try:
             notes.raise_problems()
         except Problems as wrong:
-            problems = (*problems, *wrong.problems)
+            open_ends = _given_later(dockerfile, scope.variables)
+            problems = (
+                *problems, *(found for found in wrong.problems if found.range not in open_ends)
+            )  # fmt: skip
         self.problems: tuple[Problem, ...] = tuple(
             sorted(dict.fromkeys(problems), key=lambda problem: problem.range.start)
         )
@@ -377,7 +386,26 @@ class Subject:
 
 def _of_base(facts: BaseFacts) -> State:
     environment = dict(facts.environment)
-    return State(environment, environment, facts.directory, facts.user, _DEFAULT_SHELL)
+    shell = facts.shell_form or _DEFAULT_SHELL
+    return State(environment, environment, facts.directory, facts.user, shell)
+
+
+def _given_later(dockerfile: Dockerfile, known: Mapping[str, str]) -> frozenset[Range]:
+    """The FROMs with an ARG that has no value here: whoever builds gives it one.
+
+    What such a line expands to says nothing about the file.
+    """
+    missing: set[str] = set()
+    for argument in dockerfile.arguments:
+        for name, default in argument.arguments:
+            # One that is made of such an ARG is as open as that one.
+            if not known.get(name) or not missing.isdisjoint(_NAME.findall(default or "")):
+                missing.add(name)
+    return frozenset(
+        stage.base.source.range
+        for stage in dockerfile.stages
+        if not missing.isdisjoint(_NAME.findall(f"{stage.base.base} {stage.base.platform}"))
+    )
 
 
 def is_posix_shell(shell: tuple[str, ...]) -> bool:

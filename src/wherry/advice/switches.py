@@ -1,97 +1,127 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which findings a Dockerfile switches off by itself.
 
-`# wherry: ignore=GO001,latest-base` above an instruction holds for that one; before the first
-instruction, with `file-ignore=`, for the whole file. `# hadolint ignore=DL3007` and BuildKit's
-`# check=skip=NAME` are kept as those tools have them: the rules that look for the same are silent.
+`# wherry: ignore=GO001,latest-base` above an instruction holds for that one, `file-ignore=` for the
+whole file. `# hadolint ignore=DL3007` and BuildKit's `# check=skip=NAME` are kept as those tools
+have them: the rules that look for the same are silent, and `all` means BuildKit's own checks there.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wherry.advice.model import Position, Range, Rule, Severity
 from wherry.frontends.dockerfile.checks import read_checks
 from wherry.frontends.dockerfile.refusals import BadValue
 
 if TYPE_CHECKING:
     from wherry.advice.subject import Subject
-    from wherry.frontends.dockerfile.source import Range
 
-_OURS: Final = re.compile(r"\s*wherry:?\s+(file-)?ignore\s*=\s*(\S+)", re.IGNORECASE)
-_HADOLINT: Final = re.compile(r"\s*hadolint\s+(?:(global)\s+)?ignore\s*=\s*([\w,\s]+)")
+UNKNOWN: Final = Rule(
+    "GO099", "unknown-rule", Severity.INFO, "a comment switches off a rule that there is not",
+    lambda _subject, _rule: iter(()),
+)  # fmt: skip
+"""What is told where all rules are known (`wherry.advice.run`); by itself it finds nothing."""
+
+# Words behind the list are a remark.
+_LIST: Final = r"(?P<names>[\w-]+(?:\s*,\s*[\w-]+)*)"
+_OURS: Final = re.compile(
+    rf"\s*wherry(?:\s*:\s*|\s+)(?P<whole>file-)?ignore\s*=\s*{_LIST}", re.IGNORECASE
+)
+_HADOLINT: Final = re.compile(
+    rf"\s*hadolint\s+(?P<whole>global\s+)?ignore\s*=\s*{_LIST}", re.IGNORECASE
+)
 _CHECK: Final = re.compile(r"\s*check\s*=\s*(.+)", re.IGNORECASE)
+_NAME: Final = re.compile(r"[\w-]+")
+_ALL: Final = "all"
+_ALL_CHECKS: Final = "all of BuildKit's"
+
+
+class Named(NamedTuple):
+    """A rule that one of wherry's own comments names, and where."""
+
+    name: str
+    range: Range
 
 
 class Switches:
-    """What is switched off in one file, in lower case: for all of it, and by instruction."""
+    """What is switched off in one file, in lower case: for all of it, and by instruction.
+
+    `named` is what wherry's own comments name, also rules that there are not.
+    """
 
     def __init__(self, subject: Subject, known: dict[str, frozenset[str]]) -> None:
         """`known` has for each rule's id the names of other tools' rules that mean the same."""
+        self.named: list[Named] = []
         self._aliases = known
         self._whole: set[str] = set()
         self._lines: dict[int, set[str]] = {}
-        first = True
+        seen: set[int] = set()
         for node in subject.parsed.nodes:
-            for text in _comments_above(subject, node.range):
-                names, whole = _read(text)
-                if whole:
-                    self._whole |= names if first else set()
-                else:
-                    self._lines.setdefault(node.range.start.line, set()).update(names)
-            first = False
+            start = node.range.start.line
+            for number, text in _comments_above(subject, start):
+                seen.add(number)
+                self._read(number, text, self._lines.setdefault(start, set()))
+        # A file without an instruction, or with an empty line below its first comments.
+        for number, text in enumerate(subject.text.lines, 1):
+            if not text.lstrip().startswith("#"):
+                break
+            if number not in seen:
+                self._read(number, text, set())
         directive = subject.parsed.directive("check")
         if directive:
             self._whole |= _skipped(directive)
-        for text in subject.text.lines[:20]:
-            if not text.lstrip().startswith("#"):
-                break
-            names, whole = _read(text.lstrip()[1:])
-            if whole:
-                self._whole |= names
 
     def hides(self, rule: str, name: str, place: Range, starts: tuple[int, ...]) -> bool:
         """Whether findings of a rule are switched off at a place.
 
         `starts` are the first lines of the file's instructions, in order.
         """
-        words = {rule.lower(), name.lower(), "all", *self._aliases.get(rule, frozenset())}
+        words = {rule.lower(), name.lower(), _ALL, *self._aliases.get(rule, frozenset())}
+        if not rule.startswith("GO"):
+            words.add(_ALL_CHECKS)
         if not words.isdisjoint(self._whole):
             return True
         line = max((start for start in starts if start <= place.start.line), default=0)
         return not words.isdisjoint(self._lines.get(line, set()))
 
+    def _read(self, number: int, text: str, here: set[str]) -> None:
+        """Take in what a comment switches off: for the whole file, else `here`."""
+        begin = text.index("#") + 1
+        for pattern in (_OURS, _HADOLINT):
+            found = pattern.match(text, begin)
+            if found is None:
+                continue
+            names = {word[0].lower() for word in _NAME.finditer(found["names"])}
+            (self._whole if found["whole"] else here).update(names)
+            if pattern is _OURS:
+                self.named.extend(_places(number, text, found.span("names")))
+            return
+        check = _CHECK.match(text, begin)
+        if check:
+            here |= _skipped(check[1])
 
-def _comments_above(subject: Subject, place: Range) -> list[str]:
-    found = []
-    for line in reversed(subject.text.lines[: place.start.line - 1]):
-        text = line.strip()
-        if not text.startswith("#"):
-            break
-        found.append(text[1:])
-    return found
+
+def _comments_above(subject: Subject, start: int) -> Iterator[tuple[int, str]]:
+    """The comments right above a line, from below, with their numbers."""
+    for number in range(start - 1, 0, -1):
+        text = subject.text.lines[number - 1]
+        if not text.lstrip().startswith("#"):
+            return
+        yield number, text
 
 
-def _read(text: str) -> tuple[set[str], bool]:
-    """The names that a comment switches off, and whether for the whole file."""
-    ours = _OURS.match(text)
-    if ours:
-        return _names(ours[2]), bool(ours[1])
-    other = _HADOLINT.match(text)
-    if other:
-        return _names(other[2]), bool(other[1])
-    check = _CHECK.match(text)
-    if check:
-        return _skipped(check[1]), False
-    return set(), False
+def _places(number: int, text: str, span: tuple[int, int]) -> Iterator[Named]:
+    for word in _NAME.finditer(text, *span):
+        place = Range(Position(number, word.start()), Position(number, word.end()))
+        yield Named(word[0], place)
 
 
 def _skipped(value: str) -> set[str]:
     try:
-        return {name.lower() for name in read_checks(value).skipped}
+        names = {name.lower() for name in read_checks(value).skipped}
     except BadValue:
         return set()
-
-
-def _names(text: str) -> set[str]:
-    return {name.strip().lower() for name in text.split(",") if name.strip()}
+    return {_ALL_CHECKS if name == _ALL else name for name in names}

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from wherry.advice.model import Severity
 from wherry.advice.run import Choice, rule_named
 from wherry.errors import SeveralErrors, UsageError, WherryError
 from wherry.golang.root import module_root
-from wherry.settings.lines import line_of
-from wherry.settings.load import load_settings
-from wherry.settings.model import FILE_NAME, Settings
+from wherry.settings.files import FILE_NAME
+
+if TYPE_CHECKING:
+    from wherry.settings.model import Settings
 
 
 class Choices:
@@ -29,7 +31,7 @@ class Choices:
         self._cwd = cwd
         self._ignored = None if ignore is None else _ids(ignore)
         self._only = None if only is None else _ids(only)
-        self._settings: dict[str, Settings] = {}
+        self._settings: dict[str, Settings | None] = {}
         self._found: dict[str, tuple[Choice, str]] = {}
 
     def of(self, directory: str) -> tuple[Choice, str]:
@@ -37,15 +39,15 @@ class Choices:
         root = module_root(directory) or directory
         if root not in self._found:
             settings = self._load(root)
-            if settings.path is None:
+            if settings is None:
                 # Without a file of its own, that of where the user is counts.
                 settings = self._load(module_root(self._cwd) or self._cwd)
             self._found[root] = self._read(settings)
         return self._found[root]
 
-    def _read(self, settings: Settings) -> tuple[Choice, str]:
-        said = settings.check
-        if said is None:
+    def _read(self, settings: Settings | None) -> tuple[Choice, str]:
+        said = None if settings is None else settings.check
+        if settings is None or said is None:
             return Choice(self._ignored or frozenset(), self._only or frozenset()), ""
         ignored, only = self._ignored, self._only
         if ignored is None:
@@ -65,14 +67,21 @@ class Choices:
             try:
                 found |= _ids((name,))
             except UsageError as error:
+                from wherry.settings.lines import line_of  # noqa: PLC0415 - only to tell of it
+
                 path = self._shown(settings.path or FILE_NAME)
                 error.where = f"{path}:{line_of(settings.lines, ('check', key))}"
                 self.errors.append((path, error))
         return found
 
-    def _load(self, root: str) -> Settings:
+    def _load(self, root: str) -> Settings | None:
+        """The settings in a directory; None without a file, or for a wrong one."""
         if root not in self._settings:
-            self._settings[root] = Settings()
+            self._settings[root] = None
+            if not os.path.lexists(os.path.join(root, FILE_NAME)):
+                return None
+            from wherry.settings.load import load_settings  # noqa: PLC0415 - where there is one
+
             try:
                 self._settings[root] = load_settings(root)
             except SeveralErrors as several:

@@ -21,15 +21,22 @@ STAGE_SPLIT: Final = "single-stage"
 
 
 class Allowed(NamedTuple):
-    """Which fixes are wanted: those that change what an image does, the split into stages."""
+    """Which fixes are wanted: those that change what an image does, the split into stages.
+
+    `without` and `just` are ids of rules: those that are left out, and, if any, all that count.
+    """
 
     unsafe: bool = False
     split: bool = False
+    without: frozenset[str] = frozenset()
+    just: frozenset[str] = frozenset()
 
     def allows(self, finding: Finding, *, has_place: bool) -> bool:
         """Whether a finding's fix is; a text without a place has no files beside it."""
         fix = finding.fix
         if fix is None or (not has_place and any(edit.path for edit in fix.edits)):
+            return False
+        if finding.rule.id in self.without or (self.just and finding.rule.id not in self.just):
             return False
         return self.split if finding.rule.name == STAGE_SPLIT else fix.safe or self.unsafe
 

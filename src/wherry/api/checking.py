@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from wherry.advice.context import Context
+from wherry.advice.context import Context, Walked
 from wherry.advice.model import Severity, rank
+from wherry.advice.reading.base_facts import facts_of
 from wherry.advice.reading.go_module import GoModule
 from wherry.advice.reports.report import FileReport, Report
 from wherry.advice.run import Advice, Choice, advise
 from wherry.advice.search import context_directory, find_dockerfiles, read_dockerfile
 from wherry.advice.subject import Subject
+from wherry.api.check_bases import Bases
 from wherry.api.check_choices import Choices
+from wherry.api.check_store import CheckStore
 from wherry.errors import UsageError, WherryError
+from wherry.oci.platform import host_platform
+
+if TYPE_CHECKING:
+    from wherry.api.registries import RegistryAround
 
 
 class CheckRequest(NamedTuple):
@@ -29,7 +37,8 @@ class CheckRequest(NamedTuple):
     `text` is a Dockerfile's bytes instead, which messages call `name`. `context` is the directory
     that all are built from, empty where each has its own. `ignore` and `only` hold rules by id or
     name; None leaves them to the settings, as an empty `fail_on` does. A build argument that is
-    None has the value of the environment.
+    None has the value of the environment. `around` says where wherry's store is, None for none;
+    registries are asked with `pull` alone.
     """
 
     cwd: str
@@ -42,6 +51,8 @@ class CheckRequest(NamedTuple):
     ignore: tuple[str, ...] | None = None
     only: tuple[str, ...] | None = None
     fail_on: str = ""
+    around: RegistryAround | None = None
+    pull: bool = False
 
 
 class CheckedFile(NamedTuple):
@@ -95,7 +106,9 @@ class Checked(NamedTuple):
 
 
 class Checker:
-    """Looks at Dockerfiles; what several of them share (modules, settings) is read once.
+    """Looks at Dockerfiles; what several of them share (modules, settings, bases) is read once.
+
+    A context manager, for the store that it may open.
 
     Raises `UsageError` for rules that there are not, and for a build context that is none.
     """
@@ -103,14 +116,35 @@ class Checker:
     def __init__(self, request: CheckRequest) -> None:
         self._request = request
         self._modules: dict[str, GoModule | None] = {}
+        self._walked: Walked = {}
         self._choices = Choices(request.cwd, request.ignore, request.only)
         given = ((name, request.env.get(name) if value is None else value)
                  for name, value in request.build_args)  # fmt: skip
         self._build_args = {name: value for name, value in given if value is not None}
         self._errors: list[tuple[str, WherryError]] = []
+        self._store: CheckStore | None = None
+        self._bases: Bases | None = None
+        if request.around is not None:
+            around, pull = request.around, request.pull
+            # A text comes from an editor, which asks again and again and does not wait.
+            hasty = request.text is not None
+            self._store = CheckStore(around.store, around if pull else None, refusals=hasty)
+            self._bases = Bases(self._store, around, host_platform(), pull=pull)
         if request.context and not os.path.isdir(os.path.join(request.cwd, request.context)):
             raise UsageError(f"{request.context} is no directory",
                              hint="name the build context: --context DIR")  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._store is not None:
+            self._store.__exit__(kind, error, trace)
 
     @property
     def cwd(self) -> str:
@@ -126,16 +160,18 @@ class Checker:
             files = [self._check_text(request.text, request.name or "Dockerfile")]
         else:
             files = list(self._check_paths(empty))
-        return Checked(tuple(files), (*self._errors, *self._choices.errors), tuple(empty))
+        more = self._bases.errors if self._bases is not None else ()
+        return Checked(tuple(files), (*self._errors, *self._choices.errors, *more), tuple(empty))
 
     def subject(self, data: bytes, shown: str, context: Context | None) -> Subject:
         """A text as rules see it, in a build context."""
         module = None if context is None else self._module(context.directory)
-        return Subject(shown, data, context, module, self._build_args)
+        facts = facts_of if self._bases is None else self._bases.facts_of
+        return Subject(shown, data, context, module, self._build_args, facts)
 
     def _module(self, directory: str) -> GoModule | None:
         if directory not in self._modules:
-            self._modules[directory] = GoModule.found(directory, self._request.env)
+            self._modules[directory] = GoModule.found(directory, self._request.env, self._store)
         return self._modules[directory]
 
     def _check_paths(self, empty: list[str]) -> Iterator[CheckedFile]:
@@ -191,7 +227,7 @@ class Checker:
             directory = context_directory(place, top, data)
         choice, said = self._choices.of(directory)
         fail_on = self._request.fail_on or said or Severity.WARNING
-        subject = self.subject(data, shown, Context(directory, place))
+        subject = self.subject(data, shown, Context(directory, place, self._walked))
         return CheckedFile(shown, place, data, subject, advise(subject, choice), choice, fail_on)
 
 

@@ -46,10 +46,15 @@ def summary_line(report: Report) -> str:
         _count(number, severity) if severity != "info" else f"{number} info"
         for severity, number in report.counts().items() if number
     )  # fmt: skip
-    fixes = [finding.fix.safe for finding in found if finding.fix is not None]
-    safe, unsafe = fixes.count(True), fixes.count(False)
+    from wherry.api.check_mending import STAGE_SPLIT  # noqa: PLC0415 - not for `--help`
+
+    mended = [finding for finding in found if finding.fix is not None]
+    splits = [finding.rule.name == STAGE_SPLIT for finding in mended].count(True)
+    safe = [finding.fix is not None and finding.fix.safe for finding in mended].count(True)
+    unsafe = len(mended) - safe - splits
     mends = [f"--fix mends {safe}"] if safe else []
     mends += [f"--unsafe-fixes {unsafe}{' more' if safe else ''}"] if unsafe else []
+    mends += [f"--stage-split {splits}{' more' if mends else ''}"] if splits else []
     tail = f"; {', '.join(mends)}" if mends else ""
     return f"{checked}: {_count(len(found), 'finding')} ({kinds}){tail}"
 

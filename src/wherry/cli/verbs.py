@@ -22,7 +22,7 @@ VERBS = {
     "login": "sign in to a registry",
     "logout": "forget a registry's credentials",
     "inspect": "show a manifest as its registry has it",
-    "init": "write wherry.toml from ko's settings",
+    "init": "write Dockerfile and the like for a Go program",
     "lock": "pin bases and Go version in wherry.lock",
     "cache": "show and prune the local store, show Go caches elsewhere",
     "check": "find and mend what is wrong in Dockerfiles",

@@ -104,6 +104,11 @@ class IgnoreRules:
         """Whether there is any rule."""
         return bool(self._rules)
 
+    @property
+    def takes_back(self) -> bool:
+        """Whether one of them is a `!` rule."""
+        return not self._only_hides
+
     def excludes(self, path: str) -> bool:
         """Whether the path is hidden; moby's `MatchesOrParentMatches`."""
         paths = [path, *(path[:index] for index, letter in enumerate(path) if letter == "/")]

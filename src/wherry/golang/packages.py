@@ -12,13 +12,12 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherry.golang.command import GoTool, messages, run_go
-from wherry.golang.diagnostics import Failure, explain_failure
+from wherry.process.cancel import CancelToken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from wherry.golang.toolchain import GoCommand
-    from wherry.process.cancel import CancelToken
 
 # Go's JSON, typed once below.
 _Json = dict[str, Any]
@@ -112,10 +111,29 @@ def list_packages(
     return tuple(_package(value, modules) for value in go_list(tool, args, cancel))
 
 
+def list_imports(
+    go: GoCommand,
+    directory: str,
+    patterns: tuple[str, ...],
+    flags: tuple[str, ...],
+    env: Mapping[str, str],
+) -> tuple[tuple[Package, tuple[str, ...]], ...]:
+    """As `list_packages`, each package with the import paths of those that its files name."""
+    modules: dict[str, Module] = {}
+    args = ("-deps", f"-json={_FIELDS},Imports", *flags, "--", *patterns)
+    values = go_list(GoTool(go, directory, env), args, CancelToken())
+    return tuple((_package(value, modules), tuple(value.get("Imports", ()))) for value in values)
+
+
 def go_list(tool: GoTool, args: tuple[str, ...], cancel: CancelToken) -> Iterator[_Json]:
     """The values that `go list -e ARGS` prints; ARGS hold a `-json=FIELDS`."""
     finished = run_go(tool.command(("list", "-e", *args)), cancel)
     if finished.returncode != 0:
+        from wherry.golang.diagnostics import (  # noqa: PLC0415 - only where Go fails
+            Failure,
+            explain_failure,
+        )
+
         raise explain_failure(Failure(messages(finished.stderr), finished.returncode))
     return _decoded(finished.stdout.decode("utf-8", "surrogateescape"))
 

@@ -1,37 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of the images that Go programs are built in and shipped on.
 
-A table with a date, so that no registry has to be asked: which libc, shell and programs an image
-holds, whom it knows, what it lacks, and until when it is maintained. Sources: the images' own
-documentation (docker-library/docs, GoogleContainerTools/distroless, images.chainguard.dev), the
-distributions' package lists, endoflife dates as the distributions announce them, and go.dev/doc/
-devel/release for Go. A field that is None is not known, and no rule may then speak.
+A table, so that no registry has to be asked: which libc, shell and programs an image holds, whom it
+knows, what it lacks. Its date is `wherry.advice.reading.base_ends.TABLE_DATE`. Sources: the images'
+own documentation (docker-library/docs, GoogleContainerTools/distroless, images.chainguard.dev, Red
+Hat's catalogue) and the distributions' package lists. A field that is None is not known, and no
+rule may then speak. Where it depends on the release, what any of them has counts as there.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wherry.advice.reading.base_ends import minor_of
 from wherry.errors import UsageError
-from wherry.oci.image import Pairs
 from wherry.oci.reference import parse_reference
 
-TABLE_DATE: Final = "2026-11-15"
-"""When the table was last compared with its sources."""
-
-GO_RELEASES: Final = ("1.26", "1.27")
-"""The lines of Go that get security fixes on that date, oldest first."""
+if TYPE_CHECKING:
+    from wherry.oci.image import Pairs
 
 
 class BaseFacts(NamedTuple):
     """What an image holds; None and empty texts stand for what is not known.
 
     `family` is `scratch`, `distroless`, `golang`, `debian`, `ubuntu`, `alpine`, `busybox`, `fedora`
-    or empty. `libc` is `glibc`, `musl` or `none`. `packages` is its package manager (`apt`, `apk`,
-    `dnf`), `none` where there is none. `programs` are those that rules ask for. `users` are the
-    names that its passwd has, ids aside; `directory`, `user` and `environment` its config.
-    `release` is what `end_of_life` asks for. `size` is its bytes unpacked on amd64, about.
+    or empty. `libc` is `glibc`, `musl` or `none`. `shell` says whether /bin/sh is there. `packages`
+    is its package manager (`apt`, `apk`, `dnf`), `none` where there is none. `programs` are those
+    that rules ask for. `users` are the names that its passwd has, ids aside; `directory`, `user`,
+    `environment`, `shell_form` (what SHELL sets) and `entrypoint` its config. `release` is what
+    `end_of_life` asks for. `size` is its bytes unpacked on amd64, about.
     """
 
     family: str = ""
@@ -50,6 +49,8 @@ class BaseFacts(NamedTuple):
     environment: Pairs = ()
     release: str = ""
     size: int = 0
+    shell_form: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
 
     @property
     def known(self) -> bool:
@@ -62,6 +63,7 @@ _UNKNOWN: Final = BaseFacts()
 _SCRATCH: Final = BaseFacts(
     "scratch", "none", False, "none", frozenset(), False, False, False, frozenset(), has_go=False
 )
+_BUSYBOX: Final = frozenset(("wget", "nc"))
 _DEBIAN_USERS: Final = frozenset(
     ("root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy",
      "www-data", "backup", "list", "irc", "gnats", "_apt", "nobody", "systemd-timesync",
@@ -80,63 +82,24 @@ _GO_PATH: Final = (
 )
 _DEBIAN_RELEASES: Final = {
     "14": "forky", "13": "trixie", "12": "bookworm", "11": "bullseye", "10": "buster",
-    "9": "stretch", "8": "jessie",
+    "9": "stretch", "8": "jessie", "7": "wheezy",
 }  # fmt: skip
-_DEBIAN_NAMES: Final = frozenset(_DEBIAN_RELEASES.values()) | {"wheezy"}
+_DEBIAN_NAMES: Final = frozenset(_DEBIAN_RELEASES.values())
 _UBUNTU_NAMES: Final = {
     "resolute": "26.04", "questing": "25.10", "plucky": "25.04", "oracular": "24.10",
-    "noble": "24.04", "jammy": "22.04", "focal": "20.04", "bionic": "18.04", "xenial": "16.04",
-    "trusty": "14.04",
+    "noble": "24.04", "mantic": "23.10", "lunar": "23.04", "kinetic": "22.10", "jammy": "22.04",
+    "impish": "21.10", "hirsute": "21.04", "groovy": "20.10", "focal": "20.04", "eoan": "19.10",
+    "bionic": "18.04", "xenial": "16.04", "trusty": "14.04",
 }  # fmt: skip
-_GO_VERSION: Final = re.compile(r"(\d+\.\d+(?:\.\d+|rc\d+|beta\d+)?)(?:-|\Z)")
+# The releases from which on images have what the table says of them.
+_LOCAL_TOOLCHAIN: Final = (1, 21)
+_UBUNTU_USER: Final = (23, 4)
+_ALPINE_BUNDLE: Final = (3, 10)
+_GO_VERSION: Final = re.compile(r"(\d+\.\d+(?:\.\d+)?(?:rc\d+|beta\d+)?)(?:-|\Z)")
+_RED_HAT_GO: Final = re.compile(r"(1\.\d+(?:\.\d+)?)(?:-|\Z)")
 _MAJOR: Final = re.compile(r"(\d+)(?:[.-]|\Z)")
-_MINOR: Final = re.compile(r"(\d+\.\d+)(?:[._-]|\Z)")
-
-_ENDS: Final = {
-    # Debian: the end of long term support.
-    "debian jessie": "2020-06-30", "debian stretch": "2022-06-30", "debian buster": "2024-06-30",
-    "debian bullseye": "2026-08-31", "debian bookworm": "2028-06-30",
-    "debian trixie": "2030-06-30",
-    # Alpine: two years from its release.
-    "alpine 3.10": "2021-05-01", "alpine 3.11": "2021-11-01", "alpine 3.12": "2022-05-01",
-    "alpine 3.13": "2022-11-01", "alpine 3.14": "2023-05-01", "alpine 3.15": "2023-11-01",
-    "alpine 3.16": "2024-05-23", "alpine 3.17": "2024-11-22", "alpine 3.18": "2025-05-09",
-    "alpine 3.19": "2025-11-01", "alpine 3.20": "2026-04-01", "alpine 3.21": "2026-11-01",
-    "alpine 3.22": "2027-05-01", "alpine 3.23": "2027-11-01",
-    # Ubuntu: the end of standard support.
-    "ubuntu 14.04": "2019-04-25", "ubuntu 16.04": "2021-04-30", "ubuntu 18.04": "2023-05-31",
-    "ubuntu 20.04": "2025-05-31", "ubuntu 22.04": "2027-04-01", "ubuntu 24.04": "2029-05-31",
-    "ubuntu 24.10": "2025-07-10", "ubuntu 25.04": "2026-01-15", "ubuntu 25.10": "2026-07-01",
-    "distroless debian9": "2022-06-30", "distroless debian10": "2024-06-30",
-    "distroless debian11": "2024-06-01", "distroless debian12": "2026-08-09",
-    "centos 6": "2020-11-30", "centos 7": "2024-06-30", "centos 8": "2021-12-31",
-}  # fmt: skip
-
-
-def end_of_life(release: str) -> str:
-    """The day (YYYY-MM-DD) until which a release such as `debian buster` is maintained, or empty.
-
-    A Go line (`go 1.24`) ends when the second line after it comes out: known ones that are not
-    maintained at the table's date give that date's words, `before TABLE_DATE`.
-    """
-    kind, _, version = release.partition(" ")
-    if kind == "go":
-        return f"before {TABLE_DATE}" if is_old_go(version) else ""
-    if kind == "alpine" and release not in _ENDS:
-        found = _MINOR.match(version)
-        if found and tuple(map(int, found[1].split("."))) < (3, 10):
-            return "before 2021"
-    return _ENDS.get(release, "")
-
-
-def is_old_go(version: str) -> bool:
-    """Whether a version such as `1.24.3` belongs to a line without security fixes."""
-    found = _MINOR.match(version)
-    if not found:
-        return False
-    major, minor = map(int, found[1].split("."))
-    oldest = tuple(map(int, GO_RELEASES[0].split(".")))
-    return (major, minor) < oldest
+_HUB: Final = frozenset(("docker.io", "index.docker.io", "registry-1.docker.io"))
+_RED_HAT: Final = frozenset(("registry.access.redhat.com", "registry.redhat.io"))
 
 
 def facts_of(image: str) -> BaseFacts:
@@ -147,8 +110,9 @@ def facts_of(image: str) -> BaseFacts:
         reference = parse_reference(image)
     except UsageError:
         return _UNKNOWN
+    # A digest without a tag may be any of an image's variants.
     repository, tag = reference.repository, reference.tag or ""
-    if reference.registry in ("docker.io", "index.docker.io", "registry-1.docker.io"):
+    if reference.registry in _HUB:
         return _of_hub(repository.removeprefix("library/"), tag)
     if reference.registry in ("public.ecr.aws", "mirror.gcr.io"):
         name = repository.removeprefix("docker/").removeprefix("library/")
@@ -157,32 +121,24 @@ def facts_of(image: str) -> BaseFacts:
         return _distroless(repository.removeprefix("distroless/"), tag)
     if reference.registry == "cgr.dev" and repository.startswith("chainguard/"):
         return _chainguard(repository.removeprefix("chainguard/"), tag)
-    return _UNKNOWN
+    return _red_hat(repository, tag) if reference.registry in _RED_HAT else _UNKNOWN
 
 
 def _of_hub(name: str, tag: str) -> BaseFacts:
+    if name in _HUB_IMAGES:
+        return _HUB_IMAGES[name](tag)
     match name:
-        case "golang" | "circleci/golang":
-            return _golang(tag) if name == "golang" else _UNKNOWN
-        case "alpine":
-            return _alpine(tag)
-        case "debian":
-            return _debian(_debian_name(tag), slim=tag.endswith("-slim"))
-        case "ubuntu":
-            return _ubuntu(tag)
-        case "busybox":
-            return _busybox(tag)
-        case "buildpack-deps":
-            facts = _debian(_debian_name(tag), slim=False)
-            return facts._replace(
-                ca=True, programs=frozenset(("curl", "wget", "git", "gcc", "make")), size=800 * _MB
-            )
+        case "redhat/ubi8" | "redhat/ubi8-minimal" | "redhat/ubi9" | "redhat/ubi9-minimal":
+            version, _, kind = name.removeprefix("redhat/").partition("-")
+            return _red_hat(f"{version}/ubi-{kind}" if kind else f"{version}/ubi", tag)
         case "centos" | "fedora" | "rockylinux" | "almalinux" | "amazonlinux" | "oraclelinux":
             found = _MAJOR.match(tag)
-            release = f"{name} {found[1]}" if found else ""
+            # Amazon's first one has years for versions.
+            version = "1" if name == "amazonlinux" and tag.startswith(("2017", "2018")) else ""
+            release = f"{name} {version or found[1]}" if found else ""
             return BaseFacts(
                 "fedora", "glibc", True, "dnf", None, True, None, True, None, has_go=False,
-                release=release, size=200 * _MB,
+                user="root", release=release, size=200 * _MB,
             )  # fmt: skip
         case _:
             return _UNKNOWN
@@ -192,80 +148,104 @@ def _golang(tag: str) -> BaseFacts:
     found = _GO_VERSION.match(tag)
     version = found[1] if found else ""
     release = f"go {version}" if version else ""
-    environment = (("GOLANG_VERSION", version), ("GOTOOLCHAIN", "local"), ("GOPATH", "/go"),
-                   ("PATH", _GO_PATH))  # fmt: skip
+    number = minor_of(version)
+    environment: tuple[tuple[str, str], ...] = (("GOLANG_VERSION", version), ("GOPATH", "/go"),
+                                                ("PATH", _GO_PATH))  # fmt: skip
+    if number is None or number >= _LOCAL_TOOLCHAIN:
+        environment = (*environment, ("GOTOOLCHAIN", "local"))
+    common = BaseFacts(
+        "golang", "", True, ca=True, tmp=True, go=version, has_go=True, directory="/go",
+        user="root", environment=environment, release=release,
+    )  # fmt: skip
     if "alpine" in tag:
-        return BaseFacts(
-            "golang", "musl", True, "apk", frozenset(("wget",)), True, False, True, _ALPINE_USERS,
-            version, True, "/go", "root", environment, release, 300 * _MB,
+        return common._replace(
+            libc="musl", packages="apk", programs=_BUSYBOX, zones=False, users=_ALPINE_USERS,
+            size=300 * _MB,
         )  # fmt: skip
     if "windowsservercore" in tag or "nanoserver" in tag:
         return _UNKNOWN
-    programs = frozenset(("curl", "wget", "git", "gcc", "make"))
-    return BaseFacts(
-        "golang", "glibc", True, "apt", programs, True, True, True, _DEBIAN_USERS,
-        version, True, "/go", "root", environment, release, 850 * _MB,
+    if not tag:
+        return common
+    return common._replace(
+        libc="glibc", packages="apt", programs=frozenset(("curl", "wget", "git", "gcc", "make")),
+        zones=True, users=_DEBIAN_USERS, size=850 * _MB,
     )  # fmt: skip
 
 
 def _alpine(tag: str) -> BaseFacts:
-    found = _MINOR.match(tag)
+    number = minor_of(tag)
+    bundle = True if number is None or number >= _ALPINE_BUNDLE else None
     return BaseFacts(
-        "alpine", "musl", True, "apk", frozenset(("wget",)), True, False, True, _ALPINE_USERS,
-        has_go=False, user="root", release=f"alpine {found[1]}" if found else "", size=8 * _MB,
+        "alpine", "musl", True, "apk", _BUSYBOX, bundle, False, True, _ALPINE_USERS, has_go=False,
+        user="root", release=f"alpine {number[0]}.{number[1]}" if number else "", size=8 * _MB,
     )  # fmt: skip
 
 
 def _debian_name(tag: str) -> str:
     first = tag.split("-", maxsplit=1)[0].split(".", maxsplit=1)[0]
-    if first in _DEBIAN_NAMES:
-        return first
     name = _DEBIAN_RELEASES.get(first, "")
-    if name:
-        return name
-    return next((part for part in re.split(r"[-.]", tag) if part in _DEBIAN_NAMES), "")
+    return name or next((part for part in re.split(r"[-.]", tag) if part in _DEBIAN_NAMES), "")
 
 
-def _debian(release: str, *, slim: bool) -> BaseFacts:
+def _debian(tag: str) -> BaseFacts:
+    release = _debian_name(tag)
     return BaseFacts(
         "debian", "glibc", True, "apt", frozenset(), False, True, True, _DEBIAN_USERS,
         has_go=False, user="root", release=f"debian {release}" if release else "",
-        size=(75 if slim else 120) * _MB,
+        size=(75 if tag.endswith("-slim") else 120) * _MB,
     )  # fmt: skip
 
 
 def _ubuntu(tag: str) -> BaseFacts:
     name = tag.split("-", maxsplit=1)[0]
     version = _UBUNTU_NAMES.get(name, name)
-    release = f"ubuntu {version}" if _MINOR.match(version) else ""
+    number = minor_of(version)
+    users = _DEBIAN_USERS
+    if number is None or number >= _UBUNTU_USER:
+        users |= {"ubuntu"}
     return BaseFacts(
-        "ubuntu", "glibc", True, "apt", frozenset(), False, False, True,
-        _DEBIAN_USERS | {"ubuntu"}, has_go=False, user="root", release=release, size=78 * _MB,
+        "ubuntu", "glibc", True, "apt", frozenset(), False, False, True, users, has_go=False,
+        user="root", release=f"ubuntu {version}" if number else "", size=78 * _MB,
     )  # fmt: skip
 
 
+def _buildpack(tag: str) -> BaseFacts:
+    words = tag.split("-")
+    is_ubuntu = words[0] in _UBUNTU_NAMES or minor_of(words[0]) is not None
+    facts = _ubuntu(words[0]) if is_ubuntu else _debian(tag)
+    programs = ["curl", "wget"]
+    if "curl" not in words:
+        programs.append("git")
+        if "scm" not in words:
+            programs += ["gcc", "make"]
+    size = {2: 150, 3: 300}.get(len(programs), 800) * _MB
+    zones = None if is_ubuntu else True
+    return facts._replace(ca=True, zones=zones, programs=frozenset(programs), size=size)
+
+
 def _busybox(tag: str) -> BaseFacts:
-    libc = "musl" if "musl" in tag else "glibc" if "glibc" in tag or "uclibc" not in tag else ""
+    # Without a word for it, it stands on glibc now and stood on uClibc once.
+    libc = "musl" if "musl" in tag else "" if "uclibc" in tag or not tag else "glibc"
     return BaseFacts(
-        "busybox", libc, True, "none", frozenset(("wget",)), False, False, True, _BUSYBOX_USERS,
-        has_go=False, user="root", size=4 * _MB,
+        "busybox", libc, True, "none", _BUSYBOX, False, False, True, _BUSYBOX_USERS, has_go=False,
+        user="root", size=(2 if libc == "musl" else 4) * _MB,
     )  # fmt: skip
 
 
 def _distroless(name: str, tag: str) -> BaseFacts:
-    kind, _, release = name.partition("-")
+    kind, _, rest = name.partition("-")
     if kind not in ("static", "base", "cc"):
         return _UNKNOWN
     debug = "debug" in tag
-    user = "nonroot" if "nonroot" in tag else "root"
-    debian = release.removeprefix("debian")
-    # It ends its releases before Debian does (SUPPORT_POLICY.md).
+    user = "65532" if "nonroot" in tag else "root" if tag else ""
+    debian = rest.removeprefix("nossl-").removeprefix("debian")
     sizes = {"static": 2, "base": 20, "cc": 24}
     return BaseFacts(
-        "distroless", "none" if kind == "static" else "glibc", debug, "none",
-        frozenset(("wget",)) if debug else frozenset(), True, True, True,
+        # The shell of the debug images is /busybox/sh: not the one that shell forms start.
+        "distroless", "none" if kind == "static" else "glibc", None if debug or not tag else False,
+        "none", _BUSYBOX if debug else frozenset() if tag else None, True, True, True,
         frozenset(("root", "nobody", "nonroot")), has_go=False,
-        directory="/home/nonroot" if user == "nonroot" else "/", user=user,
+        directory="/home/nonroot" if "nonroot" in tag else "/", user=user,
         release=f"distroless debian{debian}" if debian in _DEBIAN_RELEASES else "",
         size=sizes[kind] * _MB,
     )  # fmt: skip
@@ -275,28 +255,44 @@ def _chainguard(name: str, tag: str) -> BaseFacts:
     dev = tag.endswith("-dev") or tag == "dev"
     if name == "static":
         return BaseFacts(
-            "distroless", "none", False, "none", frozenset(), True, True, True,
-            frozenset(("root", "nobody", "nonroot")), has_go=False, user="65532", size=2 * _MB,
+            "distroless", "none", False, "none", frozenset(), True, True, True, None,
+            has_go=False, user="65532", size=2 * _MB,
         )  # fmt: skip
     if name in ("glibc-dynamic", "busybox", "wolfi-base"):
-        shell = dev or name != "glibc-dynamic"
+        has_apk = dev or name == "wolfi-base"
+        shell = True if dev or name != "glibc-dynamic" else None if not tag else False
         return BaseFacts(
-            "distroless", "glibc", shell, "apk" if dev or name == "wolfi-base" else "none", None,
-            True, None, True, None, has_go=False,
-            user="root" if name == "wolfi-base" else "65532", size=12 * _MB,
+            "distroless", "glibc", shell, "apk" if has_apk else "none", None, True, None, True,
+            None, has_go=False, user="root" if name == "wolfi-base" else "65532", size=12 * _MB,
         )  # fmt: skip
     if name == "go":
         return BaseFacts(
-            "golang",
-            "glibc",
-            True,
-            "apk",
-            None,
-            True,
-            None,
-            True,
-            None,
-            has_go=True,
+            "golang", "glibc", True, "apk", None, True, None, True, None, has_go=True,
             size=600 * _MB,
-        )
+        )  # fmt: skip
     return _UNKNOWN
+
+
+def _red_hat(repository: str, tag: str) -> BaseFacts:
+    found = re.fullmatch(r"ubi(\d+)(?:/(ubi|ubi-minimal|ubi-micro|go-toolset))?", repository)
+    if found is None:
+        return _UNKNOWN
+    common = BaseFacts(
+        "fedora", "glibc", True, "dnf", None, True, None, True, None, has_go=False, user="root",
+        release=f"ubi {found[1]}", size=(100 if found[2] == "ubi-minimal" else 220) * _MB,
+    )  # fmt: skip
+    if found[2] == "ubi-micro":
+        return common._replace(packages="none", ca=None, size=25 * _MB)
+    if found[2] == "go-toolset":
+        go = _RED_HAT_GO.match(tag)
+        return common._replace(
+            go=go[1] if go else "", has_go=True, directory="/opt/app-root/src", user="1001",
+            size=1000 * _MB,
+        )  # fmt: skip
+    return common
+
+
+_HUB_IMAGES: Final[Mapping[str, Callable[[str], BaseFacts]]] = {
+    "golang": _golang, "alpine": _alpine, "debian": _debian, "ubuntu": _ubuntu,
+    "busybox": _busybox, "buildpack-deps": _buildpack,
+}  # fmt: skip

@@ -45,12 +45,15 @@ _MAKES_NO_PROGRAM: Final = frozenset(
 _FILE: Final = re.compile(r"\.(?:crt|pem|cer|zip|sh|ya?ml|json|txt|toml|html|sql|conf|mod|sum)\Z")
 
 
-def lacks(stage: StageView, path: str) -> bool:
-    """Whether the root that a stage ends with certainly has nothing at an absolute path."""
+def lacks(stage: StageView, path: str, *, as_it_is: bool = False) -> bool:
+    """Whether the root that a stage ends with certainly has nothing at an absolute path.
+
+    With `as_it_is`, nobody puts files into the build context that are not in it now.
+    """
     path = posixpath.normpath(path)
     if not base_lacks(stage, path):
         return False
-    return not any(may_make(line, path) for line in stage.all_lines)
+    return not any(may_make(line, path, as_it_is=as_it_is) for line in stage.all_lines)
 
 
 def base_lacks(stage: StageView, path: str) -> bool:
@@ -66,11 +69,11 @@ def base_lacks(stage: StageView, path: str) -> bool:
     return facts.known and not path.startswith((*_SYSTEM, "/go/", "/home/", "/root/.", "/run/"))
 
 
-def may_make(line: Line, path: str) -> bool:
+def may_make(line: Line, path: str, *, as_it_is: bool = False) -> bool:
     """Whether an instruction may put something at a path."""
     match line.instruction:
         case Copy() as typed:
-            return may_bring(line, typed, path)
+            return may_bring(line, typed, path, as_it_is=as_it_is)
         case Run():
             return _may_write(line, path)
         case Volume(paths=paths):
@@ -83,7 +86,7 @@ def may_make(line: Line, path: str) -> bool:
             return False
 
 
-def may_bring(line: Line, typed: Copy, path: str) -> bool:
+def may_bring(line: Line, typed: Copy, path: str, *, as_it_is: bool = False) -> bool:
     """Whether a COPY or ADD may put something at a path."""
     target = target_of(line)
     if target is None or typed.parents or not all(is_known(line, item) for item in typed.sources):
@@ -93,7 +96,23 @@ def may_bring(line: Line, typed: Copy, path: str) -> bool:
     if not is_below(path, target):
         return False
     inside = path[len(target.rstrip("/")) + 1 :]
-    return any(_may_hold(line, typed, line.expand(source), inside) for source in typed.sources)
+    sources = [line.expand(source) for source in typed.sources]
+    if as_it_is and not typed.add and not any(map(WILD.search, sources)):
+        return any(_holds(line, typed, source, inside) for source in sources)
+    return any(_may_hold(line, typed, source, inside) for source in sources)
+
+
+def _holds(line: Line, typed: Copy, source: str, inside: str) -> bool:
+    """As `_may_hold`, with a build context that nobody adds to."""
+    if not _may_hold(line, typed, source, inside):
+        return False
+    place = source if _is_file(line, typed, source) else posixpath.join(source, inside)
+    if typed.from_:
+        stage = line.subject.source_stage(line)
+        return stage is None or not lacks(stage, f"/{place.lstrip('/')}", as_it_is=True)
+    context = line.subject.context
+    relative = posixpath.normpath(place.lstrip("/") or ".")
+    return context is None or source.startswith("<<") or context.has(relative)
 
 
 def _may_hold(line: Line, typed: Copy, source: str, inside: str) -> bool:

@@ -12,6 +12,7 @@ import posixpath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.reading.copied import is_known
+from wherry.advice.reading.directories import is_directory
 from wherry.frontends.dockerfile.instructions import Copy, Run
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _copied_before(lines: tuple[Line, ...], path: str, depth: int) -> Origin | N
             continue
         destination = line.expand(typed.destination)
         target = line.state.path(destination)
-        into = _is_into(destination) or len(typed.sources) > 1
+        into = _is_into(destination) or len(typed.sources) > 1 or is_directory(line.stage, target)
         for written in typed.sources:
             source = line.expand(written)
             found = (

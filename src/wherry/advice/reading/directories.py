@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 _MOVERS: Final = frozenset(("rm", "rmdir", "mv", "ln", "unlink", "find"))
 _DEEPEST: Final = 20
+# Distributions have these, and the images of Go those below /go.
+_FAMILIES: Final = frozenset(("alpine", "debian", "ubuntu", "fedora", "golang"))
+_OF_BASES: Final = frozenset(
+    ("/bin", "/sbin", "/usr", "/usr/bin", "/usr/sbin", "/usr/local", "/usr/local/bin", "/usr/share",
+     "/etc", "/home", "/opt", "/root", "/srv", "/tmp", "/var", "/mnt")  # noqa: S108
+)  # fmt: skip
+_OF_GO: Final = frozenset(("/go", "/go/bin", "/go/src"))
 
 
 def is_directory(stage: StageView, path: str, depth: int = 0) -> bool:
@@ -30,6 +37,9 @@ def is_directory(stage: StageView, path: str, depth: int = 0) -> bool:
         return True
     if depth > _DEEPEST or any(_may_replace(line, path) for line in stage.all_lines):
         return False
+    family = stage.facts.family
+    if (family in _FAMILIES and path in _OF_BASES) or (family == "golang" and path in _OF_GO):
+        return True
     return any(_makes_directory(line, path, depth) for line in stage.all_lines)
 
 

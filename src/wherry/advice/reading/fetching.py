@@ -24,11 +24,19 @@ _FETCH: Final = frozenset(
 
 def fetches(command: GoCommand) -> bool:
     """Whether a command fetches what the go.mod at hand requires, where that is not there yet."""
-    if command.verb not in _FETCH or any("@" in word.value for word in command.arguments):
+    if command.verb not in _FETCH and not _gets_own(command):
+        return False
+    if any("@" in word.value for word in command.arguments):
         return False
     if command.environment.get("GO111MODULE") == "off":
         return False
     return command.flag("mod") != "vendor"
+
+
+def _gets_own(command: GoCommand) -> bool:
+    """`go get ./...` and its like: it fetches what the module's own packages need."""
+    own = all(word.fixed and word.value.startswith(".") for word in command.arguments)
+    return command.verb == "get" and own and command.flag("u") is None
 
 
 def is_given(context: Context, path: str) -> bool:

@@ -83,6 +83,8 @@ class GoCommand(NamedTuple):
         return None if value is None else value.strip() not in ("0", "")
 
 
+# As many as the longest Dockerfiles have lines: nearly every rule asks.
+@lru_cache(maxsize=512)
 def go_commands(line: Line) -> tuple[GoCommand, ...]:
     """The `go` commands of a RUN, in their order."""
     return tuple(_found(line))

@@ -13,21 +13,16 @@ from functools import cached_property
 from itertools import islice
 from typing import Final
 
+from wherry.advice.reading.go_answers import Answers
+from wherry.advice.reading.go_lists import GoLists, first_line
 from wherry.advice.reading.go_needs import Needs, needs_of
 from wherry.advice.reading.go_source import GoFile, read_go_file
-from wherry.errors import MachineError, WherryError
-from wherry.golang.environment import build_environment, overlay
 from wherry.golang.modfile import local_directories, module_path
-from wherry.golang.packages import Package, list_packages
+from wherry.golang.packages import Package
 from wherry.golang.requirements import Requirements, read_requirements
-from wherry.golang.toolchain import GoCommand, find_go
-from wherry.oci.platform import Platform
-from wherry.process.cancel import CancelToken
 
 __all__ = ["GoModule", "Needs"]
 
-_PLATFORM: Final = Platform("linux", "amd64")
-_OFFLINE: Final = {"GOPROXY": "off", "GOTOOLCHAIN": "local", "GOSUMDB": "off", "GO111MODULE": "on"}
 # No directory of Go's with more is somebody's program; a mistaken context may be a whole disk.
 _MOST_DIRECTORIES: Final = 20_000
 _PASSED_BY: Final = frozenset(("vendor", "testdata", "node_modules"))
@@ -41,28 +36,36 @@ class GoModule:
     `unanswered` is why a closure that was asked for is not known, in one line; empty where all are.
     """
 
-    def __init__(self, context_directory: str, root: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        context_directory: str,
+        root: str,
+        env: Mapping[str, str],
+        answers: Answers | None = None,
+    ) -> None:
         self.context_directory = os.path.abspath(context_directory)
         self.root = root
         self.env = env
         self.directory = os.path.normpath(os.path.join(self.context_directory, root))
         self.unanswered = ""
-        self._lists: dict[tuple[str, bool, str], tuple[Package, ...] | str] = {}
+        self._answers = answers
 
     @staticmethod
-    def found(context_directory: str, env: Mapping[str, str]) -> GoModule | None:
+    def found(
+        context_directory: str, env: Mapping[str, str], answers: Answers | None = None
+    ) -> GoModule | None:
         """The module at the context's top, else the only one right below it; else None.
 
-        `env` is the whole environment that Go is asked in.
+        `env` is the whole environment that Go is asked in; `answers` keeps what Go says.
         """
         if _begins(context_directory):
-            return GoModule(context_directory, ".", env)
+            return GoModule(context_directory, ".", env, answers)
         try:
             with os.scandir(context_directory) as entries:
                 names = [entry.name for entry in entries if entry.is_dir() and _begins(entry.path)]
         except OSError:
             return None
-        return GoModule(context_directory, names[0], env) if len(names) == 1 else None
+        return GoModule(context_directory, names[0], env, answers) if len(names) == 1 else None
 
     def inside(self, name: str) -> str:
         """A path below the module as one of the context."""
@@ -145,7 +148,7 @@ class GoModule:
         listed = self._listed(pattern, cgo=False, tags=tags)
         if isinstance(listed, str):
             return listed
-        errors = (_first_line(text) for package in listed for text in package.errors)
+        errors = (first_line(text) for package in listed for text in package.errors)
         found = next(errors, "") or ("" if listed else f"{pattern} names no packages")
         self.unanswered = self.unanswered or found
         return found
@@ -157,6 +160,16 @@ class GoModule:
         """
         listed = self._listed(pattern, cgo=cgo, tags=tags)
         return () if isinstance(listed, str) else listed
+
+    def other_packages(self, pattern: str) -> tuple[Package, ...]:
+        """Those of them that are not Go's own, whether cgo is on or off.
+
+        Go is asked again with cgo on only where one of them has a file that cgo decides about.
+        """
+        found = [item for item in self.packages(pattern) if not item.standard]
+        if any(_heeds_cgo(item) for item in found if _is_local(item)):
+            found = [item for item in self.packages(pattern, cgo=True) if not item.standard]
+        return tuple(found)
 
     def imports(self, pattern: str, *, cgo: bool = False, tags: str = "") -> frozenset[str]:
         """The import paths of these packages."""
@@ -204,42 +217,21 @@ class GoModule:
                 yield os.path.relpath(here, self.directory)
 
     @cached_property
-    def _go(self) -> GoCommand | str:
-        try:
-            return find_go(self.env)
-        except MachineError as error:
-            return error.what
+    def _lists(self) -> GoLists:
+        def programs() -> tuple[str, ...]:
+            return tuple("." if main == "." else f"./{main}" for main in self.mains())
+
+        return GoLists(self.directory, self.env, programs, self._answers)
 
     def _listed(self, pattern: str, *, cgo: bool, tags: str) -> tuple[Package, ...] | str:
-        key = pattern, cgo, tags
-        if key not in self._lists:
-            listed = self._list(pattern, cgo=cgo, tags=tags)
-            if isinstance(listed, str):
-                self.unanswered = self.unanswered or listed
-            self._lists[key] = listed
-        return self._lists[key]
-
-    def _list(self, pattern: str, *, cgo: bool, tags: str) -> tuple[Package, ...] | str:
-        go = self._go
-        if isinstance(go, str):
-            return go
-        # With vendor/, Go takes it by itself, and -mod=readonly would pass it by.
-        modules = {"GOFLAGS": "" if self.vendored else "-mod=readonly"}
-        on_top = overlay(go, _PLATFORM, cgo=cgo)
-        env = build_environment({**self.env, **_OFFLINE, **modules}, on_top, self.directory)
-        flags = ("-buildvcs=false", *((f"-tags={tags}",) if tags else ()))
-        try:
-            return list_packages(go, self.directory, (pattern,), flags, env, CancelToken())
-        except WherryError as error:
-            return _first_line(error.why) or error.what
+        listed = self._lists.listed(pattern, cgo=cgo, tags=tags, vendored=self.vendored)
+        if isinstance(listed, str):
+            self.unanswered = self.unanswered or listed
+        return listed
 
 
 def _begins(directory: str) -> bool:
     return any(os.path.isfile(os.path.join(directory, name)) for name in ("go.mod", "go.work"))
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def _may_be_main(name: str) -> bool:
@@ -249,6 +241,27 @@ def _may_be_main(name: str) -> bool:
 def _is_main(path: str) -> bool:
     file = read_go_file(path, head=True)
     return file is not None and file.package == "main" and file.is_built()[1]
+
+
+def _is_local(package: Package) -> bool:
+    """Whether it is no package of the module cache."""
+    module = package.module
+    return module is None or module.main or bool(module.replace_dir) or not module.dir
+
+
+def _heeds_cgo(package: Package) -> bool:
+    """Whether it has files that are left out without cgo, or because of it."""
+    if package.cgo_files:
+        return True
+    for name in package.ignored_go_files:
+        try:
+            with open(os.path.join(package.dir, name), "rb") as file:
+                text = file.read()
+        except OSError:
+            return True
+        if b'"C"' in text or b"cgo" in text:
+            return True
+    return False
 
 
 def _is_own(package: Package) -> bool:

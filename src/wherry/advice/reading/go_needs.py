@@ -41,6 +41,8 @@ _CLIENTS: Final = (
     "github.com/openai/openai-go", "github.com/bwmarrin/discordgo",
     "github.com/go-telegram-bot-api/telegram-bot-api", "github.com/cloudflare/cloudflare-go",
     "github.com/sendgrid/sendgrid-go", "github.com/xanzy/go-gitlab", "gitlab.com/gitlab-org/api",
+    "github.com/mymmrac/telego", "github.com/go-telegram/bot", "gopkg.in/telebot.",
+    "gopkg.in/tucnak/telebot.",
 )  # fmt: skip
 # These put certificates into the program.
 _BUNDLES: Final = (
@@ -51,6 +53,8 @@ _HTTP: Final = (
     "Get", "Post", "PostForm", "Head", "Client", "DefaultClient", "NewRequest",
     "NewRequestWithContext",
 )  # fmt: skip
+# An address that is asked; in the midst of a text it is one to read more at.
+_SECURE: Final = re.compile(r"""["`']https://""")
 _FIXED_ZONE: Final = re.compile(r'\bLoadLocation\s*\(\s*(?:"(?:UTC|Local)?"|``)\s*\)')
 _ZONE: Final = re.compile(r"\bLoadLocation\s*\(")
 _TEMPORARY: Final = re.compile(
@@ -74,7 +78,7 @@ def needs_of(
 def _certificates(files: tuple[GoFile, ...], closure: frozenset[str]) -> str:
     if "crypto/tls" not in closure or any(path.startswith(_BUNDLES) for path in closure):
         return ""
-    # Who makes a pool of certificates may bring those that it needs.
+    # Whoever makes a pool of certificates may bring those that it needs.
     if any(file.uses("crypto/x509", "NewCertPool") for file in files):
         return ""
     for file in files:
@@ -85,9 +89,12 @@ def _certificates(files: tuple[GoFile, ...], closure: frozenset[str]) -> str:
             return "credentials.NewClientTLSFromCert"
         if file.uses("crypto/tls", "Dial", "DialWithDialer", "Dialer"):
             return "tls.Dial"
-    secure = any("https://" in file.text for file in files)
+    secure = any(_SECURE.search(file.text) for file in files)
+    # Where the code names plain addresses alone, those that it is given will be plain, too.
+    if not secure and any("http://" in file.text for file in files):
+        return ""
     for file in files:
-        if secure or "http://" not in file.text:
+        if _SECURE.search(file.text) or "http://" not in file.text:
             found = next((name for name in _HTTP if file.uses("net/http", name)), "")
             if found:
                 return f"http.{found}"

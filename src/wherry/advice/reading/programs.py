@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.reading.brought import output_of
 from wherry.advice.reading.copied import (
+    VARIABLE,
     WILD,
     goes_into,
     is_below,
@@ -24,7 +25,7 @@ from wherry.advice.reading.roots import Kind, find
 from wherry.advice.reading.shell import Command, read_commands
 from wherry.advice.reading.word_places import word_places
 from wherry.advice.subject import is_posix_shell
-from wherry.frontends.dockerfile.instructions import Cmd, Copy, Entrypoint, Healthcheck, Run
+from wherry.frontends.dockerfile.instructions import Cmd, Copy, Entrypoint, Env, Healthcheck, Run
 from wherry.frontends.dockerfile.refusals import SPACES
 
 if TYPE_CHECKING:
@@ -147,9 +148,26 @@ def places_of(stage: StageView, found: Started) -> tuple[str, ...]:
     if found.shell:
         # It may be a word of the shell itself.
         return ()
+    return named_places(stage, found.program)
+
+
+def named_places(stage: StageView, name: str) -> tuple[str, ...]:
+    """Where a program is looked for by its name alone; none where PATH is not known.
+
+    What bases have in PATH counts always: `ENV PATH=/app:$PATH` adds to it.
+    """
+    if not all(_knows_path(line) for line in stage.all_lines):
+        return ()
     directories = f"{stage.ends.environment.get('PATH', '')}:{DEFAULT_PATH}".split(":")
-    places = (stage.ends.path(f"{name}/{found.program}") for name in directories if name)
+    places = (stage.ends.path(f"{directory}/{name}") for directory in directories if directory)
     return tuple(dict.fromkeys(places))
+
+
+def _knows_path(line: Line) -> bool:
+    """Whether a line leaves PATH alone, or every variable in what it gives it has a value."""
+    pairs = line.instruction.variables if isinstance(line.instruction, Env) else ()
+    names = {name for pair in pairs if pair.name == "PATH" for name in VARIABLE.findall(pair.value)}
+    return all(line.state.variables.get(name) for name in names - {"PATH"})
 
 
 def programs_in(stage: StageView, depth: int = 0) -> Programs:
@@ -223,10 +241,14 @@ def origin_of(stage: StageView) -> Origin | None:
     """Where the program that an image of the stage starts comes from; None for any but Go's."""
     program = started(stage)
     places = places_of(stage, program) if program is not None else ()
+    built = programs_in(stage).built if places else ()
+    if len(places) > 1:
+        # By its name alone: in one directory of PATH lies what Go builds.
+        places = tuple(place for place in places if any(item.path == place for item in built))
     if len(places) != 1:
         return None
     found = find(stage, places[0])
-    commands = [item.command for item in programs_in(stage).built if item.path == places[0]]
+    commands = [item.command for item in built if item.path == places[0]]
     if found.kind is not Kind.BUILT or not commands:
         return None
     return Origin(commands[-1], found.line)

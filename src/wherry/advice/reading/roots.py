@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from wherry.advice.subject import Line, StageView
 
 _DEEPEST: Final = 40
+# Asking what a source is follows it twice: that must not double at every stage.
+_DEEPEST_FILE: Final = 3
 _DATA: Final = ("/etc/", "/usr/share/", "/home/nonroot", "/tmp", "/var", "/root")  # noqa: S108
 _WILD: Final = frozenset("*?[")
 
@@ -98,14 +100,47 @@ def _copied(line: Line, typed: Copy, path: str, depth: int) -> Found | None:
     if typed.heredocs:
         names = {posixpath.join(target, item.name) if into else target for item in typed.heredocs}
         return Found(Kind.CONTEXT, line, None, "") if path in names else None
-    for source in typed.sources:
-        inner = _source_path(line, line.expand(source), target, into, path)
+    for written in typed.sources:
+        source = line.expand(written)
+        single = _is_single(line, typed, source, depth)
+        if single:
+            inner = _file_path(source, target, into, path)
+        else:
+            inner = _source_path(line, source, target, into, path)
         if inner is None:
             continue
         found = _in_source(line, typed, inner, depth)
         if found.kind is not Kind.ABSENT:
             return found
     return None
+
+
+def _is_single(line: Line, typed: Copy, source: str, depth: int) -> bool:
+    """Whether a source certainly is a file, whatever its name looks like."""
+    if any(mark in source for mark in _WILD) or _is_unclear(typed) or depth > _DEEPEST_FILE:
+        return False
+    context = line.subject.context
+    relative = posixpath.normpath(source.lstrip("/") or ".")
+    if typed.from_:
+        stage = line.subject.source_stage(line)
+        if stage is None:
+            return False
+        found = _find(stage, posixpath.normpath(f"/{relative}"), len(stage.all_lines), depth + 1)
+        if found.kind is Kind.BUILT:
+            return found.command is not None and found.command.output == found.path
+        if found.kind is not Kind.CONTEXT:
+            return False
+        relative = found.path
+    return context is not None and context.has(relative) and not context.is_directory(relative)
+
+
+def _file_path(source: str, target: str, into: bool, path: str) -> str | None:
+    """As `_source_path`, for a file: it lies at the destination, or in it by its own name."""
+    if path == target:
+        return None if into else source
+    # Without a slash at its end the destination may be a directory of the base nevertheless.
+    inside = posixpath.join(target, posixpath.basename(source.rstrip("/")))
+    return source if path == inside else None
 
 
 def _source_path(line: Line, source: str, target: str, into: bool, path: str) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Edit, Range
@@ -74,14 +75,31 @@ def _joined(line: Line, after: Command, joint: str, text: str) -> str:
     if first == last:
         return f"; {text}" if joint == ";" else f" && {text}"
     escape = line.subject.parsed.escape
-    second = lines[first]
-    indent = second[: len(second) - len(second.lstrip(" \t"))]
+    indent = _indent(line, lines[first:last])
     if joint == ";":
         return f"; {escape}\n{indent}{text}"
     at_end = re.compile(r"&&\s*" + re.escape(escape) + r"\s*\Z")
     if any(at_end.search(item) for item in lines[first - 1 : last]):
         return f" && {escape}\n{indent}{text}"
     return f" {escape}\n{indent}&& {text}"
+
+
+def _indent(line: Line, lines: Sequence[str]) -> str:
+    """How far further commands stand in, by the lines behind the first.
+
+    Where none of them begins a command, words stand there, perhaps far to the right.
+    """
+    blanks = [item[: len(item) - len(item.lstrip(" \t"))] for item in lines]
+    ends = re.compile(r"(?:&&|;|\|\|)\s*" + re.escape(line.subject.parsed.escape) + r"\s*\Z")
+    for at, item in enumerate(lines):
+        if item.lstrip().startswith("&&") or (
+            at and ends.search(lines[at - 1]) and not item.lstrip().startswith("#")
+        ):
+            return blanks[at]
+    if ends.search(line.subject.text.lines[line.node.range.lines[0] - 1]):
+        return blanks[0]
+    own = line.subject.text.indent(line.range)
+    return min(*blanks, own + "    ", key=len)
 
 
 def _script(line: Line) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from wherry.advice.reading.copied_files import mounts_of
@@ -24,6 +25,7 @@ _TOOLS: Final = frozenset(
      "tar", "unzip", "git", "strip", "upx", "sha256sum", "file", "find", "install", "ldd", "id",
      "pwd", "sleep", "which", "xargs", "head", "tail", "cut", "tr", "awk", "apt-key", "apt-mark")
 )  # fmt: skip
+_BRANCH: Final = re.compile(r"(?:\A|[\s;&|({])(?:if|case|while|until)\s")
 _GO_APART: Final = frozenset(("env", "version", "clean", "telemetry"))
 
 
@@ -49,6 +51,12 @@ def is_apart(command: Command) -> bool:
             return any("@" in word for word in words[1:])
         return bool(words) and words[0] in _GO_APART
     return command.program in _APART
+
+
+def may_be_skipped(line: Line, command: Command) -> bool:
+    """Whether a RUN's command stands in a branch, which a condition may leave out."""
+    text = line.node.rest + "".join(item.content for item in line.node.heredocs)
+    return command.depth > 0 and _BRANCH.search(text) is not None
 
 
 def reads_named_only(command: Command) -> bool:

@@ -109,12 +109,20 @@ class _State(NamedTuple):
     either: bool
 
 
+def _last_command(body: Node | None) -> Node | None:
+    """Of `a && b`, whose redirection the grammar gives to both, the command that has it: `b`."""
+    while body is not None and body.type in ("list", "pipeline"):
+        body = body.named_children[-1] if body.named_children else None
+    return body if body is not None and body.type == "command" else None
+
+
 class _Reader:
     def __init__(self, text: str, encoded: bytes) -> None:
         self._text = text
         self._encoded = encoded
         self._plain = len(text) == len(encoded)
         self._shells = 0
+        self._later: dict[int, tuple[Redirect, ...]] = {}
 
     def read(self, root: Node) -> Iterator[Command]:
         yield from self._walk(root, _State(0, 0, nested=False, either=False))
@@ -136,8 +144,11 @@ class _Reader:
                     waiting.extend(self._substitutions(node, state, besides=body))
                     waiting.extend(self._substitutions(body, state))
                     continue
+                last = _last_command(body)
+                if last is not None:
+                    self._later[last.id] = redirects
             if kind == "command":
-                yield from self._command(node, state, ())
+                yield from self._command(node, state, self._later.pop(node.id, ()))
                 waiting.extend(self._substitutions(node, state))
                 continue
             if kind in (_ASSIGNMENTS, "variable_assignments"):

@@ -131,11 +131,26 @@ def images(subject: Subject) -> tuple[StageView, ...]:
     return tuple(
         stage
         for stage in subject.results
-        if stage is subject.final
+        if (stage is subject.final and not _is_a_check(stage))
         or (
             any(isinstance(line.instruction, (Cmd, Entrypoint)) for line in stage.lines)
             and not is_for_development(stage)
         )
+    )
+
+
+def _is_a_check(stage: StageView) -> bool:
+    """Whether a last stage only runs something over the sources, in a file that gives out files.
+
+    Files with targets like `validate` and `update` are made that way.
+    """
+    last = stage.lines[-1] if stage.lines else None
+    return (
+        any(other.is_scratch for other in stage.subject.stages)
+        and last is not None
+        and isinstance(last.instruction, Run)
+        and bool(last.instruction.mounts or last.instruction.mount_texts)
+        and stage.command is None
     )
 
 

@@ -162,7 +162,9 @@ def _hiding(context: Context, path: str) -> str:
     """The rule that hides all of a path, or of what a pattern stands for; empty where none does."""
     if path == ".":
         rule = context.deciding_rule("any")
-        return rule if rule in _HIDES_ALL and not context.names else ""
+        # What is taken back may be built before: that it is not there yet says nothing.
+        is_all = rule in _HIDES_ALL and not context.names and not context.rules.takes_back
+        return rule if is_all else ""
     if not context.hides(path) or context.rules.may_hold_included(path):
         return ""
     if _WILD.search(path) and any(fnmatchcase(name, path) for name in context.names):

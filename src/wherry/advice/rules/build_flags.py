@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 _UNKNOWN: Final = "\0"
 _SUBSTITUTION: Final = re.compile(r"\$\([^()]*\)|`[^`]*`")
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+)|\{[^}]*\})")
+_GO_LINE: Final = re.compile(r"(\d+)\.(\d+)")
 _DEBUG: Final = frozenset(("race", "msan", "asan", "cover", "n"))
 
 
 def not_stripped(subject: Subject, rule: Rule) -> Iterator[Finding]:
     """GO103: the symbol table and debug information stay in the program."""
+    if any(other.program.endswith("strip") for line in subject.lines for other in line.commands):
+        return
     for command in reaching(subject):
         if _is_debug(command) or _may_have_more(command):
             continue
@@ -50,7 +53,7 @@ def not_stripped(subject: Subject, rule: Rule) -> Iterator[Finding]:
 def no_trimpath(subject: Subject, rule: Rule) -> Iterator[Finding]:
     """GO104: the paths of the build's directories stay in the program."""
     for command in reaching(subject):
-        if _is_debug(command) or _may_have_more(command):
+        if _is_debug(command) or _may_have_more(command) or _lacks_trimpath(command):
             continue
         flags = command.environment.get("GOFLAGS", "")
         old = any("-trimpath" in word.value for word in command.command.words)
@@ -66,6 +69,15 @@ def no_trimpath(subject: Subject, rule: Rule) -> Iterator[Finding]:
             "write go build -trimpath: the same program comes out of every directory",
             fix,
         )
+
+
+def _lacks_trimpath(command: GoCommand) -> bool:
+    """Whether the stage's Go is, or may be, from before 1.13, which does not know the flag."""
+    facts = command.line.stage.facts
+    found = _GO_LINE.match(facts.go)
+    if found is None:
+        return facts.family != "golang" and command.line.subject.module is None
+    return (int(found[1]), int(found[2])) < (1, 13)
 
 
 def reaching(subject: Subject) -> tuple[GoCommand, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.model import Edit, Finding, Fix, Rule, Severity
-from wherry.advice.reading.copied_files import mounts_of
+from wherry.advice.reading.copied_files import mounts_of, placed_by
 from wherry.advice.reading.fetching import (
     fetches,
     has_modules_to_fetch,
@@ -42,6 +42,7 @@ _GAIN: Final = "(wherry keeps it without; BuildKit and buildah do not)"
 # Who names a cache has plans of their own for it.
 _MODULE_WORDS: Final = re.compile(r"pkg/mod|GOMODCACHE|go clean|modcacherw|GOPROXY=.?off")
 _BUILD_WORDS: Final = re.compile(r"go-build|GOCACHE|go clean|\.cache\b|toolexec|-a\s")
+_REMOTE: Final = re.compile(r"://|\Agit@")
 _COMPILED: Final = frozenset(("build", "install", "test"))
 
 
@@ -60,8 +61,12 @@ def _compiles(command: GoCommand) -> bool:
     return command.verb in _COMPILED and not any("@" in argument for argument in arguments)
 
 
+def _fetches(command: GoCommand) -> bool:
+    return fetches(command) or command.verb == "get"
+
+
 _MODULES: Final = _Kind(
-    module_cache, fetches, _MODULE_WORDS, "keep fetched modules in a cache mount"
+    module_cache, _fetches, _MODULE_WORDS, "keep fetched modules in a cache mount"
 )
 _BUILD: Final = _Kind(
     build_cache, _compiles, _BUILD_WORDS, "keep compiled packages in a cache mount"
@@ -113,7 +118,7 @@ def _first(stage: StageView, kind: _Kind) -> GoCommand | None:
         if kind.words.search(_text(line)):
             return None
         for command in go_commands(line):
-            if found is not None or not kind.fills(command):
+            if found is not None or not kind.fills(command) or not _is_of_context(command):
                 continue
             cache = kind.place(line.state)
             # Another environment of the command alone would have another place.
@@ -124,6 +129,31 @@ def _first(stage: StageView, kind: _Kind) -> GoCommand | None:
     if found is None or _is_read(stage, kind.place(found.line.state)):
         return None
     return found
+
+
+def _is_of_context(command: GoCommand) -> bool:
+    """Whether a command may read what the build context brings.
+
+    What is cloned or installed for the build alone is fetched and compiled once.
+    """
+    line = command.line
+    before = line.commands[: line.commands.index(command.command)]
+    if any(item.program == "git" and "clone" in item.arguments for item in before):
+        return False
+    return placed_by(line) != () or any(
+        _brings_context(other) for other in line.stage.all_lines if other.range < line.range
+    )
+
+
+def _brings_context(line: Line) -> bool:
+    typed = line.instruction
+    if not isinstance(typed, Copy):
+        return False
+    if not typed.from_:
+        # What ADD fetches is pinned by whoever wrote its address.
+        return not all(_REMOTE.search(source) for source in typed.sources)
+    source = line.subject.source_stage(line)
+    return source is not None and any(map(_brings_context, source.all_lines))
 
 
 def _own(command: GoCommand) -> State:
@@ -166,12 +196,6 @@ def _has_modules(command: GoCommand) -> bool:
     context = command.line.subject.context
     if context is None:
         return command.verb == "mod download"
-    copied = [
-        line for line in command.line.stage.all_lines if line.range < command.line.range
-        and isinstance(line.instruction, Copy)
-    ]  # fmt: skip
-    if not copied:
-        return False
     module = command.line.subject.module
     place = "" if module is None or module.root == "." else module.root
     found = module_above(context, place)

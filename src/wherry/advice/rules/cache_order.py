@@ -14,7 +14,7 @@ from wherry.advice.model import Finding, Rule, Severity
 from wherry.advice.reading.copied_files import brings, placed_by, within
 from wherry.advice.reading.fetching import fetches, has_modules_to_fetch, is_vendored, module_above
 from wherry.advice.reading.go_commands import go_commands
-from wherry.advice.reading.run_programs import is_mounted, meets, module_cache
+from wherry.advice.reading.run_programs import is_mounted, may_be_skipped, meets, module_cache
 from wherry.advice.rules import (
     cache_mounts,
     changing_values,
@@ -22,7 +22,7 @@ from wherry.advice.rules import (
     unpinned_tools,
     wide_copies,
 )
-from wherry.advice.rules.early_order import late_fix
+from wherry.advice.rules.early_order import late_fix, without_fix
 from wherry.frontends.dockerfile.instructions import Copy, Run
 
 if TYPE_CHECKING:
@@ -56,14 +56,38 @@ def _copied_first(subject: Subject, rule: Rule) -> Iterator[Finding]:
         late = late._replace(has_early=_has_early(stage, late))
         command = late.command
         there = command.line.place(command.command.start, command.command.end)
+        again = _copied_again(stage, late)
+        hint, fix = "copy go.mod and go.sum and run go mod download before it", late_fix
+        if again is not None:
+            hint, fix = f"leave it out: line {again.head.lines[0]} copies the same", without_fix
         yield rule.find(
             late.copy.head,
             f"all sources are copied before go {command.verb} fetches the modules,"
             " so that a change of any file fetches them all again",
-            "copy go.mod and go.sum and run go mod download before it",
-            late_fix(subject, late),
+            hint,
+            fix(subject, late),
             ((there, "the modules are fetched here"),),
         )
+
+
+def _copied_again(stage: StageView, late: Late) -> Line | None:
+    """A second copy of the same behind the download, which has a go.mod of its own."""
+    wanted = f"{late.root.rstrip('/')}/go.mod"
+    if late.command.line not in stage.lines:
+        return None
+    if any(isinstance(line.instruction, Run) for line in late.between):
+        return None
+    copied = [
+        item.target for line in late.between if isinstance(line.instruction, Copy)
+        for item in placed_by(line) or ()
+    ]  # fmt: skip
+    if wanted not in copied:
+        return None
+    behind = stage.lines[stage.lines.index(late.command.line) + 1 :]
+    first = next((line for line in behind if isinstance(line.instruction, Copy | Run)), None)
+    if first is None or not isinstance(first.instruction, Copy):
+        return None
+    return first if placed_by(first) == placed_by(late.copy) else None
 
 
 def _late(stage: StageView, line: Line) -> Late | None:
@@ -81,6 +105,9 @@ def _late(stage: StageView, line: Line) -> Late | None:
             return None
         for command in commands:
             if fetches(command):
+                if may_be_skipped(following, command.command):
+                    # What a branch fetches may be there already, made outside.
+                    return None
                 found = _matched(line, command, whole)
                 return None if found is None else found._replace(between=tuple(between))
             if command.verb in ("mod init", "get"):

@@ -48,6 +48,7 @@ _NO_VERSION: Final = frozenset(
 )  # fmt: skip
 # What somebody chose: another is chosen by changing the Dockerfile.
 _PIN: Final = re.compile(r"v?\d+(?:\.\d+)+.*|[0-9a-f]{7,64}")
+_GONE: Final = "take out what nothing uses"
 _VARIABLE: Final = re.compile(r"\$\{?([A-Za-z_]\w*)")
 
 
@@ -67,23 +68,52 @@ class _Moved(NamedTuple):
 def _changing(subject: Subject, rule: Rule) -> Iterator[Finding]:
     for stage in subject.stages:
         moves = [found for line in stage.lines if (found := _moved(stage, line)) is not None]
-        for moved in moves:
-            line, name, command = moved.lines[0], moved.names[0], moved.command
-            where = "the command that uses it" if moved.use is not None else "the end of the stage"
+        for group in _groups(moves):
+            moved, names = group[0], [name for one in group for name in one.names]
+            line, command = moved.lines[0], moved.command
+            listed = ", ".join(names[:-1]) + " and " + names[-1]
+            change, it = f"ARG {listed} change", "them"
+            if len(names) == 1:
+                change, it = f"ARG {names[0]} changes", "it"
+            fix = _fix(stage, [other for other in moves if other.use is moved.use])
+            hint = f"move {it} down to the command that uses {it}"
+            if moved.use is not None and not _names(moved.use, set(names)):
+                line_there = moved.use.head.lines[0]
+                hint = f"move {it} down to line {line_there}, the first that may use {it}"
+            if fix.title == _GONE:
+                hint = f"nothing uses {it}: take {it} out"
+            elif moved.use is None:
+                hint = f"move {it} down to the end of the stage"
             yield rule.find(
                 line.head,
-                f"ARG {name} changes with each build: {_shown(command)} behind it, which does not"
-                " use it, runs again each time",
-                f"move it down to {where}",
-                _fix(stage, [other for other in moves if other.use is moved.use]),
+                f"{change} with each build: {_shown(command)} behind {it}, which does not use {it},"
+                " runs again each time",
+                hint,
+                fix,
                 ((moved.kept.place(command.start, command.end), "this runs again"),),
             )
 
 
+def _groups(moves: list[_Moved]) -> list[list[_Moved]]:
+    """Those that hold up the same command and belong at the same place, together."""
+    found: list[list[_Moved]] = []
+    for moved in moves:
+        for group in found:
+            if group[0].use is moved.use and group[0].kept is moved.kept:
+                group.append(moved)
+                break
+        else:
+            found.append([moved])
+    return found
+
+
 def _shown(command: Command) -> str:
     """The first words of a command, without its flags."""
-    words = takewhile(lambda word: not word.startswith("-"), command.arguments[:2])
-    return " ".join((command.program, *words))
+    words = list(takewhile(lambda word: not word.startswith("-"), command.arguments[:2]))
+    if command.program == "go":
+        return " ".join((command.program, *words))
+    verb = next((word for word in command.arguments if word in ("add", "install")), "")
+    return f"{command.program} {verb}".rstrip()
 
 
 def _moved(stage: StageView, line: Line) -> _Moved | None:
@@ -104,6 +134,8 @@ def _moved(stage: StageView, line: Line) -> _Moved | None:
             if command is None:
                 kept, command = following, _expensive(following)
         elif command is None and isinstance(following.instruction, Env | Label):
+            if _is_replaced(following, names):
+                return None
             known.update(_set_by(following))
             lines.append(following)
         else:
@@ -115,6 +147,15 @@ def _moved(stage: StageView, line: Line) -> _Moved | None:
     if kept is None or command is None or not _may_move(stage, lines, use):
         return None
     return _Moved(tuple(lines), names, use, kept, command)
+
+
+def _is_replaced(line: Line, names: tuple[str, ...]) -> bool:
+    """Whether an ENV gives one of the names a value of its own, which counts from there on."""
+    typed = line.instruction
+    return isinstance(typed, Env) and any(
+        pair.name in names and pair.name not in _VARIABLE.findall(pair.value)
+        for pair in typed.variables
+    )
 
 
 def _may_move(stage: StageView, lines: list[Line], use: Line | None) -> bool:
@@ -151,14 +192,18 @@ def _is_changing(line: Line, name: str, default: str | None) -> bool:
 
 def _uses(line: Line, names: set[str]) -> bool:
     """Whether an instruction uses one of the variables, or may: a script has them all."""
-    typed = line.instruction
-    bodies = " ".join(heredoc.content for heredoc in line.node.heredocs)
-    text = f"{line.node.original} {bodies}"
-    if any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in names):
+    if _names(line, names):
         return True
-    if not isinstance(typed, Run):
+    if not isinstance(line.instruction, Run):
         return False
     return not line.commands or not all(reads_named_only(command) for command in line.commands)
+
+
+def _names(line: Line, names: set[str]) -> bool:
+    """Whether an instruction names one of the variables."""
+    bodies = " ".join(heredoc.content for heredoc in line.node.heredocs)
+    text = f"{line.node.original} {bodies}"
+    return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in names)
 
 
 def _expensive(line: Line) -> Command | None:
@@ -171,13 +216,20 @@ def _expensive(line: Line) -> Command | None:
     return next(filter(installs, line.commands), None)
 
 
-def _fix(stage: StageView, moves: list[_Moved]) -> Fix | None:
-    """Moves all lines that belong at the same place, in their order."""
+def _fix(stage: StageView, moves: list[_Moved]) -> Fix:
+    """Moves all lines that belong at the same place, in their order.
+
+    ARGs that nothing uses are taken out; a stage that stands on this one has them too.
+    """
     text = stage.subject.text
     use = moves[0].use
     places = sorted({line.range for moved in moves for line in moved.lines})
     new = "".join(block_text(text, place) for place in places)
     edits = [removal(text, place) for place in _joined(text, places)]
+    is_base = any(other.below is stage for other in stage.subject.stages)
+    plain = all(isinstance(line.instruction, Arg) for moved in moves for line in moved.lines)
+    if use is None and plain and not is_base:
+        return Fix(_GONE, tuple(edits))
     if use is not None:
         edits.append(before(text, use.range, new))
     else:

@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 from wherry.advice.model import Edit, Finding, Fix, Need, Rule, Severity
 from wherry.advice.reading.context_files import origin, word_range
 from wherry.advice.reading.go_commands import GoCommand, stage_commands
+from wherry.advice.rules.emulation import emulated_build
 from wherry.advice.rules.main_files import main_file_only
 from wherry.advice.rules.module_files import hidden_module_files, ignored_module_files
-from wherry.advice.rules.platforms import emulated_build, wrong_architecture
+from wherry.advice.rules.platforms import wrong_architecture
 from wherry.advice.rules.vcs_stamp import stamping_without_git
 from wherry.advice.subject import StageView, Subject
 from wherry.frontends.dockerfile.source import Range

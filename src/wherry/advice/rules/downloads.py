@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 _URL: Final = re.compile(r"https?://", re.IGNORECASE)
 # What BuildKit takes for a repository: its commit is the checksum.
 _GIT: Final = re.compile(r"(?:git@|git://|ssh://)|https?://[^#?]*\.git(?:[#?].*)?\Z", re.IGNORECASE)
+# Its answer changes with the branch: added so that what is below is not taken from the cache.
+_STAMP: Final = re.compile(r"https?://api\.github\.com/repos/[^/]+/[^/]+/(?:branches|commits|git)/")
 _ARCHIVE: Final = re.compile(r"\.(?:tar|t[gbx]z2?|gz|bz2|xz|zst|lz4|lzma|Z|zip)(?:\.|\Z)", re.I)
 _WILD: Final = frozenset("*?[")
 _FETCHERS: Final = frozenset(("curl", "wget"))
 _SHELLS: Final = frozenset(("sh", "bash", "ash", "dash", "zsh"))
 _INTERPRETERS: Final = frozenset(("python", "python3", "perl", "ruby", "node"))
+_OUTPUT: Final = {"curl": "o", "wget": "O"}
 _UNPACKERS: Final = frozenset(("tar", "bsdtar", "gunzip", "gzip", "zcat", "xz", "bunzip2", "cpio"))
 _CHECKERS: Final = frozenset(
     ("sha256sum", "sha512sum", "sha1sum", "shasum", "sha384sum", "gpg", "gpgv", "cosign",
@@ -40,6 +43,8 @@ def _added(subject: Subject, rule: Rule) -> Iterator[Finding]:
             continue
         fetched = [index for index, source in enumerate(typed.sources) if _is_url(line, source)]
         if fetched and not typed.checksum:
+            if _is_checked_later(line) or all(_is_stamp(line, typed.sources[at]) for at in fetched):
+                continue
             places = word_places(subject, line.node)
             yield rule.find(
                 places[fetched[0]] if fetched[0] < len(places) else line.head,
@@ -60,6 +65,20 @@ def _added(subject: Subject, rule: Rule) -> Iterator[Finding]:
 def _is_url(line: Line, source: str) -> bool:
     value = line.expand(source)
     return _URL.match(value) is not None and not _GIT.match(value)
+
+
+def _is_stamp(line: Line, source: str) -> bool:
+    return _STAMP.match(line.expand(source)) is not None
+
+
+def _is_checked_later(line: Line) -> bool:
+    """Whether a RUN below asks a program that compares what was fetched with what it should be."""
+    lines = line.stage.lines
+    return any(
+        command.program in _CHECKERS
+        for later in lines[lines.index(line) + 1 :]
+        for command in later.commands
+    )
 
 
 def _is_plain(line: Line, typed: Copy) -> bool:
@@ -96,6 +115,7 @@ def _unverified(subject: Subject, rule: Rule) -> Iterator[Finding]:
         commands = line.commands
         if any(command.program in _CHECKERS for command in commands):
             continue
+        yield from _saved(line, rule)
         for command, following in pairwise(commands):
             does = _does(line, command, following)
             if does:
@@ -105,6 +125,63 @@ def _unverified(subject: Subject, rule: Rule) -> Iterator[Finding]:
                     "save it to a file, check it with sha256sum -c, and then use it; or fetch it"
                     " with ADD --checksum=sha256:...",
                 )
+
+
+def _saved(line: Line, rule: Rule) -> Iterator[Finding]:
+    """Downloads into a file that the same RUN then starts, unpacks or installs."""
+    commands = line.commands
+    for number, command in enumerate(commands):
+        name = _file_of(command)
+        if not name or any(_LOCAL.match(argument) for argument in command.arguments):
+            continue
+        for later in commands[number + 1 :]:
+            does = _use_of(later, name)
+            if does:
+                yield rule.find(
+                    line.place(command.start, command.end),
+                    f"what is downloaded here is {does} unseen",
+                    "compare it first: echo 'SHA256  FILE' | sha256sum -c -; or fetch it with"
+                    " ADD --checksum=sha256:...",
+                )  # fmt: skip
+                break
+
+
+def _file_of(command: Command) -> str:
+    """The last part of the path that a download is saved to; empty where it is not known."""
+    words = command.arguments
+    urls = [word for word in words if _URL.match(word)]
+    if command.program not in _FETCHERS or len(urls) != 1:
+        return ""
+    named = [item.target.value for item in command.redirects if item.operator == ">"]
+    for word, following in pairwise((*words, "")):
+        is_short = re.fullmatch(rf"-[A-Za-z]*{_OUTPUT[command.program]}", word) is not None
+        if is_short or word in ("--output", "--output-document"):
+            named.append(following)
+        elif word.startswith(("--output=", "--output-document=")):
+            named.append(word.partition("=")[2])
+    remote = any(re.fullmatch(r"-[A-Za-z]*O|--remote-name", word) for word in words)
+    if not named and (command.program == "wget" or remote):
+        named = [re.split(r"[?#]", urls[0])[0]]
+    name = posixpath.basename(named[0]) if len(named) == 1 else ""
+    # A dash is where a pipe goes on.
+    return "" if name == "-" else name
+
+
+def _use_of(command: Command, name: str) -> str:
+    """What a command does with a file of that name: `run`, `unpacked`, `installed`, or nothing."""
+    used = [word for word in command.arguments if posixpath.basename(word) == name]
+    if posixpath.basename(command.words[0].value if command.words else "") == name:
+        return "run"
+    if not used:
+        return ""
+    if command.program in _UNPACKERS | {"unzip"}:
+        return "unpacked"
+    if command.program == "chmod":
+        mode = command.arguments[0]
+        return "run" if re.search(r"x|[1357]", mode) and "=" not in mode else ""
+    if command.program in _SHELLS | _INTERPRETERS:
+        return "run" if command.arguments[0] == used[0] else ""
+    return "installed" if command.program in ("dpkg", "rpm", "install") else ""
 
 
 def _does(line: Line, command: Command, following: Command) -> str:
@@ -140,16 +217,14 @@ def _reads_program(command: Command) -> bool:
 
 
 def _runs_substitution(command: Command, inner: Command) -> bool:
-    """`sh -c "$(curl ...)"`."""
+    """`sh -c "$(curl ...)"` and `bash <(curl ...)`."""
     if command.program not in _SHELLS or inner.program not in _FETCHERS or not inner.nested:
         return False
     script = command.words[-1] if command.words else None
-    return (
-        "-c" in command.arguments
-        and script is not None
-        and script.start <= inner.start < script.end
-        and script.value.lstrip().startswith(("$(", "`"))
-    )
+    if script is None or not script.start <= inner.start < script.end:
+        return False
+    begins = ("$(", "`") if "-c" in command.arguments else ("<(",)
+    return script.value.lstrip().startswith(begins)
 
 
 RULES: Final = (

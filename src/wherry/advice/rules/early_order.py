@@ -52,6 +52,11 @@ def late_fix(subject: Subject, late: Late) -> Fix | None:
     return None
 
 
+def without_fix(subject: Subject, late: Late) -> Fix:
+    """Takes the copy out, which another one behind the download repeats."""
+    return Fix("leave out the first of two copies", (removal(subject.text, late.copy.range),))
+
+
 def _early_lines(subject: Subject, late: Late) -> str | None:
     """The COPYs of the module files, as whole lines."""
     context, typed = subject.context, late.copy.instruction

@@ -8,14 +8,14 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from wherry.advice.model import Edit, Finding, Fix, Rule
+from wherry.advice.model import Finding, Fix, Rule
 from wherry.advice.reading.context_files import word_range
 from wherry.advice.rules.module_files import appended, named_files, read_text
 from wherry.errors import MachineError
 from wherry.frontends.dockerfile.instructions import Copy
-from wherry.frontends.dockerfile.source import Position, Range
 from wherry.process.cancel import CancelToken
 from wherry.process.spawn import Command, run
 from wherry.vcs.git import go_place
@@ -23,13 +23,14 @@ from wherry.vcs.git import go_place
 if TYPE_CHECKING:
     from wherry.advice.reading.go_module import GoModule
     from wherry.advice.subject import Subject
+    from wherry.frontends.dockerfile.source import Range
 
 _QUIET: Final = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-_IGNORED: Final = re.compile(r"(.*?):(\d+):(.*)\t(.*)")
+_IGNORED: Final = re.compile(r"(.*?):\d+:(.*)\t(.*)")
 
 
 class _Ignored(NamedTuple):
-    """A file that git ignores: the pattern that says so, the file and the line that it stands in.
+    """A file that git ignores, the pattern that says so, and the file that this stands in.
 
     `source` is relative to the context, empty for a file outside of it.
     """
@@ -37,7 +38,6 @@ class _Ignored(NamedTuple):
     name: str
     pattern: str
     source: str
-    number: int
 
 
 def ignored_files(subject: Subject, module: GoModule, rule: Rule) -> Iterator[Finding]:
@@ -51,14 +51,15 @@ def ignored_files(subject: Subject, module: GoModule, rule: Rule) -> Iterator[Fi
         yield rule.find(place, message, hint, _tracked_again(module, item))
 
 
+@lru_cache(maxsize=64)
 def _ignored(module: GoModule) -> tuple[_Ignored, ...]:
     """Which of go.mod and go.sum git ignores and does not have; none without git."""
     there = module.has_sum or bool(module.modules)
     names = [name for name, asked in (("go.mod", bool(module.path)), ("go.sum", there)) if asked]
     if not names or not go_place(module.directory).found:
         return ()
-    prefix = _git(module, ("rev-parse", "--show-prefix"))
     told = _git(module, ("check-ignore", "--verbose", "--", *names))
+    prefix = _git(module, ("rev-parse", "--show-prefix")) if told else None
     if prefix is None or not told:
         return ()
     up = "../" * prefix.strip().count("/")
@@ -67,12 +68,12 @@ def _ignored(module: GoModule) -> tuple[_Ignored, ...]:
     found = []
     for line in told.splitlines():
         match = _IGNORED.fullmatch(line)
-        if match is None or match[3].startswith("!"):
+        if match is None or match[2].startswith("!"):
             continue
         source = os.path.relpath(os.path.join(top, match[1]), context)
         if source.startswith(("..", ".git/")):
             source = ""
-        found.append(_Ignored(match[4], match[3], source, int(match[2])))
+        found.append(_Ignored(match[3], match[2], source))
     return tuple(found)
 
 
@@ -106,14 +107,11 @@ def _bringing(subject: Subject, path: str) -> Range:
 
 
 def _tracked_again(module: GoModule, item: _Ignored) -> Fix | None:
-    """Take away the pattern where it means this file alone, else except the file from it."""
+    """Except the file from the pattern: a later line beats the earlier ones."""
     text = read_text(os.path.join(module.context_directory, item.source)) if item.source else None
     if text is None:
         return None
     title = f"let git have {item.name}"
-    if item.pattern.removeprefix("**/").removeprefix("/") == item.name:
-        gone = Range(Position(item.number, 0), Position(item.number + 1, 0))
-        return Fix(title, (Edit(gone, "", item.source),), safe=False)
     inside = os.path.relpath(module.inside(item.name), os.path.dirname(item.source) or ".")
     *above, name = inside.split("/")
     last = item.pattern.rpartition("/")[2]

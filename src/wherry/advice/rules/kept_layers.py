@@ -56,11 +56,14 @@ def removed_but_kept(subject: Subject, rule: Rule) -> Iterator[Finding]:
                 if maker is None:
                     continue
                 what = "package " if removal.manager else ""
+                copied = isinstance(maker.instruction, Copy)
                 yield rule.find(
                     removal.place,
                     f"{what}{removal.name} is removed here, but stays in the layer below",
-                    "remove it in the RUN that makes it, or make it in a stage of its own and COPY "
-                    "what is needed",
+                    "mount it in the RUN that needs it: RUN --mount=type=bind,source=..,target=.."
+                    if copied
+                    else "remove it in the RUN that makes it, or make it in a stage of its own and"
+                    " COPY what is needed",
                     related=((maker.head, "made here"),),
                 )
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from wherry.advice.reading.shell import Command
     from wherry.advice.subject import Line, StageView, Subject
 
-STATIC: Final = "gcr.io/distroless/static-debian12:nonroot"
+STATIC: Final = "gcr.io/distroless/static-debian13:nonroot"
 """The base for static programs: certificates, time zones, a user, and no shell."""
 
 _MB: Final = 1_000_000

@@ -55,13 +55,17 @@ def _of_apt(line: Line, rule: Rule) -> Iterator[Finding]:
     if _is_cleaned(line, first, "/var/lib/apt") or any("distclean" in c.arguments for c in own):
         return
     fix = None
-    if own[-1] is not updates[-1] and not _is_needed_later(line, _APT, "install"):
+    last = "&& rm -rf /var/lib/apt/lists/*"
+    hint = f"end the same RUN with {last}: a later RUN makes no layer smaller"
+    if _is_needed_later(line, _APT, "install"):
+        hint = f"install all in one RUN with the update, and end it with {last}"
+    elif own[-1] is not updates[-1]:
         remove = _as_root(own[-1], "rm -rf /var/lib/apt/lists/*")
         fix = _append(line, own[-1], remove, "remove the package lists in the same RUN")
     yield rule.find(
         _place(line, first),
         f"{first.program} update leaves its package lists in the layer",
-        "end the same RUN with && rm -rf /var/lib/apt/lists/*: a later RUN makes no layer smaller",
+        hint,
         fix,
     )
 
@@ -166,6 +170,8 @@ def _of_pip(line: Line, rule: Rule) -> Iterator[Finding]:
     if off in ("1", "true", "on", "yes", "off", "0", "no", "false"):
         # Versions of pip differ in what they take a "no" for.
         return
+    first: Command | None = None
+    edits: list[Edit] = []
     for command in line.commands:
         verb = _pip_verb(command)
         if verb is None or any(
@@ -176,14 +182,15 @@ def _of_pip(line: Line, rule: Rule) -> Iterator[Finding]:
             continue
         if _is_cleaned(line, command, ".cache") or _purges(line):
             continue
-        fix = None
+        first = first or command
         if is_script(line):
-            fix = Fix("keep no downloads", (insert_after(line, verb, " --no-cache-dir"),))
+            edits.append(insert_after(line, verb, " --no-cache-dir"))
+    if first is not None:
         yield rule.find(
-            _place(line, command),
+            _place(line, first),
             "pip leaves what it downloaded in the layer",
             "write pip install --no-cache-dir",
-            fix,
+            Fix("keep no downloads", tuple(edits)) if edits else None,
         )
 
 

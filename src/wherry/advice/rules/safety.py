@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules about safety: who the program runs as; and the list of all rules of the family.
 
-The others are in `secrets`, `secret_files`, `base_tags` and `downloads`.
+The others are in `secrets`, `secret_files`, `base_tags`, `locked_bases` and `downloads`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wherry.advice.model import Edit, Finding, Fix, Position, Range, Rule, Sever
 from wherry.advice.reading.roots import Kind, find
 from wherry.advice.reading.shell import read_commands
 from wherry.advice.reading.word_places import value_of, word_places
-from wherry.advice.rules import base_tags, downloads, secret_files, secrets
+from wherry.advice.rules import base_tags, downloads, locked_bases, secret_files, secrets
 from wherry.advice.subject import expanded, is_posix_shell
 from wherry.frontends.dockerfile.instructions import Cmd, Copy, Entrypoint, Run, User
 
@@ -29,6 +29,15 @@ _BINS: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/
 _STARTERS: Final = frozenset(("tini", "dumb-init", "catatonit", "env"))
 # Names of stages that are there for people at work, not for what is shipped.
 _AT_WORK: Final = re.compile(r"(?:^|[-_.])(?:dev|devel|debug|test|tests|lint|ci|local|delve|e2e)")
+# The same in a name as Dockerfile.dev or docs.Dockerfile.
+_FILE_AT_WORK: Final = re.compile(
+    r"(?:^|[-_.])(?:dev|devel|debug|tests?|lint|ci|local|delve|e2e|docs?|devcontainer)(?:[-_.]|\Z)"
+)
+# What people at work start instead of the program, to build it anew or to look into it.
+_WORK_PROGRAMS: Final = frozenset(
+    ("air", "dlv", "reflex", "CompileDaemon", "realize", "fresh", "modd", "gow", "wgo", "make",
+     "task", "mage", "just")
+)  # fmt: skip
 # What an image installs whose program changes the machine it runs on, which only root may.
 _NEEDS_ROOT: Final = frozenset(
     ("iptables", "nftables", "ipset", "iproute2", "wireguard-tools", "util-linux", "e2fsprogs",
@@ -36,17 +45,24 @@ _NEEDS_ROOT: Final = frozenset(
      "cryptsetup", "docker", "docker-ce", "docker.io", "containerd", "runc", "sudo", "su-exec",
      "gosu", "shadow-uidmap", "uidmap", "libcap", "libcap2-bin")
 )  # fmt: skip
-_HOST_PROGRAM: Final = re.compile(r"(?:^|[-_])(?:csi|cni|kubelet|kube-proxy|iptables)(?:[-_]|\Z)")
+_HOST_PROGRAM: Final = re.compile(
+    r"(?:^|[-_])(?:csi|cni|kubelet|kube-proxy|iptables|driver|buildkitd|containerd|dockerd|runc|"
+    r"snapshotter)(?:[-_]|\Z)"
+)
 _WITH_COPIES: Final = frozenset(("distroless", "scratch", "alpine", "debian", "ubuntu"))
 
 
 def _runs_as_root(subject: Subject, rule: Rule) -> Iterator[Finding]:
+    if _FILE_AT_WORK.search(posixpath.basename(subject.path)):
+        return
     for stage in subject.results:
         command = stage.command
         if command is None or not _is_shipped(stage) or not _is_root(stage):
             continue
         program = _program(stage, command)
-        if not program or not _is_of_go(stage, program) or _changes_the_host(stage, program):
+        if not program or posixpath.basename(program) in _WORK_PROGRAMS:
+            continue
+        if not _is_of_go(stage, program) or _changes_the_host(stage, program):
             continue
         user = stage.last(User)
         name = posixpath.basename(program)
@@ -187,6 +203,7 @@ def _above_comments(line: Line) -> Position:
 RULES: Final = (
     Rule("GO301", "runs-as-root", Severity.WARNING,
          "the image's Go program runs as root", _runs_as_root, mends=True),
-    *secrets.RULES, *secret_files.RULES, *base_tags.RULES, *downloads.RULES,
+    *secrets.RULES, *secret_files.RULES, base_tags.RULES[0], *locked_bases.RULES,
+    *base_tags.RULES[1:], *downloads.RULES,
 )  # fmt: skip
 """In the order of their ids."""

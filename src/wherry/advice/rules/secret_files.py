@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Edit, Finding, Fix, Need, Position, Range, Rule, Severity
+from wherry.advice.reading.secret_content import is_harmless
 from wherry.advice.reading.word_places import value_of, word_places
 from wherry.frontends.dockerfile.instructions import Copy
 from wherry.frontends.dockerfile.lines import split_lines
@@ -41,7 +42,7 @@ _MOST_SHOWN: Final = 3
 # Directories whose keys are made up, or somebody else's.
 _MADE_UP: Final = re.compile(
     r"(?:^|[-_./])(?:test|tests|testdata|testing|fixtures?|examples?|samples?|mocks?|dummy|fake|"
-    r"demo|e2e|integration|vendor|node_modules|third_party|docs?|snakeoil|localhost)(?:[-_./]|\Z)",
+    r"demo|e2e|integration|suites?|vendor|node_modules|third_party|docs?|snakeoil|localhost)(?:[-_./]|\Z)",
     re.IGNORECASE,
 )
 _WILD: Final = frozenset("*?[")
@@ -122,7 +123,7 @@ def _is_named(context: Context | None, path: str, foreign: bool) -> bool:
     if name in _DIRECTORIES:
         return True
     if _is_secret(path):
-        return True
+        return foreign or context is None or not is_harmless(context, path)
     if foreign or context is None or not name.endswith(_KEY_ENDINGS):
         return False
     return not _MADE_UP.search(path) and _is_private_key(context, path)
@@ -149,10 +150,11 @@ def _below(context: Context, directory: str) -> tuple[str, ...]:
         name = posixpath.basename(path)
         if _ENVIRONMENT.fullmatch(name):
             # Those of front ends, further down, hold what browsers get to see.
-            if inner == name:
+            if inner == name and not is_harmless(context, path):
                 found.append(path)
         elif _is_secret(path):
-            found.append(path)
+            if not is_harmless(context, path):
+                found.append(path)
         elif name.endswith(_KEY_ENDINGS) and keys < _MOST_KEYS:
             keys += 1
             if _is_private_key(context, path):

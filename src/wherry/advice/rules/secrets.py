@@ -56,7 +56,9 @@ _USERINFO: Final = re.compile(r"https?://(?P<info>[^/\s@]*\$[^/\s@]*)@")
 _SUBSTITUTED: Final = re.compile(r"https?://[^\s/@]*(?:\$\(|`)[^@]*@")
 _VARIABLE: Final = re.compile(r"\$\{?([A-Za-z_]\w*)")
 _USER_NAME: Final = re.compile(r"user|login|name|\Aorg", re.IGNORECASE)
-_CREDENTIAL_FILES: Final = frozenset((".netrc", "_netrc", ".git-credentials"))
+_CREDENTIAL_FILES: Final = frozenset(
+    (".netrc", "_netrc", ".git-credentials", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519")
+)
 _WRITTEN: Final = re.compile(r">\s*(\S*(?:[._]netrc|\.git-credentials))(?=\s|\Z)")
 _MOUNT_HINT: Final = (
     "mount it for this RUN alone: --mount=type=secret,id=netrc,target=/root/.netrc,"
@@ -234,7 +236,7 @@ def _stays(line: Line, number: int) -> bool:
 def _written(
     line: Line, command: Command, declared: dict[str, Line], rule: Rule
 ) -> Iterator[Finding]:
-    """A .netrc or the like that is written from a variable."""
+    """A .netrc, a key of ssh or the like that is written from a variable."""
     target = next(
         (
             item.target

@@ -36,7 +36,7 @@ _READ_AT_RUN_TIME: Final = (
 def _toolchain_in_image(subject: Subject, rule: Rule) -> Iterator[Finding]:
     if len(subject.stages) < 2:
         return
-    for stage in images(subject):
+    for stage in dict.fromkeys(map(_program_stage, images(subject))):
         if not _holds_toolchain(stage):
             continue
         size = stage.facts.size // _MB
@@ -45,9 +45,16 @@ def _toolchain_in_image(subject: Subject, rule: Rule) -> Iterator[Finding]:
             base_range(stage),
             f"the image of {stage.shown} holds the whole Go toolchain{about}",
             "COPY the program from the stage that builds it onto a small base: "
-            "gcr.io/distroless/static-debian12:nonroot with CGO_ENABLED=0",
+            "gcr.io/distroless/static-debian13:nonroot with CGO_ENABLED=0",
             related=_built(stage),
         )
+
+
+def _program_stage(stage: StageView) -> StageView:
+    """The stage, or the one below it that starts the same program: the base counts there."""
+    while stage.below is not None and _holds_toolchain(stage.below):
+        stage = stage.below
+    return stage
 
 
 def _holds_toolchain(stage: StageView) -> bool:
@@ -64,13 +71,17 @@ def _single_stage(subject: Subject, rule: Rule) -> Iterator[Finding]:
     stage = subject.stages[0]
     found = _data_directories(subject)
     look = f" Look whether the program reads {', '.join(found)} when it runs." if found else ""
+    from wherry.advice.split.stage_split import split  # noqa: PLC0415 - few files have one stage
+
+    fix = split(subject)
+    by_flag = "; `wherry check --fix --stage-split` writes it" if fix is not None else ""
     yield rule.find(
         base_range(stage),
         "the only stage builds the program and is the image: Go, sources and caches are in it",
-        "build in a first stage and COPY the program into a second one; "
-        f"`wherry check --fix --stage-split` writes it. Files that the program opens by itself "
-        f"have to be copied by hand.{look}",
-        related=_built(stage),
+        f"build in a first stage and COPY the program into a second one{by_flag}. Files that the "
+        f"program opens by itself have to be copied by hand.{look}",
+        fix,
+        _built(stage),
     )
 
 
@@ -142,7 +153,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("GO101", "toolchain-in-image", Severity.WARNING,
          "the image stands on a base with a Go toolchain", _toolchain_in_image),
     Rule("GO102", "single-stage", Severity.WARNING,
-         "the stage that builds the program is the image", _single_stage),
+         "the stage that builds the program is the image", _single_stage, mends=True),
     Rule("GO103", "not-stripped", Severity.INFO,
          "symbol table and debug information are left in the program", not_stripped, mends=True),
     Rule("GO104", "no-trimpath", Severity.INFO,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -32,8 +33,15 @@ def _unpinned(subject: Subject, rule: Rule) -> Iterator[Finding]:
                 if problem:
                     name = word.value.partition("@")[0]
                     yield rule.find(
-                        line.place(word.start, word.end), problem, f"write {name}@VERSION",
+                        line.place(word.start, word.end), problem, _hint(command, name),
                     )  # fmt: skip
+
+
+def _hint(command: GoCommand, name: str) -> str:
+    version = re.match(r"(\d+)\.(\d+)", command.line.stage.facts.go)
+    if version is not None and (int(version[1]), int(version[2])) < (1, 11):
+        return "this Go knows no versions: clone the repository and check a tag out"
+    return f"write {name}@VERSION"
 
 
 def _problem(command: GoCommand, word: Word, own: str) -> str:

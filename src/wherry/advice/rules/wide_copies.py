@@ -27,6 +27,10 @@ _FEW: Final = 20
 _SMALL: Final = 1_000_000
 _SHOWN: Final = 4
 _START: Final = Range(Position(1, 0), Position(1, 0))
+_DOCKERFILE: Final = re.compile(
+    r"(?:\A|/)(?:(?:Dockerfile|Containerfile)(?:\.[^/]+)?|[^/]+\.(?:Dockerfile|Containerfile))\Z",
+    re.IGNORECASE,
+)
 _PLAIN: Final = re.compile(r"[\w.+-]+")
 # Go commands that read no more than the closure of what they name.
 _READ_CLOSURE: Final = frozenset(
@@ -59,13 +63,27 @@ def _wide(subject: Subject, rule: Rule) -> Iterator[Finding]:
     lines = " ".join(f"/{name}" for name in unused)
     shown = ", ".join(f"{name}/" for name in unused[:_SHOWN])
     more = f" and {len(unused) - _SHOWN} more" if len(unused) > _SHOWN else ""
+    file = context.ignore_file or ".dockerignore"
+    fix: Fix | None = _fix(context, unused)
+    if file.startswith(".") and _serves_others(subject, context):
+        # What the file hides is hidden from them too.
+        kept = f", which then counts instead of {file}" if context.ignore_file else ""
+        own = f"{posixpath.basename(subject.path)}.dockerignore"
+        file, fix = f"a file of its own, {own}{kept}", None
     yield rule.find(
         copies[0][0].head,
         f"all of the build context is copied, but Go reads nothing in {shown}{more}:"
         " a change there builds all again",
-        f"write into {context.ignore_file or '.dockerignore'}: {lines}",
-        _fix(context, unused),
+        f"write into {file}: {lines}",
+        fix,
     )
+
+
+def _serves_others(subject: Subject, context: Context) -> bool:
+    """Whether other Dockerfiles may be built from the same directory."""
+    own = posixpath.basename(subject.path)
+    found = [name for name in context.names if _DOCKERFILE.search(name)]
+    return len(found) > 1 or any(posixpath.basename(name) != own for name in found)
 
 
 def _uses_history(context: Context) -> bool:
@@ -107,9 +125,7 @@ def _needed(context: Context, module: GoModule, commands: list[GoCommand]) -> fr
     for pattern in sorted(filter(None, patterns)):
         if module.problem(pattern):
             return frozenset()
-        for package in module.packages(pattern, cgo=True):
-            if package.standard:
-                continue
+        for package in module.other_packages(pattern):
             if package.cgo_files:
                 # A C compiler reads what its flags name.
                 return frozenset()

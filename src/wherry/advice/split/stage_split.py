@@ -41,7 +41,7 @@ from wherry.frontends.dockerfile.instructions import Cmd, Entrypoint, Healthchec
 if TYPE_CHECKING:
     from wherry.advice.subject import Line, StageView, Subject
 
-BASE: Final = "gcr.io/distroless/base-debian12:nonroot"
+BASE: Final = "gcr.io/distroless/base-debian13:nonroot"
 """The base for programs that need glibc."""
 
 _PLAIN: Final = re.compile(r"[\w./@+-]+")
@@ -166,7 +166,11 @@ def _fix(stage: StageView, what: Started, plan: _Plan) -> Fix | None:
         if at > plan.last
     ]
     block = _second_stage(stage, what, plan, moving, name)
-    end = stage.lines[plan.last].node.range.end
+    whole = stage.lines[plan.last].node.range
+    if stage.subject.text.slice(whole).rstrip().endswith(stage.subject.parsed.escape):
+        # A line that goes on behind the end of the file would take in what is put there.
+        return None
+    end = whole.end
     edits.append(Edit(Range(end, end), "\n\n" + "\n".join(block)))
     return Fix("build in one stage, run in another", tuple(edits), safe=False)
 

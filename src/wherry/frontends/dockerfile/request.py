@@ -8,15 +8,17 @@ The world is a `Resolver`: it knows what base images hold and which further cont
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from wherry.frontends.dockerfile.checks import Checks
 from wherry.frontends.dockerfile.instructions import Dockerfile
 from wherry.frontends.dockerfile.source import Problem
-from wherry.graph.build import BuildGraph
-from wherry.oci.digest import Digest
-from wherry.oci.image import Pairs, RunConfig
 from wherry.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from wherry.graph.build import BuildGraph
+    from wherry.oci.digest import Digest
+    from wherry.oci.image import Pairs, RunConfig
 
 _NO_CHECKS: Final = Checks()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wherry.errors import near
 from wherry.frontends.dockerfile.advice import is_secret
@@ -21,8 +21,10 @@ from wherry.frontends.dockerfile.refusals import BadValue
 from wherry.frontends.dockerfile.request import Request
 from wherry.frontends.dockerfile.source import Range
 from wherry.frontends.dockerfile.words import WordError, expand, expand_heredoc, expand_words
-from wherry.oci.image import Pairs
 from wherry.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from wherry.oci.image import Pairs
 
 # Known to BuildKit's scanner, and never to a RUN.
 _NOT_VARIABLES: Final = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
