@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 import go_step_bases
 from differential.world import World, shared_world
 from golang_support import write_files
+from init_projects import KINDS
 from wherry.golang.toolchain import GoCommand
 from wherry_fixtures import Finished
 
@@ -29,7 +31,6 @@ package main
 
 import (
 	"embed"
-	"fmt"
 	"os"
 	"os/user"
 
@@ -43,7 +44,7 @@ func main() {
 	me, err := user.Current()
 	file, failed := os.CreateTemp("", "x")
 	page, _ := files.ReadFile("web/page")
-	fmt.Println(text.Text, me, err, file, failed, string(page))
+	println(text.Text, me, err, file, failed, string(page))
 }
 """
 FILES = {
@@ -55,10 +56,6 @@ FILES = {
         '\tif _, err := os.Stat("testdata/a"); err != nil {\n\t\tt.Fatal(err)\n\t}\n}\n',
     "internal/text/testdata/a": "a", "README.md": "not for the build\n", ".env": "TOKEN=1\n",
 }  # fmt: skip
-CGO = {
-    "main.go": 'package main\n\n// #include "x.h"\nimport "C"\n\nfunc main() { println(C.x()) }\n',
-    "x.c": '#include "x.h"\nint x(void) { return 3; }\n', "x.h": "int x(void);\n",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +63,13 @@ def world(tmp_path_factory: pytest.TempPathFactory, go: GoCommand) -> Iterator[W
     """The world of the differential suite, shared with it; skipped where BuildKit cannot run."""
     with shared_world(tmp_path_factory) as world:
         yield world
+
+
+@pytest.fixture
+def wherry(wherry: Wherry, tmp_path_factory: pytest.TempPathFactory) -> Wherry:
+    """The command with one store for all tests here: what one compiled the others take."""
+    place = tmp_path_factory.getbasetemp() / "store-of-init"
+    return partial(wherry, more={"WHERRY_STORE": str(place)})
 
 
 def pushed(world: World, name: str) -> str:
@@ -145,8 +149,28 @@ def test_the_tests_run_where_they_are_asked_for(
     assert "FAIL" in done.stderr
 
 
+@pytest.mark.parametrize(("kind", "main"), [
+    ("go.work without a module", "./api"), ("go.work around a module", "."),
+    ("a local replace", "."), ("vendor", "."),
+])  # fmt: skip
+def test_modules_from_beside_are_built(
+    wherry: Wherry, world: World, tmp_path: Path, kind: str, main: str
+) -> None:
+    root = write_files(tmp_path / "m", KINDS[kind])
+    if not KINDS[kind].get("go.mod", "-"):
+        (root / "go.mod").unlink()
+    context = f"{started(wherry, root, '--base', 'scratch')}={pushed(world, 'go-std')}"
+    ours, plain = tmp_path / "ours", tmp_path / "plain"
+    for words in (("--build-context", context, "-o", f"type=local,dest={ours}", "."),
+                  ("--frontend", "gomodule", "-o", f"type=local,dest={plain}", main)):  # fmt: skip
+        done = wherry("build", *words, cwd=root)
+        assert done.returncode == 0, done.stderr
+    assert tree(ours / "app") == tree(plain / "app")
+    assert tree(ours / "app")
+
+
 def test_cgo_has_its_own_c_files(wherry: Wherry, world: World, tmp_path: Path) -> None:
-    root = write_files(tmp_path / "m", CGO)
+    root = write_files(tmp_path / "m", KINDS["cgo"])
     place = pushed(world, "go-cgo")
     base = started(wherry, root)
     assert base.endswith("-trixie")

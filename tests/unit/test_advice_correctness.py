@@ -18,7 +18,7 @@ from wherry.advice.texts import Text, apply
 MOD = "module example.com/m\n\ngo 1.22\n"
 MAIN = "package main\n\nfunc main() { serve() }\n"
 SERVE = "package main\n\nfunc serve() {}\n"
-GIT = {".git/HEAD": "ref: refs/heads/main\n"}
+GIT = {"go.mod": MOD, ".git/HEAD": "ref: refs/heads/main\n"}
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -485,6 +485,12 @@ def test_git_refuses_what_belongs_to_somebody_else(tmp_path: Path) -> None:
         f"{ALPINE.replace('1.26', '1.17')}RUN go build -o /app .\n{OUT}",
         f"{ALPINE.replace('COPY . .', 'COPY cmd ./cmd')}RUN go build -o /app ./cmd\n{OUT}",
         f"{ALPINE}RUN go install example.com/tool@v1.0.0\n{OUT}",
+        # Go stamps no single files, and what nothing is made of needs no stamp.
+        f"{ALPINE}RUN go build -buildvcs=true -o /app cmd/main.go\n{OUT}",
+        f"{ALPINE}RUN go build -o /app cmd/*\n{OUT}",
+        f"{ALPINE}RUN go build ./...\n",
+        # The commit comes by another way.
+        f'{ALPINE}ARG REVISION\nRUN go build -ldflags="-s -X main.Commit=$REVISION" -o /app .\n',
         "FROM golang:1.26\nCOPY --chown=1000 . /src\nUSER 1000\nWORKDIR /src\nRUN go build .\n",
         "FROM golang:1.26\nWORKDIR /src\nCOPY . .\n"
         "RUN git config --system safe.directory '*'\nUSER 1000\nRUN go build .\n",
@@ -495,6 +501,11 @@ def test_git_refuses_what_belongs_to_somebody_else(tmp_path: Path) -> None:
 def test_stamps_that_work_or_are_not_wanted(tmp_path: Path, text: str) -> None:
     files = {**GIT, "cmd/main.go": MAIN}
     assert not Looked("GO205", text, tmp_path, files).findings
+
+
+def test_no_module_no_stamp(tmp_path: Path) -> None:
+    text = f"{ALPINE}RUN go build -o /app .\n{OUT}"
+    assert not Looked("GO205", text, tmp_path, {".git/HEAD": "ref: refs/heads/main\n"}).findings
 
 
 def test_no_repository_no_stamp(tmp_path: Path) -> None:

@@ -262,6 +262,14 @@ def test_a_source_for_the_program(tmp_path: Path) -> None:
     assert finding.hint == "name the program that go build makes: -o main"
 
 
+def test_a_library_is_no_program() -> None:
+    build = BUILD.replace("go build", "go build -buildmode=c-shared").replace("/api", "/out.so")
+    text = build + "FROM alpine\nCOPY --from=build /out/out.so /host/bin\n"
+    finding = only("GO221", text + 'CMD ["/host/bin/host"]\n')
+    assert finding.fix is None
+    assert "/host/bin" not in finding.hint
+
+
 def test_copy_of_what_is_not_there() -> None:
     text = BUILD + 'FROM scratch\nCOPY --from=build /app/api /api\nENTRYPOINT ["/api"]\n'
     assert seen("GO221", text) == [("/app/api", 6)]
@@ -591,6 +599,12 @@ def test_unknown_user(text: str, words: str, line: int) -> None:
     assert seen("GO226", text) == [(words, line)]
     new = mended("GO226", text, safe=False)
     assert new == text.replace(f"USER {words}\n", "USER 65532:65532\n")
+
+
+def test_root_needs_a_name_only_in_the_image() -> None:
+    text = SHIP + "USER root\n"
+    assert mended("GO226", text, safe=False) == text.replace("root", "0:0")
+    assert seen("GO226", SHIP + 'USER root\nRUN ["/api"]\nUSER 1000\n') == []
 
 
 @pytest.mark.parametrize(

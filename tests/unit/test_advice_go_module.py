@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from golang_support import needs_go
+from wherry.advice.reading import go_module
 from wherry.advice.reading.go_module import GoModule, Needs
 from wherry.advice.reading.go_needs import needs_of
 from wherry.advice.reading.go_source import GoFile, go_files, holds, read_go_file
@@ -174,7 +175,7 @@ def test_no_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_go
-def test_needs_of_a_program(tmp_path: Path) -> None:
+def test_needs_of_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = (
         'package main\n\nimport (\n\t"net/http"\n\t"os"\n\t"os/user"\n\t"time"\n)\n\n'
         'func main() {\n\thttp.Get("https://example.com")\n\ttime.LoadLocation("Europe/Paris")\n'
@@ -188,6 +189,8 @@ def test_needs_of_a_program(tmp_path: Path) -> None:
     assert found.needs(".") == expected
     assert found.needs(".", tags="timetzdata").zones == ""
     assert found.needs("./server") == Needs()
+    monkeypatch.setattr(go_module, "_MOST_PARTS", 0)
+    assert found.needs(".") == Needs()
 
 
 TLS = frozenset(("crypto/tls", "net/http"))
@@ -204,6 +207,13 @@ TLS = frozenset(("crypto/tls", "net/http"))
         ('"golang.org/x/oauth2"', "", "golang.org/x/oauth2"),
         ('"google.golang.org/grpc/credentials"', 'credentials.NewClientTLSFromCert(nil, "")',
          "credentials.NewClientTLSFromCert"),
+        ('"net/http"', 'http.Get("https://b/" + url)', "http.Get"),
+        ('"github.com/mymmrac/telego"', "", "github.com/mymmrac/telego"),
+        ('"crypto/tls"', 'tls.DialWithDialer(d, "tcp", a, &tls.Config{})', "tls.Dial"),
+        # With a configuration of somebody's: an option.
+        ('"crypto/tls"', 'tls.DialWithDialer(d, "tcp", a, c.tls)', ""),
+        # Where it is told where to go, and all that the code names is in plain text.
+        ('"net/http"', 'http.Get(url); s := "http://a and more at https://b"', ""),
         # A server, a health check in plain text, somebody's own certificates, comments, strings.
         ('"net/http"', "http.ListenAndServe(a, nil)", ""),
         ('"net/http"', 'http.Get("http://localhost:8080/health")', ""),

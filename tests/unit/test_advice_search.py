@@ -51,8 +51,8 @@ def test_names_of_dockerfiles(name: str) -> None:
     "name",
     ["Dockerfiles", "Dockerfile-old", "MyDockerfile", "Dockerfile.dockerignore", "dockerfile.go",
      ".dockerfile", ".Dockerfile.swp", "Dockerfile.tmpl", "Dockerfile.j2", "Dockerfile.p2",
-     "Dockerfile.md",
-     "Dockerfile.orig", "api.Dockerfile.dockerignore", "docker-compose.yml", "Dockerfile~"],
+     "Dockerfile.md", "Dockerfile.orig", "api.Dockerfile.dockerignore", "docker-compose.yml",
+     "Dockerfile~"],
 )  # fmt: skip
 def test_names_of_others(name: str) -> None:
     assert not is_dockerfile(name)

@@ -88,7 +88,9 @@ def test_a_file_is_switched_off_from_any_instruction() -> None:
     ("text", "lines"),
     [
         (f"# check=skip=LegacyKeyValueFormat\n{OLD}", []),
-        (f"# check=skip=JSONArgsRecommended,legacykeyvalueformat;error=true\n{OLD}", []),
+        (f"# check=skip=JSONArgsRecommended,LegacyKeyValueFormat;error=true\n{OLD}", []),
+        (f"# check=skip=legacykeyvalueformat\n{OLD}", [3]),
+        (f"# check=skip=legacy-key-value-format\n{OLD}", [3]),
         (f"# check=skip=all\n{OLD}", []),
         (f"# wherry: file-ignore=legacy-key-value-format\n{OLD}", []),
         (f"# check=skip=JSONArgsRecommended\n{OLD}", [3]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from golang_support import needs_go, write_files
+from init_projects import GO_MOD, KINDS, LIB, LIB_MOD, MAIN, USES_LIB
 from wherry.advice.context import Context
 from wherry.advice.reading.go_module import GoModule
 from wherry.advice.run import Choice, advise
@@ -29,91 +29,6 @@ from wherry.errors import UsageError
 from wherry.settings.load import load_settings
 
 pytestmark = needs_go
-
-ALL_NEEDS = """\
-package main
-
-import (
-	"net/http"
-	"os"
-	"os/user"
-	"time"
-)
-
-func main() {
-	zone, _ := time.LoadLocation(os.Args[1])
-	me, _ := user.Current()
-	file, _ := os.CreateTemp("", "x")
-	answer, _ := http.Get("https://example.com")
-	println(zone, me, file, answer)
-	http.ListenAndServe(":8080", nil)
-}
-"""
-SERVER = """\
-package main
-
-import (
-	"net/http"
-
-	"example.com/m/internal/text"
-)
-
-func main() { println(text.Text); http.ListenAndServe(":PORT", nil) }
-"""
-TEXT = "package text\n\nconst Text = 1\n"
-TEST = 'package text\n\nimport "testing"\n\nfunc TestText(t *testing.T) {}\n'
-MAIN = "package main\n\nfunc main() {}\n"
-USES_LIB = 'package main\n\nimport "example.com/lib"\n\nfunc main() { lib.Do() }\n'
-LIB = "package lib\n\nfunc Do() {}\n"
-LIB_MOD = "module example.com/lib\n\ngo 1.21\n"
-GO_MOD = "module example.com/m\n\ngo 1.21\n"
-
-KINDS: dict[str, dict[str, str]] = {
-    "one main": {"main.go": ALL_NEEDS, "main_test.go": "package main\n"},
-    "several mains": {
-        "cmd/api/main.go": SERVER.replace("PORT", "8080"),
-        "cmd/worker/main.go": SERVER.replace("PORT", "80"),
-        "internal/text/text.go": TEXT, "internal/text/text_test.go": TEST,
-        "internal/text/testdata/a": "a",
-    },
-    "go.work without a module": {
-        "go.work": "go 1.21\n\nuse (\n\t./api\n\t./lib\n)\n", "go.mod": "",
-        "api/go.mod": "module example.com/api\n\ngo 1.21\n\nrequire example.com/lib v0.0.0\n",
-        "api/main.go": USES_LIB, "lib/go.mod": LIB_MOD, "lib/lib.go": LIB,
-        "lib/lib_test.go": "package lib\n",
-    },
-    "go.work around a module": {
-        "go.work": "go 1.21\n\nuse (\n\t.\n\t./server\n\t./lib\n)\n",
-        "main.go": MAIN, "server/go.mod": "module example.com/server\n\ngo 1.21\n",
-        "server/main.go": USES_LIB, "lib/go.mod": LIB_MOD, "lib/lib.go": LIB,
-        "lib/lib_test.go": "package lib\n",
-    },
-    "a local replace": {
-        "go.mod": GO_MOD + "\nrequire example.com/lib v0.0.0\n\nreplace example.com/lib => ./lib\n",
-        "main.go": USES_LIB, "lib/go.mod": LIB_MOD, "lib/lib.go": LIB,
-    },
-    "cgo": {
-        "main.go": 'package main\n\n// #include "x.h"\nimport "C"\n\nfunc main() { C.x() }\n',
-        "x.c": "void x(void) {}\n", "x.h": "void x(void);\n",
-    },
-    "embed": {
-        "main.go": 'package main\n\nimport "embed"\n\n//go:embed all:web "a b" t/*.html\n'
-                   "var files embed.FS\n\nfunc main() { println(files) }\n",
-        "web/.hidden": "", "web/index.html": "x", "a b": "x", "t/x.html": "x", "t/x.css": "x",
-    },
-    "no go.sum": {"go.mod": GO_MOD + "\nrequire example.com/gone v1.2.3\n", "main.go": MAIN},
-    "vendor": {
-        "go.mod": GO_MOD + "\nrequire example.com/lib v1.0.0\n", "go.sum": "",
-        "main.go": USES_LIB, "vendor/example.com/lib/lib.go": LIB,
-        "vendor/modules.txt": "# example.com/lib v1.0.0\n## explicit; go 1.21\nexample.com/lib\n",
-    },
-    "private hosts": {
-        "go.mod": GO_MOD + "\nrequire git.example.com/team/lib v1.0.0\n", "go.sum": "",
-        "main.go": USES_LIB.replace("example.com/lib", "git.example.com/team/lib"),
-    },
-    "does not compile": {"main.go": "package main\n\nimport \"gone\"\n\nfunc main() {\n"},
-}  # fmt: skip
-"""Projects by what is special in them."""
 
 WITHOUT_C = ("static", "scratch")
 
@@ -168,7 +83,7 @@ def test_nothing_is_found_in_what_is_written(
     projects: Mapping[str, Project], kind: str, base: str
 ) -> None:
     project = projects[kind]
-    if kind == "cgo" and base in WITHOUT_C:
+    if kind.startswith("cgo") and base in WITHOUT_C:
         with pytest.raises(UsageError, match="has no C library") as raised:
             project.plan(base)
         assert "--base slim" in (raised.value.hint or "")
@@ -250,15 +165,13 @@ def test_only_helpers_are_programs_after_all(tmp_path: Path) -> None:
 
 
 def test_stages_have_names_of_their_own(tmp_path: Path) -> None:
-    names = ("test", "build", "Api", "9p", "source", "a/web", "b/web")
+    names = ("Api", "9p", "source", "a/web", "b/web", "app-source")
     project = read(tmp_path, {f"cmd/{name}/main.go": MAIN for name in names})
-    stages = {item.package: item.stage for item in project.found.programs}
-    assert stages == {
-        "./cmd/test": "app-test", "./cmd/build": "app-build", "./cmd/Api": "api",
-        "./cmd/9p": "app-9p", "./cmd/source": "app-source", "./cmd/a/web": "cmd-a-web",
-        "./cmd/b/web": "cmd-b-web",
-    } or "./cmd/test" not in stages  # fmt: skip
-    assert len(set(stages.values())) == len(stages)
+    assert {item.package: item.stage for item in project.found.programs} == {
+        "./cmd/Api": "api", "./cmd/9p": "app-9p", "./cmd/app-source": "app-source",
+        "./cmd/source": "app-app-source", "./cmd/a/web": "cmd-a-web", "./cmd/b/web": "cmd-b-web",
+    }  # fmt: skip
+    assert findings(project, project.plan()) == []
 
 
 def test_workspaces(projects: Mapping[str, Project]) -> None:
@@ -278,6 +191,16 @@ def test_what_is_outside_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.\./lib.*lies outside") as raised:
         read(tmp_path / "m", {"go.mod": text, "main.go": MAIN})
     assert raised.value.hint
+
+
+def test_a_workspace_above_is_refused_where_it_counts(tmp_path: Path) -> None:
+    write_files(tmp_path, {"go.mod": "", "go.work": "go 1.21\n\nuse (\n\t./api\n\t./lib\n)\n"})
+    (tmp_path / "go.mod").unlink()
+    write_files(tmp_path / "lib", {"go.mod": LIB_MOD, "lib.go": LIB})
+    api = {"go.mod": KINDS["go.work without a module"]["api/go.mod"], "main.go": USES_LIB}
+    with pytest.raises(UsageError, match=r"\.\./lib.*lies outside"):
+        read(tmp_path / "api", api)
+    assert read(tmp_path / "api", {**api, "main.go": MAIN}).found.programs
 
 
 def test_no_program(tmp_path: Path) -> None:
@@ -345,6 +268,9 @@ def test_the_base_by_default(projects: Mapping[str, Project]) -> None:
     )  # fmt: skip
     assert "$BUILDPLATFORM" not in dockerfile(plan)
     assert any("cgo is on" in note for note in notes_of(plan))
+    assert projects["cgo with C++"].plan("debug").image == (
+        "gcr.io/distroless/cc-debian13:debug-nonroot"
+    )
     alpine = projects["cgo"].plan("alpine")
     assert alpine.builder == "golang:1.27.1-alpine"
     assert "musl" in " ".join(notes_of(alpine))
@@ -467,7 +393,7 @@ def test_every_line_has_its_reason_in_both_languages(projects: Mapping[str, Proj
     used: set[str] = set()
     for kind in KINDS:
         for base in BASES:
-            if kind == "cgo" and base in WITHOUT_C:
+            if kind.startswith("cgo") and base in WITHOUT_C:
                 continue
             plan = projects[kind].plan(base)
             used |= {block.reason for block in blocks(plan)} | {
@@ -479,8 +405,6 @@ def test_every_line_has_its_reason_in_both_languages(projects: Mapping[str, Proj
                     assert block.text in text
                 for line in ignore_file(plan.found).splitlines()[1:]:
                     assert line in text
-    # C++ has no project here: it takes a compiler to say so.
-    used.add("libraries")
     for language in LANGUAGES:
         words = words_of(language)
         assert set(words["reasons"]) == used
@@ -494,11 +418,3 @@ def test_chinese_is_chinese() -> None:
         assert re.search("[\u4e00-\u9fff]", text)
         # Marks of Chinese sentences are wide.
         assert not re.search("[\u4e00-\u9fff][,;:?]", text)
-
-
-def test_projects_are_as_before(projects: Mapping[str, Project]) -> None:
-    """Reading writes nothing."""
-    project = projects["one main"]
-    shutil.rmtree(project.directory / "none", ignore_errors=True)
-    names = {path.name for path in project.directory.iterdir()}
-    assert names <= {"go.mod", "main.go", "main_test.go", ".dockerignore", ".env"}

@@ -100,6 +100,12 @@ def test_json(init: Init, project: Path) -> None:
     assert (told["same"], told["different"]) == ([], [str(project / ".dockerignore")])
 
 
+def test_print_asks_for_no_place(init: Init, project: Path) -> None:
+    (project / "Dockerfile").mkdir()
+    code, out, _ = init("--print")
+    assert (code, "==> Dockerfile <==" in out) == (0, True)
+
+
 def test_print_writes_nothing(init: Init, project: Path) -> None:
     code, out, _ = init("--print", "--ci", "github")
     assert code == 0

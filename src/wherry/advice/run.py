@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.catalogue import ALIASES, RULES
 from wherry.advice.model import Finding, Need, Rule, Severity
+from wherry.advice.reading.copy_sources import wrong_sources
 from wherry.advice.switches import UNKNOWN, Switches
 from wherry.errors import UsageError, near
 from wherry.frontends.dockerfile.checks import read_checks
@@ -59,7 +60,7 @@ def advise(subject: Subject, choice: Choice) -> Advice:
     """Ask the chosen rules about one Dockerfile."""
     found: list[Finding] = [
         Finding(SYNTAX, problem.range, problem.message, problem.hint)
-        for problem in subject.problems
+        for problem in (*subject.problems, *wrong_sources(subject))
     ]
     skipped: dict[str, str] = {}
     experiments = _experiments(subject)

@@ -309,6 +309,16 @@ class Subject:
             return None
         return None if found is None or found >= line.stage.number else self.stages[found]
 
+    def copied_stage(self, line: Line) -> int | None:
+        """The number of the stage that a COPY names, above it or not; None for all else.
+
+        Raises `BadValue` for a `--from` that can be neither a stage's name nor an image's.
+        """
+        typed = line.instruction
+        if not isinstance(typed, Copy) or not typed.from_:
+            return None
+        return next(iter(self._stages.sources_of(typed)), None)
+
     def mounted_stages(self, line: Line) -> tuple[StageView, ...]:
         """The stages that a RUN's mounts read from."""
         if not isinstance(line.instruction, Run):

@@ -3,7 +3,8 @@
 
 `# wherry: ignore=GO001,latest-base` above an instruction holds for that one, `file-ignore=` for the
 whole file. `# hadolint ignore=DL3007` and BuildKit's `# check=skip=NAME` are kept as those tools
-have them: the rules that look for the same are silent, and `all` means BuildKit's own checks there.
+have them: the rules that look for the same are silent. BuildKit's names count as they are written,
+and its `all` means its own checks.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ _HADOLINT: Final = re.compile(
 _CHECK: Final = re.compile(r"\s*check\s*=\s*(.+)", re.IGNORECASE)
 _NAME: Final = re.compile(r"[\w-]+")
 _ALL: Final = "all"
-_ALL_CHECKS: Final = "all of BuildKit's"
 
 
 class Named(NamedTuple):
@@ -47,7 +47,7 @@ class Named(NamedTuple):
 
 
 class Switches:
-    """What is switched off in one file, in lower case: for all of it, and by instruction.
+    """What is switched off in one file: for all of it, and by instruction.
 
     `named` is what wherry's own comments name, also rules that there are not.
     """
@@ -80,8 +80,9 @@ class Switches:
         `starts` are the first lines of the file's instructions, in order.
         """
         words = {rule.lower(), name.lower(), _ALL, *self._aliases.get(rule, frozenset())}
+        words.add(_of_buildkit(rule))
         if not rule.startswith("GO"):
-            words.add(_ALL_CHECKS)
+            words.add(_of_buildkit(_ALL))
         if not words.isdisjoint(self._whole):
             return True
         line = max((start for start in starts if start <= place.start.line), default=0)
@@ -121,7 +122,11 @@ def _places(number: int, text: str, span: tuple[int, int]) -> Iterator[Named]:
 
 def _skipped(value: str) -> set[str]:
     try:
-        names = {name.lower() for name in read_checks(value).skipped}
+        return {_of_buildkit(name) for name in read_checks(value).skipped}
     except BadValue:
         return set()
-    return {_ALL_CHECKS if name == _ALL else name for name in names}
+
+
+def _of_buildkit(name: str) -> str:
+    """A name of BuildKit's, told apart from all that other comments can say."""
+    return f"check {name}"

@@ -70,10 +70,10 @@ class StartFile(NamedTuple):
 
 
 class Start(NamedTuple):
-    """The files, the decisions behind them, and lines for people about what else is to know."""
+    """Texts by the names of files, the decisions behind them, and lines for people."""
 
     plan: Plan
-    files: tuple[StartFile, ...]
+    texts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
 
 
@@ -103,19 +103,28 @@ def plan_start(request: StartRequest) -> Start:
     if name:
         kind = "github" if name == GITHUB else "gitlab"
         texts[name] = recipe(kind, tested=bool(found.tested))
-    files = tuple(_file(directory, name, text) for name, text in texts.items())
-    return Start(plan, files, (*notes_of(plan), *_settings_notes(settings), *ci_notes))
+    return Start(
+        plan, tuple(texts.items()), (*notes_of(plan), *_settings_notes(settings), *ci_notes)
+    )
 
 
-def write_start(start: Start, *, force: bool) -> tuple[StartFile, ...]:
+def files_of(start: Start) -> tuple[StartFile, ...]:
+    """The files with what stands in their places.
+
+    Raises `UsageError` for a place where no file can be, or whose file cannot be read.
+    """
+    return tuple(_file(start.plan.found.directory, name, text) for name, text in start.texts)
+
+
+def write_files(files: tuple[StartFile, ...], *, force: bool) -> tuple[StartFile, ...]:
     """Write the files that are not there, with `force` also those that differ; which were written.
 
     Beside a Dockerfile that stays there is no new .dockerignore: it might hide what that copies.
     Raises `MachineError` where one cannot be; those before it are there, whole.
     """
     written = []
-    stays = any(file.name == DOCKERFILE and file.differs for file in start.files) and not force
-    for file in start.files:
+    stays = any(file.name == DOCKERFILE and file.differs for file in files) and not force
+    for file in files:
         if file.before == file.after or (file.differs and not force):
             continue
         if file.name == IGNORE_FILE and stays:

@@ -15,16 +15,16 @@ from wherry.cli.place import working_directory
 from wherry.errors import UsageError
 
 if TYPE_CHECKING:
-    from wherry.api.starting_files import Start, StartFile
+    from wherry.api.starting_files import StartFile
 
 _EPILOG = """\b
 Examples:
-  wherry init                      Dockerfile and .dockerignore for the module here
+  wherry init                 Dockerfile and .dockerignore for the module here
   wherry init --base slim services/api
-  wherry init --ci github          with a workflow for GitHub
-  wherry init --print              show the files, write none
-  wherry init --explain            why each line is there; --lang zh in Chinese
-  wherry init --from-ko            write wherry.toml from .ko.yaml
+  wherry init --ci github     with a workflow for GitHub
+  wherry init --print         show the files, write none
+  wherry init --explain       why each line is there; --lang zh in Chinese
+  wherry init --from-ko       write wherry.toml from .ko.yaml
 """
 _BASES: Final = ("static", "scratch", "slim", "alpine", "debug")
 _CI: Final = ("github", "gitlab", "none")
@@ -96,8 +96,9 @@ def _refuse_contradictions(flags: InitFlags) -> None:
 def _start(flags: InitFlags, common: Common) -> int:
     from wherry.api.starting_files import (  # noqa: PLC0415 - not for --help
         StartRequest,
+        files_of,
         plan_start,
-        write_start,
+        write_files,
     )
 
     with around(common) as surroundings:
@@ -113,14 +114,27 @@ def _start(flags: InitFlags, common: Common) -> int:
     if common.tells:
         tell(*start.notes)
     if flags.print_files:
-        _put("\n".join(f"==> {file.name} <==\n{file.after.decode()}" for file in start.files))
+        _put("\n".join(f"==> {name} <==\n{text}" for name, text in start.texts))
         return 0
-    left = () if flags.force else tuple(file for file in start.files if file.differs)
+    files = files_of(start)
+    left = () if flags.force else tuple(file for file in files if file.differs)
     _tell_differences(left)
-    written = write_start(start, force=flags.force)
+    written = write_files(files, force=flags.force)
     if common.tells:
-        tell(*_withheld(start, written, left))
-    _report(start, written, left, common)
+        tell(*_withheld(files, written, left))
+    told = {
+        "written": [file.place for file in written],
+        "same": [file.place for file in files if file.before == file.after],
+        "different": [file.place for file in left],
+        "notes": list(start.notes),
+    }
+    if common.as_json:
+        click.echo(json.dumps(told))
+        return int(bool(left))
+    for file in written:
+        click.echo(file.place)
+    if not written and not left and common.tells:
+        tell("all files are there already, as they would be written")
     return int(bool(left))
 
 
@@ -136,31 +150,13 @@ def _tell_differences(files: tuple[StartFile, ...]) -> None:
 
 
 def _withheld(
-    start: Start, written: tuple[StartFile, ...], left: tuple[StartFile, ...]
+    files: tuple[StartFile, ...], written: tuple[StartFile, ...], left: tuple[StartFile, ...]
 ) -> tuple[str, ...]:
     return tuple(
         f"no {file.name} beside your own Dockerfile, which may copy what it would hide"
-        for file in start.files
+        for file in files
         if file.before is None and file not in written and file not in left
     )
-
-
-def _report(
-    start: Start, written: tuple[StartFile, ...], left: tuple[StartFile, ...], common: Common
-) -> None:
-    if common.as_json:
-        value = {
-            "written": [file.place for file in written],
-            "same": [file.place for file in start.files if file.before == file.after],
-            "different": [file.place for file in left],
-            "notes": list(start.notes),
-        }
-        click.echo(json.dumps(value))
-        return
-    for file in written:
-        click.echo(file.place)
-    if not written and not left and common.tells:
-        tell("all files are there already, as they would be written")
 
 
 def _put(text: str) -> None:

@@ -25,6 +25,8 @@ __all__ = ["GoModule", "Needs"]
 
 # No directory of Go's with more is somebody's program; a mistaken context may be a whole disk.
 _MOST_DIRECTORIES: Final = 20_000
+# Packages of the module's own in one program; a larger one is a part of something larger still.
+_MOST_PARTS: Final = 100
 _PASSED_BY: Final = frozenset(("vendor", "testdata", "node_modules"))
 
 
@@ -189,11 +191,17 @@ class GoModule:
         )  # fmt: skip
 
     def needs(self, pattern: str, *, tags: str = "") -> Needs:
-        """What a program needs at run time; nothing where its closure is not known in full."""
+        """What a program needs at run time; nothing where its closure is not known in full.
+
+        Nothing, too, for one of many packages: hardly all of what they can do is done.
+        """
         if self.problem(pattern, tags):
             return Needs()
         packages = self.packages(pattern, tags=tags)
-        own = (file for package in packages if _is_own(package) for file in _sources(package))
+        parts = [package for package in packages if _is_own(package)]
+        if len(parts) > _MOST_PARTS:
+            return Needs()
+        own = (file for package in parts for file in _sources(package))
         closure = frozenset(package.import_path for package in packages)
         return needs_of(own, closure, frozenset(tags.replace(",", " ").split()))
 

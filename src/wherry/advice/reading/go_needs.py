@@ -55,6 +55,8 @@ _HTTP: Final = (
 )  # fmt: skip
 # An address that is asked; in the midst of a text it is one to read more at.
 _SECURE: Final = re.compile(r"""["`']https://""")
+# With a configuration from elsewhere, TLS may be an option that few take.
+_DIALS: Final = re.compile(r"\bDial(?:WithDialer)?\([^\n]*(?:\bnil\)|&[\w.]*Config\{)")
 _FIXED_ZONE: Final = re.compile(r'\bLoadLocation\s*\(\s*(?:"(?:UTC|Local)?"|``)\s*\)')
 _ZONE: Final = re.compile(r"\bLoadLocation\s*\(")
 _TEMPORARY: Final = re.compile(
@@ -87,7 +89,7 @@ def _certificates(files: tuple[GoFile, ...], closure: frozenset[str]) -> str:
                 return path
         if file.uses("google.golang.org/grpc/credentials", "NewClientTLSFromCert"):
             return "credentials.NewClientTLSFromCert"
-        if file.uses("crypto/tls", "Dial", "DialWithDialer", "Dialer"):
+        if file.uses("crypto/tls", "Dial", "DialWithDialer") and _DIALS.search(file.text):
             return "tls.Dial"
     secure = any(_SECURE.search(file.text) for file in files)
     # Where the code names plain addresses alone, those that it is given will be plain, too.

@@ -37,6 +37,7 @@ DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 """What a container gets where its image says nothing."""
 
 _DEEPEST: Final = 20
+_LIBRARIES: Final = frozenset(("archive", "c-archive", "c-shared", "plugin", "shared"))
 # What a shell does otherwise than start the program alone.
 _SHELL_MARKS: Final = re.compile(r"[&|;<>(){}\n#]")
 
@@ -177,7 +178,7 @@ def programs_in(stage: StageView, depth: int = 0) -> Programs:
     for line in stage.all_lines if whole else ():
         if isinstance(line.instruction, Run):
             for command in go_commands(line):
-                if command.builds:
+                if command.builds and command.flag("buildmode") not in _LIBRARIES:
                     path = _path_built(line.stage, command)
                     found += [Built(path, command)] if path else []
                     whole = whole and bool(path)

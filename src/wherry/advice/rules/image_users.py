@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wherry.frontends.dockerfile.source import Range
 
 _NONROOT: Final = "65532:65532"
+_ROOT: Final = "0:0"
 _ADDING: Final = frozenset(("adduser", "useradd", "newusers", "usermod", "busybox"))
 # What adds no user, whatever its words are.
 _QUIET: Final = frozenset(
@@ -38,16 +39,17 @@ def unknown_users(subject: Subject, rule: Rule) -> Iterator[Finding]:
             continue
         for at, line in enumerate(stage.lines):
             name = _named_user(line)
-            if not name or name in known or not _counts(subject, stage, at):
+            if not name or name in known or not _counts(subject, stage, at, name):
                 continue
             if any(_may_add(other, name) for other in stage.all_lines):
                 continue
             place = _argument(line)
+            number = _ROOT if name == "root" else _NONROOT
             message = f"{stage.image} knows no user {name}, and nothing adds it"
-            hint = f"write the user as a number, which needs no name: USER {_NONROOT}"
+            hint = f"write the user as a number, which needs no name: USER {number}"
             fix = None
             if place is not None:
-                fix = Fix(f"USER {_NONROOT}", (Edit(place, _NONROOT),), safe=False)
+                fix = Fix(f"USER {number}", (Edit(place, number),), safe=False)
             yield rule.find(place or line.head, message, hint, fix)
 
 
@@ -60,12 +62,13 @@ def _named_user(line: Line) -> str:
     return "" if name.isdigit() or "$" in name else name
 
 
-def _counts(subject: Subject, stage: StageView, at: int) -> bool:
+def _counts(subject: Subject, stage: StageView, at: int, name: str) -> bool:
     """Whether anything runs as the user of a line: the image, or a RUN behind it."""
     rest = stage.lines[at + 1 :]
     following = next((item for item in rest if isinstance(item.instruction, User)), None)
     until = rest.index(following) if following is not None else len(rest)
-    if any(isinstance(item.instruction, Run) for item in rest[:until]):
+    # A RUN of root's needs no name for it.
+    if name != "root" and any(isinstance(item.instruction, Run) for item in rest[:until]):
         return True
     return following is None and stage.number in subject.exported
 

@@ -3,6 +3,7 @@
 
 What Go does (cmd/go, `setBuildInfo`; `go help build`, "-buildvcs"), since 1.18:
 
+    single files, no module                no stamp, also with -buildvcs=true
     no .git above                          no stamp, also with -buildvcs=true
     .git, and no git on PATH               no stamp; with -buildvcs=true the build fails
     .git, and git refuses it               the build fails: error obtaining VCS status
@@ -13,6 +14,7 @@ Git refuses a repository that belongs to another user (git-config(1), "safe.dire
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -36,6 +38,10 @@ _HARMLESS: Final = frozenset(
      "date", "test", "[", ":", "printf", "pwd", "env", "sed", "grep")
 )  # fmt: skip
 _PACKAGES: Final = frozenset(("apk", "apt-get", "apt", "dnf", "yum", "microdnf"))
+# Somebody's package of a version, or single files, which Go does not stamp.
+_NO_STAMP: Final = re.compile(r"@|\.go\Z|[*?\[]")
+# A stamp of the Dockerfile's own: `-X main.commit=$COMMIT`.
+_OWN_STAMP: Final = re.compile(r"-X[= ].*(?:commit|revision|sha|hash)", re.IGNORECASE | re.DOTALL)
 _ROOT: Final = frozenset(("root", "0"))
 
 
@@ -68,7 +74,7 @@ def stamping_without_git(subject: Subject, rule: Rule) -> Iterator[Finding]:
 def _build(command: GoCommand) -> _Build | None:
     if not command.builds or not command.directory or command.command.program != "go":
         return None
-    if any("@" in word.value for word in command.arguments):
+    if any(_NO_STAMP.search(word.value) for word in command.arguments) or not _has_module(command):
         return None
     value = command.flag("buildvcs") or "auto"
     if value in _FALSE or (value not in _TRUE and value != "auto"):
@@ -77,6 +83,16 @@ def _build(command: GoCommand) -> _Build | None:
     if go and version_order(go)[:2] < _FIRST:
         return None
     return _Build(command, value in _TRUE, _repository(command), _has_git(command.line))
+
+
+def _has_module(command: GoCommand) -> bool:
+    """Whether a go.mod of the build context is where the command runs, or above."""
+    here = command.directory
+    while origin(command.line, posixpath.join(here, "go.mod")) is None:
+        if here == "/":
+            return False
+        here = posixpath.dirname(here)
+    return True
 
 
 def _repository(command: GoCommand) -> Origin | None:
@@ -159,15 +175,23 @@ def _judged(build: _Build, rule: Rule) -> Finding | None:
     return None
 
 
-def _without_git(build: _Build, stage: StageView, rule: Rule) -> Finding:
+def _without_git(build: _Build, stage: StageView, rule: Rule) -> Finding | None:
     image = stage.image or "the base"
     place = _flag_place(build.command)
+    if not build.asked and _is_unstamped_by_choice(build.command):
+        return None
     if build.asked:
         message = f"-buildvcs=true fails: there is no git in {image}"
         return rule.find(place, message, "install git, or write -buildvcs=false", _install(stage))
     message = f"the program gets no stamp of its commit: there is no git in {image}"
     hint = "install git, or give no .git to the build and write -buildvcs=false"
     return rule._replace(severity=Severity.INFO).find(place, message, hint)
+
+
+def _is_unstamped_by_choice(command: GoCommand) -> bool:
+    """Whether the flags give the commit, or several packages leave no program."""
+    several = "o" not in command.flags and any("..." in word.value for word in command.arguments)
+    return bool(several or _OWN_STAMP.search(command.flag("ldflags") or ""))
 
 
 def _install(stage: StageView) -> Fix | None:

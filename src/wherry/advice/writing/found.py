@@ -74,9 +74,7 @@ class _Reader:
         module, sources = self._module, self._sources
         outside = [path for path in module.local_directories if path.startswith("..")]
         if outside:
-            raise UsageError(f"{outside[0]}, which go.mod or go.work names, lies outside",
-                             why="a build sees nothing above its context",
-                             hint="run wherry init in a directory that holds both")  # fmt: skip
+            raise _outside(outside[0])
         chosen, aside = choose(self._mains())
         if not chosen:
             raise UsageError("there is no program here", why="no directory has a package main",
@@ -117,6 +115,7 @@ class _Reader:
         pattern = path if path == "." else f"./{path}"
         name = binary_name(self._import_path(path)) or "app"
         packages, problem = self._closure(pattern)
+        self._refuse_outside(packages)
         # With errors in it, the list still has the packages that Go came to.
         own = tuple(filter(None, map(_sources, packages))) or tuple(self._own(path))
         listening = ports_of(own)
@@ -131,6 +130,15 @@ class _Reader:
         with_cgo = module.packages(pattern, cgo=True)
         cxx = any(item.cxx_files for item in with_cgo if item.import_path in cgo_packages)
         return Program(pattern, name, listening, needs, cgo_packages, cxx)
+
+    def _refuse_outside(self, packages: tuple[Package, ...]) -> None:
+        """A go.work above may bring packages that no build of this directory sees."""
+        top = os.path.realpath(self._module.directory)
+        for package in packages:
+            if package.module is not None and package.module.main and package.dir:
+                place = os.path.realpath(package.dir)
+                if os.path.commonpath((place, top)) != top:
+                    raise _outside(os.path.relpath(place, top))
 
     def _closure(self, pattern: str) -> tuple[tuple[Package, ...], str]:
         """All packages of a program, and why they are not known in full.
@@ -215,6 +223,12 @@ class _Reader:
         if "disabled by GOPROXY=off" in problem:
             found.append("nothing was fetched for that: after go mod download more is seen")
         return tuple(found)
+
+
+def _outside(path: str) -> UsageError:
+    return UsageError(f"{path}, which go.mod or go.work names, lies outside",
+                      why="a build sees nothing above its context",
+                      hint="run wherry init in a directory that holds both")  # fmt: skip
 
 
 def _sources(package: Package) -> tuple[GoFile, ...]:
