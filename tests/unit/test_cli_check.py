@@ -47,7 +47,6 @@ def dates(subject: Subject, rule: Rule) -> Iterator[Finding]:
                         fix=Fix("stop it", (Edit(place, "RUN true"),), safe=False))  # fmt: skip
 
 
-
 def hidden(subject: Subject, rule: Rule) -> Iterator[Finding]:
     if subject.context is not None and not subject.context.hides(".git"):
         place = subject.parsed.nodes[0].range

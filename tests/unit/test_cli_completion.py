@@ -220,7 +220,9 @@ def test_every_flag_with_a_value_offers_something_or_cannot(
         "--entrypoint", "--keep-storage", "--cache-repo", "--compression-level",
         "--registry-certificate", "--registry-client-cert", "--registry-map", "--registry-mirror",
     }  # fmt: skip
-    sources = {"build": ["plain"], "kaniko": ["--dockerfile", "plain/Dockerfile"]}
+    sources = {
+        "build": ["plain"], "check": ["plain"], "kaniko": ["--dockerfile", "plain/Dockerfile"]
+    }  # fmt: skip
     silent = set()
     for name in VERBS:
         verb = verb_named(name)

@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
 _EPILOG: Final = """\b
 Examples:
-  wherry check                      all Dockerfiles in this directory and below
+  wherry check                      the Dockerfiles here and below
   wherry check --fix services/api   mend what can be mended without a change
   wherry check --diff               show it, change nothing
   wherry check --fix --prove        build before and after, and compare
-  wherry check --ignore GO301,latest-base --fail-on error
+  wherry check --ignore GO301,unpinned-base --fail-on error
   wherry check --format github      notes at the lines of a pull request
   wherry check --stdin --format json < Dockerfile
   wherry check --list               all rules
@@ -108,7 +108,7 @@ class CheckFlags(NamedTuple):
 @click.option("--only", multiple=True, metavar="RULE[,RULE]",
               help="Ask no other rules; repeatable.")  # fmt: skip
 @click.option("--stdin", is_flag=True, help="Check the text on stdin.")
-@click.option("--stdin-name", metavar="NAME",
+@click.option("--stdin-name", metavar="FILE",
               help="What --stdin would be called as a file.  [default: Dockerfile]")  # fmt: skip
 @click.option("--context", metavar="DIR",
               help="The build context.  [default: the Dockerfile's directory, or one above with "

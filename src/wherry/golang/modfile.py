@@ -38,9 +38,7 @@ def replaced_modules(path: str) -> tuple[tuple[str, str], ...]:
     return tuple(
         (words[0], os.path.normpath(os.path.join(home, words[words.index("=>") + 1])))
         for verb, words in _directives(_text(path))
-        if verb == "replace"
-        and "=>" in words[1:-1]
-        and _is_directory(words[words.index("=>") + 1])
+        if verb == "replace" and "=>" in words[1:-1] and _is_directory(words[words.index("=>") + 1])
     )
 
 

@@ -43,7 +43,7 @@ def _rule(value: object) -> str:
 
 
 RULES = Kind(
-    "list of rules", parse_rules, '["GO001", "latest-base"]',
+    "list of rules", parse_rules, '["GO001", "unpinned-base"]',
     schema=list_of(_RULE_SCHEMA, _UNKNOWN),
 )  # fmt: skip
 THRESHOLD = Kind(
@@ -68,9 +68,7 @@ class CheckSettings:
     """What the file says about `wherry check`; None is not said."""
 
     ignore: tuple[str, ...] | None = setting(RULES, "Rules of `wherry check` that are not asked")
-    only: tuple[str, ...] | None = setting(
-        RULES, "The only rules of `wherry check` that are asked"
-    )
+    only: tuple[str, ...] | None = setting(RULES, "The only rules of `wherry check` that are asked")
     fail_on: str | None = setting(
         THRESHOLD,
         "From which severity on findings make `wherry check` fail; the default is `warning`",
