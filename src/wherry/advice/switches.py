@@ -2,9 +2,9 @@
 """Which findings a Dockerfile switches off by itself.
 
 `# wherry: ignore=GO001,unpinned-base` above an instruction holds for that one, `file-ignore=` for
-the whole file. `# hadolint ignore=DL3007` and BuildKit's `# check=skip=NAME` are kept as those tools
-have them: the rules that look for the same are silent. BuildKit's names count as they are written,
-and its `all` means its own checks.
+the whole file. `# hadolint ignore=DL3007` and BuildKit's `# check=skip=NAME` are kept as those
+tools have them: the rules that look for the same are silent. BuildKit's names count as they are
+written, and its `all` means its own checks.
 """
 
 from __future__ import annotations
