@@ -22,7 +22,7 @@ from wherry.frontends.dockerfile.instructions import Copy, Run, Volume, Workdir
 
 if TYPE_CHECKING:
     from wherry.advice.reading.shell import Command, Word
-    from wherry.advice.subject import Line, StageView
+    from wherry.advice.views import Line, StageView
 
 PACKAGE_MANAGERS: Final = frozenset(
     ("apk", "apt", "apt-get", "dnf", "microdnf", "yum", "zypper", "dpkg", "update-ca-certificates")

@@ -16,7 +16,8 @@ from wherry.advice.reading.directories import is_directory
 from wherry.frontends.dockerfile.instructions import Copy, Run
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line
     from wherry.frontends.dockerfile.source import Range
 
 _DEEPEST: Final = 20

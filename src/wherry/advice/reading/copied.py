@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from wherry.frontends.dockerfile.instructions import Copy, Workdir
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line
+    from wherry.advice.views import Line
 
 VARIABLE: Final = re.compile(r"\$\{?([A-Za-z_]\w*)")
 WILD: Final = re.compile(r"[*?\[]")

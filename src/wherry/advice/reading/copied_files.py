@@ -9,14 +9,14 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from wherry.advice.subject import expanded
+from wherry.advice.views import expanded
 from wherry.frontends.dockerfile.instructions import Copy, Mount, Run
 from wherry.frontends.dockerfile.mounts import parse_mount
 from wherry.frontends.dockerfile.source import Problems
 
 if TYPE_CHECKING:
     from wherry.advice.context import Context
-    from wherry.advice.subject import Line, State
+    from wherry.advice.views import Line, State
 
 _VARIABLE: Final = re.compile(r"\$\{?([A-Za-z_]\w*)")
 _WILD: Final = frozenset("*?[")

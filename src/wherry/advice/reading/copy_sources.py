@@ -11,7 +11,8 @@ from wherry.frontends.dockerfile.refusals import BadValue
 from wherry.frontends.dockerfile.source import Problem, Range
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line
 
 
 def wrong_sources(subject: Subject) -> Iterator[Problem]:

@@ -18,7 +18,7 @@ from wherry.frontends.dockerfile.instructions import Copy, Run, Workdir
 
 if TYPE_CHECKING:
     from wherry.advice.reading.shell import Command
-    from wherry.advice.subject import Line, StageView
+    from wherry.advice.views import Line, StageView
 
 _MOVERS: Final = frozenset(("rm", "rmdir", "mv", "ln", "unlink", "find"))
 _DEEPEST: Final = 20

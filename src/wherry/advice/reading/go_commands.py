@@ -16,7 +16,7 @@ from wherry.advice.reading.shell import Command, Word
 from wherry.frontends.dockerfile.instructions import Run
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, StageView
+    from wherry.advice.views import Line, StageView
 
 _SWITCHES: Final = frozenset(
     ("a", "n", "race", "msan", "asan", "cover", "v", "work", "x", "buildvcs", "json", "linkshared",

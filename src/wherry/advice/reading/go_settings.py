@@ -11,7 +11,7 @@ from wherry.frontends.dockerfile.source import Range
 
 if TYPE_CHECKING:
     from wherry.advice.reading.go_commands import GoCommand
-    from wherry.advice.subject import Line
+    from wherry.advice.views import Line
 
 
 class Setting(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wherry.frontends.dockerfile.instructions import Run
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line
+    from wherry.advice.views import Line
 
 
 def is_mounted(line: Line, path: str) -> bool:

@@ -20,7 +20,8 @@ from wherry.frontends.dockerfile.instructions import Copy, Run
 
 if TYPE_CHECKING:
     from wherry.advice.model import Rule
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 # Words of whoever brings another libc along, or does without.
 _COMPATIBLE: Final = (

@@ -24,12 +24,12 @@ from wherry.advice.reading.main_packages import name_built
 from wherry.advice.reading.roots import Kind, find
 from wherry.advice.reading.shell import Command, read_commands
 from wherry.advice.reading.word_places import word_places
-from wherry.advice.subject import is_posix_shell
+from wherry.advice.views import is_posix_shell
 from wherry.frontends.dockerfile.instructions import Cmd, Copy, Entrypoint, Env, Healthcheck, Run
 from wherry.frontends.dockerfile.refusals import SPACES
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, StageView
+    from wherry.advice.views import Line, StageView
     from wherry.frontends.dockerfile.instructions import Command as Written
     from wherry.frontends.dockerfile.source import Range
 

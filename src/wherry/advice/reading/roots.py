@@ -16,7 +16,7 @@ from wherry.advice.reading.go_commands import GoCommand, go_commands
 from wherry.frontends.dockerfile.instructions import Copy, Run
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, StageView
+    from wherry.advice.views import Line, StageView
 
 _DEEPEST: Final = 40
 # Asking what a source is follows it twice: that must not double at every stage.

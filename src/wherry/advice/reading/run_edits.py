@@ -16,7 +16,7 @@ from wherry.frontends.dockerfile.instructions import Run
 
 if TYPE_CHECKING:
     from wherry.advice.reading.shell import Command, Word
-    from wherry.advice.subject import Line
+    from wherry.advice.views import Line
 
 _SHELLS: Final = frozenset(("", "sh", "bash", "ash", "dash", "zsh"))
 _CLOSES: Final = re.compile(r"(?:;;|fi\b|done\b|esac\b|else\b|elif\b|\}|\)|\Z)")

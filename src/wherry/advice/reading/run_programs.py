@@ -10,7 +10,7 @@ from wherry.advice.reading.copied_files import mounts_of
 
 if TYPE_CHECKING:
     from wherry.advice.reading.shell import Command
-    from wherry.advice.subject import Line, State
+    from wherry.advice.views import Line, State
 
 _INSTALLERS: Final = frozenset(("apk", "apt-get", "apt", "yum", "dnf", "microdnf"))
 _INSTALL: Final = frozenset(("add", "install"))

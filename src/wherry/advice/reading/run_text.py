@@ -7,13 +7,13 @@ import posixpath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.reading.shell import Command, Word, read_commands
-from wherry.advice.subject import is_posix_shell
+from wherry.advice.views import is_posix_shell
 from wherry.frontends.dockerfile.instructions import Run
 from wherry.frontends.dockerfile.refusals import SPACES
 from wherry.frontends.dockerfile.source import Position, Range
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line
+    from wherry.advice.views import Line
 
 _SHELLS: Final = frozenset(("", "sh", "bash", "ash", "dash", "zsh"))
 

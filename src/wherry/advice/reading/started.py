@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.reading.roots import MAYBE, Found, Kind, find
 from wherry.advice.reading.shell import read_commands
-from wherry.advice.subject import is_posix_shell
+from wherry.advice.views import is_posix_shell
 from wherry.frontends.dockerfile.instructions import Cmd, Command, Entrypoint, Healthcheck, Run
 from wherry.frontends.dockerfile.refusals import SPACES
 from wherry.frontends.dockerfile.source import Range
 
 if TYPE_CHECKING:
     from wherry.advice.reading.go_commands import GoCommand
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 __all__ = [
     "Started", "argument_range", "base_range", "builds_own", "images", "is_for_development",

@@ -11,7 +11,8 @@ from wherry.frontends.dockerfile.refusals import SPACES
 from wherry.frontends.dockerfile.source import Range
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
     from wherry.frontends.dockerfile.nodes import Node
 
 _VARIABLE: Final = re.compile(r"\$\{?([A-Za-z_]\w*)")

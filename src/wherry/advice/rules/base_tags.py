@@ -13,12 +13,13 @@ from wherry.advice.reading.base_ends import GO_RELEASES, TABLE_DATE, end_of_life
 from wherry.advice.reading.lock_file import lock_of, locked
 from wherry.advice.reading.official_names import may_be_there
 from wherry.advice.reading.word_places import base_arguments, base_place
-from wherry.advice.subject import expanded
+from wherry.advice.views import expanded
 from wherry.errors import UsageError
 from wherry.oci.reference import DEFAULT_REGISTRY, Reference, parse_reference
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import StageView
 
 _MOVING: Final = "latest"
 # Tags of golang that say what it stands on, and not which Go.

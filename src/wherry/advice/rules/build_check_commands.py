@@ -26,7 +26,8 @@ from wherry.frontends.dockerfile.words import WordError, expand
 
 if TYPE_CHECKING:
     from wherry.advice.context import Context
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 # Bases that have a SHELL of their own, so that the shell form is meant.
 _OWN_SHELL: Final = re.compile(r"windows|nanoserver|powershell|(?:^|/)(?:cimg|circleci)/")

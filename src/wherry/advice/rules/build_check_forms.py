@@ -25,7 +25,8 @@ from wherry.frontends.dockerfile.split import split_words
 from wherry.frontends.dockerfile.words import WordError, expand_words
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line
     from wherry.frontends.dockerfile.nodes import Node
 
 AUTHORS: Final = "org.opencontainers.image.authors"

@@ -38,7 +38,8 @@ from wherry.frontends.dockerfile.triggers import read_triggers, triggers_of
 from wherry.frontends.dockerfile.words import WordError, expand, expand_heredoc
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import StageView
 
 # Bases whose environment is PATH and what the table has.
 _PLAIN_FAMILIES: Final = frozenset(("alpine", "busybox", "debian", "ubuntu"))

@@ -21,7 +21,8 @@ from wherry.frontends.dockerfile.instructions import Copy
 
 if TYPE_CHECKING:
     from wherry.advice.reading.shell import Word
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 _UNKNOWN: Final = "\0"
 _SUBSTITUTION: Final = re.compile(r"\$\([^()]*\)|`[^`]*`")

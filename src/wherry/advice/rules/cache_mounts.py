@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherry.advice.reading.go_commands import GoCommand
-    from wherry.advice.subject import Line, StageView, State, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView, State
 
 _GAIN: Final = "(wherry keeps it without; BuildKit and buildah do not)"
 # Who names a cache has plans of their own for it.

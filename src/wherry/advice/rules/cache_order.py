@@ -28,7 +28,8 @@ from wherry.frontends.dockerfile.instructions import Copy, Run
 if TYPE_CHECKING:
     from wherry.advice.reading.copied_files import Placed
     from wherry.advice.reading.go_commands import GoCommand
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 
 class Late(NamedTuple):

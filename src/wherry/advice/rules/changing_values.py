@@ -21,8 +21,9 @@ from wherry.frontends.dockerfile.instructions import Arg, Env, Label, Run
 
 if TYPE_CHECKING:
     from wherry.advice.reading.shell import Command
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
     from wherry.advice.texts import Text
+    from wherry.advice.views import Line, StageView
 
 # A new value with each commit or build, unless the default is somebody's choice.
 _ALWAYS: Final = re.compile(

@@ -15,7 +15,8 @@ from wherry.advice.rules.main_files import main_file_only
 from wherry.advice.rules.module_files import hidden_module_files, ignored_module_files
 from wherry.advice.rules.platforms import wrong_architecture
 from wherry.advice.rules.vcs_stamp import stamping_without_git
-from wherry.advice.subject import StageView, Subject
+from wherry.advice.subject import Subject
+from wherry.advice.views import StageView
 from wherry.frontends.dockerfile.source import Range
 from wherry.golang.requirements import read_requirements, version_order
 

@@ -15,7 +15,8 @@ from wherry.frontends.dockerfile.instructions import Copy
 
 if TYPE_CHECKING:
     from wherry.advice.reading.shell import Command
-    from wherry.advice.subject import Line, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line
 
 _URL: Final = re.compile(r"https?://", re.IGNORECASE)
 # What BuildKit takes for a repository: its commit is the checksum.

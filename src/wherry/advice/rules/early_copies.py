@@ -29,7 +29,8 @@ from wherry.frontends.dockerfile.source import Range
 if TYPE_CHECKING:
     from wherry.advice.context import Context
     from wherry.advice.reading.go_commands import GoCommand
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 _FAILS: Final = "go mod download fails without"
 _SHOWN: Final = 3

@@ -17,7 +17,8 @@ from wherry.frontends.dockerfile.instructions import Copy, Run
 if TYPE_CHECKING:
     from wherry.advice.model import Edit
     from wherry.advice.rules.cache_order import Late
-    from wherry.advice.subject import Line, State, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, State
 
 _TITLE: Final = "fetch the modules before the sources are copied"
 _PLAIN: Final = re.compile(r"[\w./@+${}:-]+")

@@ -16,7 +16,8 @@ from wherry.frontends.dockerfile.instructions import Run
 from wherry.frontends.dockerfile.source import Range
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import StageView
 
 _CROSS: Final = "--platform=$BUILDPLATFORM"
 

@@ -20,7 +20,8 @@ from wherry.frontends.dockerfile.instructions import Copy, Entrypoint
 if TYPE_CHECKING:
     from wherry.advice.model import Rule
     from wherry.advice.reading.programs import Started
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 _SCRIPT: Final = re.compile(r"\.(?:sh|bash|py|rb|js|pl)\Z")
 # What means the same in JSON, in a shell and in a Dockerfile.

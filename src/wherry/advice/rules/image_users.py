@@ -15,7 +15,8 @@ from wherry.frontends.dockerfile.instructions import Copy, Env, Expose, Run, Use
 if TYPE_CHECKING:
     from wherry.advice.model import Rule
     from wherry.advice.reading.shell import Command
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
     from wherry.frontends.dockerfile.source import Range
 
 _NONROOT: Final = "65532:65532"

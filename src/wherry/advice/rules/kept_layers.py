@@ -22,7 +22,8 @@ from wherry.frontends.dockerfile.instructions import Copy, Run
 
 if TYPE_CHECKING:
     from wherry.advice.reading.shell import Command, Word
-    from wherry.advice.subject import Line, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line
 
 _INSTALLS: Final = {
     "apk": (frozenset(("add",)), frozenset(("del",))),

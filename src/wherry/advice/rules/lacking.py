@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from wherry.advice.model import Rule
     from wherry.advice.reading.go_commands import GoCommand
     from wherry.advice.reading.go_needs import Needs
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
     from wherry.frontends.dockerfile.source import Range
 
 _BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"

@@ -42,7 +42,8 @@ from wherry.frontends.dockerfile.instructions import (
 if TYPE_CHECKING:
     from wherry.advice.context import Context
     from wherry.advice.reading.shell import Command
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 STATIC: Final = "gcr.io/distroless/static-debian13:nonroot"
 """The base for static programs: certificates, time zones, a user, and no shell."""

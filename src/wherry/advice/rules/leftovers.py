@@ -18,7 +18,8 @@ from wherry.frontends.dockerfile.instructions import Run
 
 if TYPE_CHECKING:
     from wherry.advice.reading.shell import Command, Word
-    from wherry.advice.subject import Line, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line
 
 _APT: Final = frozenset(("apt-get", "apt"))
 _YUM: Final = frozenset(("yum", "dnf", "microdnf", "dnf5", "tdnf"))

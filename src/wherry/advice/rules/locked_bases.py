@@ -12,7 +12,8 @@ from wherry.advice.reading.word_places import base_place
 from wherry.advice.rules.base_tags import images
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import StageView
     from wherry.oci.digest import Digest
     from wherry.oci.reference import Reference
     from wherry.settings.lock import LockedBase

@@ -21,7 +21,8 @@ from wherry.golang.requirements import read_requirements
 
 if TYPE_CHECKING:
     from wherry.advice.context import Context
-    from wherry.advice.subject import Line, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line
 
 _NAMES: Final = frozenset(("go.mod", "go.sum", "go.work", "go.work.sum", "vendor"))
 _WILD: Final = frozenset("*?[$")

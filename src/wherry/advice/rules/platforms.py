@@ -24,7 +24,8 @@ from wherry.advice.reading.word_places import base_place
 from wherry.frontends.dockerfile.source import Position, Range
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line
 
 _ARCHITECTURES: Final = frozenset(
     ("amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "loong64", "mips64le")

@@ -16,11 +16,12 @@ from wherry.advice.reading.roots import Kind, find
 from wherry.advice.reading.shell import read_commands
 from wherry.advice.reading.word_places import value_of, word_places
 from wherry.advice.rules import base_tags, downloads, locked_bases, secret_files, secrets
-from wherry.advice.subject import expanded, is_posix_shell
+from wherry.advice.views import expanded, is_posix_shell
 from wherry.frontends.dockerfile.instructions import Cmd, Copy, Entrypoint, Run, User
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 _NOBODY: Final = "65532:65532"
 _ROOT: Final = frozenset(("root", "0"))

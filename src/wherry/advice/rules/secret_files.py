@@ -20,7 +20,8 @@ from wherry.frontends.dockerfile.lines import split_lines
 
 if TYPE_CHECKING:
     from wherry.advice.context import Context
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 _NAMES: Final = frozenset(
     ("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", ".netrc", "_netrc", ".git-credentials",

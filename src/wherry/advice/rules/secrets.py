@@ -18,7 +18,8 @@ from wherry.frontends.dockerfile.source import Position
 
 if TYPE_CHECKING:
     from wherry.advice.reading.shell import Command, Word
-    from wherry.advice.subject import Line, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line
     from wherry.frontends.dockerfile.nodes import Node
 
 # What it is, and how it looks; `value` is the part that is secret, where it is not all.

@@ -20,12 +20,13 @@ from wherry.advice.reading.programs import (
     written_command,
 )
 from wherry.advice.reading.shell import Command, read_commands
-from wherry.advice.subject import is_posix_shell
+from wherry.advice.views import is_posix_shell
 from wherry.frontends.dockerfile.instructions import Cmd, Copy, Healthcheck, Run
 
 if TYPE_CHECKING:
     from wherry.advice.model import Rule
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
     from wherry.frontends.dockerfile.source import Range
 
 _ASKERS: Final = frozenset(("curl", "wget", "nc", "netcat", "ncat"))

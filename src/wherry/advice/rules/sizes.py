@@ -23,7 +23,8 @@ from wherry.advice.rules.leftovers import package_lists
 from wherry.frontends.dockerfile.instructions import Run
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 _MB: Final = 1_000_000
 # Directories that programs often read while they run, and that no instruction tells of.

@@ -26,7 +26,8 @@ from wherry.frontends.dockerfile.instructions import (
 
 if TYPE_CHECKING:
     from wherry.advice.model import Rule
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 _KINDS: Final = (Expose, User, Cmd, Entrypoint, Healthcheck, Volume, StopSignal)
 # Stages that people build by their name, to work in them.

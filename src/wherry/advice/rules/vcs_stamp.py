@@ -26,7 +26,8 @@ from wherry.frontends.dockerfile.source import Position, Range
 from wherry.golang.requirements import version_order
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 _FIRST: Final = (1, 18)
 _TRUE: Final = frozenset(("true", "1", "t", "T", "TRUE", "True"))

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from wherry.advice.context import Context
     from wherry.advice.reading.go_commands import GoCommand
     from wherry.advice.reading.go_module import GoModule
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 # A directory with fewer files and bytes is not worth a word.
 _FEW: Final = 20

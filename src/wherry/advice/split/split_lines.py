@@ -27,7 +27,7 @@ from wherry.frontends.dockerfile.instructions import (
 )
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, StageView
+    from wherry.advice.views import Line, StageView
 
 # Variables that steer the build alone.
 _OF_BUILD: Final = frozenset(

@@ -39,7 +39,8 @@ from wherry.advice.split.split_needs import needs_cgo, only_builds
 from wherry.frontends.dockerfile.instructions import Cmd, Entrypoint, Healthcheck, Run, User
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Line, StageView, Subject
+    from wherry.advice.subject import Subject
+    from wherry.advice.views import Line, StageView
 
 BASE: Final = "gcr.io/distroless/base-debian13:nonroot"
 """The base for programs that need glibc."""
