@@ -84,8 +84,6 @@ def started(wherry: Wherry, root: Path, *words: str) -> str:
     """Write the files; the Dockerfile's base with Go."""
     done = wherry("init", *words, cwd=root)
     assert done.returncode == 0, done.stderr
-    checked = wherry("check", "--fail-on", "info", cwd=root)
-    assert checked.returncode == 0, checked.stdout
     found = re.search(r"golang:\S+", (root / "Dockerfile").read_text())
     assert found
     return found[0]
@@ -106,6 +104,8 @@ def test_both_build_the_program_that_wherry_builds_without_a_dockerfile(
 ) -> None:
     root = write_files(tmp_path / "m", FILES)
     base, place = started(wherry, root, "--base", "scratch"), pushed(world, "go-std")
+    checked = wherry("check", "--fail-on", "info", cwd=root)
+    assert checked.returncode == 0, checked.stdout
     context = f"{base}={place}"
     made = {}
     for target in ("api", "m"):
@@ -140,6 +140,11 @@ def test_the_tests_run_where_they_are_asked_for(
 ) -> None:
     root = write_files(tmp_path / "m", FILES)
     context = f"{started(wherry, root)}={pushed(world, 'go-std')}"
+    dockerfile = root / "Dockerfile"
+    text = dockerfile.read_text()
+    # vet looks at all of the standard library, for longer than all else here takes.
+    assert "    go test ./..." in text
+    dockerfile.write_text(text.replace("go test", "go test -vet=off"))
     words = ("build", "--build-context", context, "--target", "test")
     done = wherry(*words, cwd=root)
     assert done.returncode == 0, done.stderr

@@ -382,6 +382,8 @@ def test_the_argument_is_pointed_at() -> None:
         "RUN go mod download\nARG VERSION\nRUN go build -ldflags=-X=main.v=$VERSION\n",
         "ARG VERSION\nRUN go build -ldflags=-X=main.v=${VERSION:-dev}\nRUN apk add git\n",
         "ARG COMMIT\nRUN make\nRUN go build\n",
+        "ARG COMMIT\nENV GOFLAGS=-ldflags=-X=main.c=$COMMIT\nRUN go mod download\nRUN go build\n",
+        "ARG COMMIT\nRUN go test ./...\n",
         "ARG PRODUCT\nARG VERSION\nENV VERSION=$PRODUCT\nRUN apk add git\n",
         "ARG COMMIT\nRUN ./build.sh && go build\n",
         "ARG COMMIT\nCOPY . .\nRUN mkdir /x\n",

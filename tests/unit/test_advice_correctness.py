@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from wherry.advice.context import Context
+from wherry.advice.mending import appended
 from wherry.advice.model import Finding, Severity
 from wherry.advice.reading.go_module import GoModule
 from wherry.advice.rules.correctness import RULES
 from wherry.advice.subject import Subject
-from wherry.advice.texts import Text, apply
+from wherry.advice.texts import apply
 
 MOD = "module example.com/m\n\ngo 1.22\n"
 MAIN = "package main\n\nfunc main() { serve() }\n"
@@ -59,8 +60,8 @@ class Looked:
         (edit,) = fix.edits
         assert edit.path == name
         before = self.root / name
-        text = before.read_text() if before.exists() else ""
-        return apply(Text(text, "\\"), [edit._replace(path="")])
+        data = before.read_bytes() if before.exists() else b""
+        return appended(data, edit.text.splitlines()).decode()
 
 
 def test_ids_and_names_are_unique() -> None:
@@ -112,6 +113,9 @@ def test_files_that_nothing_names_are_left_out_too(tmp_path: Path) -> None:
     looked = Looked("GO201", f"{BUILD}RUN go build -o /app main.go\n", tmp_path, files)
     assert looked.only.rule.severity is Severity.WARNING
     assert looked.only.message == "`go build main.go` leaves out formats.go of the same package"
+    assert looked.only.fix is not None
+    # What formats.go does when the program starts is new in it.
+    assert not looked.only.fix.safe
 
 
 def test_a_method_in_another_file_is_missed(tmp_path: Path) -> None:
@@ -122,6 +126,8 @@ def test_a_method_in_another_file_is_missed(tmp_path: Path) -> None:
     }
     looked = Looked("GO201", f"{BUILD}RUN go build -o /app main.go\n", tmp_path, files)
     assert looked.only.message.startswith("app.Run is in run.go")
+    assert looked.only.fix is not None
+    assert looked.only.fix.safe
 
 
 def test_what_cannot_be_put_right_by_the_directory_has_no_fix(tmp_path: Path) -> None:

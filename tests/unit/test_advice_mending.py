@@ -225,6 +225,36 @@ class TestFiles:
         assert path.read_bytes() == b"theirs"
         assert os.listdir(tmp_path) == ["Dockerfile"]
 
+    @pytest.mark.parametrize(("before", "step"), [(b"old", "fsync"), (None, "fsync"),
+                                                  (None, "link")])  # fmt: skip
+    def test_nor_what_changes_at_the_last_moment(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes | None, step: str
+    ) -> None:
+        path = tmp_path / "Dockerfile"
+        if before is not None:
+            path.write_bytes(before)
+        done = getattr(os, step)
+
+        def late(*words: object) -> None:
+            path.write_bytes(b"theirs")
+            done(*words)
+
+        monkeypatch.setattr(os, step, late)
+        with pytest.raises(MachineError, match="Dockerfile changed meanwhile"):
+            write_file(str(path), "Dockerfile", before, b"new")
+        assert path.read_bytes() == b"theirs"
+        assert os.listdir(tmp_path) == ["Dockerfile"]
+
+    def test_file_systems_without_links(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refused)
+        write_file(str(tmp_path / IGNORE), IGNORE, None, b"new")
+        assert (tmp_path / IGNORE).read_bytes() == b"new"
+
     def test_what_cannot_be_written_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(MachineError, match="cannot write a/b"):
             write_file(str(tmp_path / "a" / "b"), "a/b", None, b"new")

@@ -108,6 +108,9 @@ UNREAD = {
         'func main() { http.ListenAndServe(":"+env("PORT", "8080"), nil) }'
     ),
     "an address of one interface": 'func main() { http.ListenAndServe("10.0.0.1:80", nil) }',
+    "an added part": (
+        'func main() { addr := ":80"; addr += "80"; http.ListenAndServe(addr, nil) }'
+    ),
 }
 
 

@@ -336,10 +336,10 @@ def test_the_whole_context_with_secrets_in_it(tmp_path: Path) -> None:
     assert finding.fix is not None
     assert not finding.fix.safe
     (edit,) = finding.fix.edits
-    assert (edit.path, edit.text) == (".dockerignore", "\n.env\ndeep/id_rsa\n")
-    assert edit.range.start == edit.range.end == (1, 4)
+    assert (edit.path, edit.text) == (".dockerignore", ".env\ndeep/id_rsa\n")
+    assert edit.range.start == edit.range.end
     assert apply(subject.text, finding.fix.edits) == text
-    (tmp_path / ".dockerignore").write_text("*.md" + edit.text)
+    (tmp_path / ".dockerignore").write_text("*.md\n" + edit.text)
     assert seen("GO304", text, Context(str(tmp_path))) == []
 
 

@@ -324,6 +324,8 @@ LISTS = "rm -rf /var/lib/apt/lists/*"
          f"apt-get update \\\n  && apt-get install -y git \\\n  && {LISTS} \\\n  && mkdir /x"),
         ("set -eux; apt-get update; apt-get install -y git; mkdir /x",
          f"set -eux; apt-get update; apt-get install -y git; {LISTS}; mkdir /x"),
+        ("set -Eeux; apt-get update; apt-get install -y git",
+         f"set -Eeux; apt-get update; apt-get install -y git; {LISTS}"),
         ("apt-get update && apt-get install -y git >/dev/null && apt-get clean",
          f"apt-get update && apt-get install -y git >/dev/null && apt-get clean && {LISTS}"),
         ("(apt-get update && apt-get install -y git)",

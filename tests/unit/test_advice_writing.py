@@ -165,11 +165,12 @@ def test_only_helpers_are_programs_after_all(tmp_path: Path) -> None:
 
 
 def test_stages_have_names_of_their_own(tmp_path: Path) -> None:
-    names = ("Api", "9p", "source", "a/web", "b/web", "app-source")
+    names = ("Api", "9p", "source", "a/web", "b/web", "app-source", "build-x", "x")
     project = read(tmp_path, {f"cmd/{name}/main.go": MAIN for name in names})
     assert {item.package: item.stage for item in project.found.programs} == {
         "./cmd/Api": "api", "./cmd/9p": "app-9p", "./cmd/app-source": "app-source",
         "./cmd/source": "app-app-source", "./cmd/a/web": "cmd-a-web", "./cmd/b/web": "cmd-b-web",
+        "./cmd/build-x": "build-x", "./cmd/x": "app-x",
     }  # fmt: skip
     assert findings(project, project.plan()) == []
 
@@ -373,6 +374,8 @@ def test_settings_say_what_differs_only(projects: Mapping[str, Project], tmp_pat
      "# mine\n[build]  # x\nbase = \"scratch\"\nports = [8080]\ngo = \"1.26.8\"\n"),
     ("[build]\nports = [1]\nlibc-base = \"debian\"\n",
      "[build]\nports = [1]\nlibc-base = \"debian\"\n"),
+    ("[build]", "[build]\nbase = \"scratch\"\nports = [8080]\n"),
+    ("build = { go = \"1.26.8\" }\n", "build = { go = \"1.26.8\" }\n"),
     ("build.go = \"1.26.8\"\n",
      "build.base = \"scratch\"\nbuild.ports = [8080]\nbuild.go = \"1.26.8\"\n"),
 ])  # fmt: skip

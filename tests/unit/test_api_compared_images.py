@@ -28,3 +28,12 @@ def test_each_instruction_is_told_by_name() -> None:
         ConfigDifference("ENV", "A=1", "A=2"),
         ConfigDifference("EXPOSE", "", "80/tcp"),
     )
+
+
+def test_secrets_are_not_told() -> None:
+    before = RunConfig(env=("DB_PASSWORD=a b", "PATH=/bin"), cmd=("/a", "--token=abc"))
+    after = RunConfig(env=("DB_PASSWORD=a c", "PATH=/bin"))
+    assert config_differences(before, after) == (
+        ConfigDifference("CMD", '["/a", "--token=***"]', ""),
+        ConfigDifference("ENV", "DB_PASSWORD=***", "DB_PASSWORD=***"),
+    )

@@ -423,6 +423,18 @@ class TestMending:
         assert isinstance(outcome.error, MachineError)
         assert outcome.code == 3
         assert (project / "Dockerfile").read_text() == "FROM theirs\n"
+        # What was not written is not told as mended.
+        assert outcome.err[-1] == "nothing fixed; 1 left"
+
+    def test_what_could_not_be_written_is_left(
+        self, project, run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        use(monkeypatch, RULES[0], IGNORES)
+        (project / ".dockerignore").mkdir()
+        outcome = run("--fix")
+        assert outcome.code == 3
+        assert (project / "Dockerfile").read_text() == MENDED
+        assert outcome.err[-1] == "1 finding fixed in Dockerfile; 0 left"
 
 
 @pytest.mark.parametrize("name", ["json", "sarif", "github", "gitlab", "junit", "checkstyle"])

@@ -193,7 +193,8 @@ def test_recipes_are_those_of_the_documentation(kind: str, page: str) -> None:
 
 @pytest.mark.parametrize(("words", "what"), [
     (("gone",), "gone is no directory"), (("--lang", "zh"), "--lang"),
-    (("--from-ko", "--base", "slim"), "--from-ko"), (("--from-ko", "--print"), "--from-ko"),
+    (("--from-ko", "--print"), "--from-ko"),
+    (("--from-ko", "--base", "slim"), "--from-ko"), (("--explain", "--json"), "--explain"),
     (("--explain", "--print"), "--explain and --print"), (("--base", "huge"), "huge"),
 ])  # fmt: skip
 def test_wrong_words(init: Init, words: tuple[str, ...], what: str) -> None:
@@ -260,8 +261,9 @@ def test_a_failure_leaves_no_half_file(
             raise OSError(28, "No space left on device")
         rename(source, target)
 
-    rename = os.replace
+    rename = os.rename
     monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(os, "link", full)
     with pytest.raises(MachineError, match=r"cannot write wherry\.toml"):
         init()
     names = {path.name for path in project.iterdir()}
@@ -313,7 +315,7 @@ def test_settings_that_are_there_count(init: Init, project: Path) -> None:
     (project / "wherry.toml").write_text(text)
     code, out, err = init()
     assert (code, "wherry.toml" in out) == (0, False)
-    assert "build-tags of wherry.toml are not in the Dockerfile" in err
+    assert "build-tags of wherry.toml is not in the Dockerfile" in err
     assert (project / "wherry.toml").read_text() == text
     written = (project / "Dockerfile").read_text()
     assert "golang:1.26.2 AS source" in written
@@ -332,3 +334,63 @@ def test_digests_of_the_lock(init: Init, project: Path) -> None:
     text = (project / "Dockerfile").read_text()
     assert f"FROM gcr.io/distroless/static-debian13:nonroot@{digest}\n" in text
     assert "golang:1.26.5 AS" in text
+
+
+def test_the_base_of_the_settings_is_taken_again(init: Init, project: Path) -> None:
+    assert init("--base", "alpine")[0] == 0
+    assert init()[:2] == (0, "")
+    (project / "wherry.toml").write_text(
+        '[build]\nbase = "example.com/mine:1"\nenv = { A = "1" }\n'
+    )
+    assert "base, env of wherry.toml are not in the Dockerfile" in init("--print")[2]
+
+
+def test_flags_of_the_machine_are_told(init: Init, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOFLAGS", "-tags=x")
+    assert "GOFLAGS of this machine is not in the Dockerfile" in init("--print")[2]
+
+
+def test_private_hosts_of_go_env(
+    init: Init, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "goenv").write_text("GOPRIVATE=git.example.com\n")
+    monkeypatch.setenv("GOENV", str(tmp_path / "goenv"))
+    (project / "go.mod").write_text(
+        "module example.com/m\n\ngo 1.21\n\nrequire git.example.com/team/lib v1.0.0\n"
+    )
+    code, out, err = init("--print", "--ci", "github")
+    assert (code, "ENV GOPRIVATE=git.example.com\n" in out) == (0, True)
+    assert "has no login for private modules" in err
+
+
+def test_other_dockerfiles_lose_no_files(init: Init, project: Path) -> None:
+    (project / "dev.Dockerfile").write_text("FROM scratch\nCOPY README.md /\n")
+    own = project / "Dockerfile.dockerignore"
+    code, out, _ = init()
+    assert (code, str(own) in out) == (0, True)
+    assert not (project / ".dockerignore").exists()
+    assert run_verb(["check", "--fail-on", "info", "Dockerfile"]) == 0
+    (project / "dev.Dockerfile").unlink()
+    assert init()[:2] == (0, "")
+
+
+def test_rules_that_are_there_stay_the_ones(init: Init, project: Path) -> None:
+    assert init()[0] == 0
+    (project / "dev.Dockerfile").write_text("FROM scratch\n")
+    assert init()[:2] == (0, "")
+    assert not (project / "Dockerfile.dockerignore").exists()
+
+
+def test_print_as_json(init: Init) -> None:
+    code, out, _ = init("--print", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert [item["path"] for item in told["files"]] == list(FILES)
+    assert told["files"][0]["text"].startswith("# Written by `wherry init`")
+    assert told["notes"]
+
+
+def test_a_difference_shows_no_secret(init: Init, project: Path) -> None:
+    (project / "Dockerfile").write_text("FROM scratch\nENV DB_PASSWORD=hunter22 \x1b[31m\n")
+    err = init()[2]
+    assert "-ENV DB_PASSWORD=******** \ufffd[31m\n" in err

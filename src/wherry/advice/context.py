@@ -7,6 +7,7 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from wherry.advice.reading.file_contents import read_file
 from wherry.errors import WherryError
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 # Where a walk stops: contexts of a build hold fewer, and a mistaken one may be a whole disk.
 _MOST_NAMES = 50_000
+# Far more than an ignore file has; a larger one counts for nothing, as one that is wrong.
+_MOST_BYTES = 1 << 20
+_MOST_RULES = 5_000
 
 Walked = dict[tuple[str, tuple[str, ...]], tuple[str, ...]]
 """The files of contexts by directory and ignore rules."""
@@ -48,11 +52,9 @@ class Context:
         return IgnoreRules(self._rules)
 
     def _read(self, name: str) -> bytes | None:
-        try:
-            with open(os.path.join(self.directory, name), "rb") as file:
-                return file.read()
-        except OSError:
-            return None
+        data = read_file(os.path.join(self.directory, name), _MOST_BYTES + 1)
+        # What is cut off would hide other files than the whole does.
+        return b"" if data is not None and len(data) > _MOST_BYTES else data
 
     def has(self, path: str) -> bool:
         """Whether the file or directory is there, hidden by rules or not."""
@@ -64,7 +66,14 @@ class Context:
 
     def hides(self, path: str) -> bool:
         """Whether the ignore rules keep the path from the build."""
-        return bool(self._rules) and self.rules.hides(path)
+        from wherry.fstree.ignore import TOP  # noqa: PLC0415 - as above
+
+        hidden, state = False, TOP
+        # Step by step, as a walk goes: the rules have a short cut for what none of them is about.
+        ends = [at for at, letter in enumerate(path) if letter == "/"] if self._rules else []
+        for end in [*ends, len(path)]:
+            hidden, state = self._step(path[:end], state)
+        return hidden
 
     def deciding_rule(self, path: str) -> str:
         """The rule that hides the path; empty where none does."""
@@ -79,19 +88,29 @@ class Context:
         return self._walked[key]
 
     def _walk(self) -> tuple[str, ...]:
+        from wherry.fstree.ignore import TOP  # noqa: PLC0415 - as above
+
         found: list[str] = []
+        # What was found of each directory: the rules about those above it are asked once.
+        states = {"": TOP}
         for directory, below, files in os.walk(self.directory):
             relative = os.path.relpath(directory, self.directory)
             prefix = "" if relative == "." else f"{relative}/"
-            below[:] = sorted(
-                name for name in below
-                if not self.hides(prefix + name)
-                or self.rules.may_hold_included(prefix + name)
-            )  # fmt: skip
-            found.extend(prefix + name for name in files if not self.hides(prefix + name))
+            above = states.pop(prefix)
+            kept: list[str] = []
+            for name in sorted(below):
+                hidden, state = self._step(prefix + name, above)
+                if not hidden or self.rules.may_hold_included(prefix + name):
+                    kept.append(name)
+                    states[f"{prefix}{name}/"] = state
+            below[:] = kept
+            found.extend(prefix + name for name in files if not self._step(prefix + name, above)[0])
             if len(found) > _MOST_NAMES:
                 break
         return tuple(sorted(found))
+
+    def _step(self, path: str, above: int) -> tuple[bool, int]:
+        return self.rules.step(path, above) if self._rules else (False, above)
 
 
 def _sound(text: bytes) -> tuple[str, ...]:
@@ -102,4 +121,4 @@ def _sound(text: bytes) -> tuple[str, ...]:
         IgnoreRules(rules)
     except WherryError:
         return ()
-    return rules
+    return rules if len(rules) <= _MOST_RULES else ()

@@ -91,7 +91,7 @@ def mend(
         if (not own and not lines) or not _is_sound(text, own):
             continue
         if not all(edit in taken for edit in own):
-            new = [_span(text, edit) for edit in own]
+            new = [text.span(edit.range) for edit in own]
             if any(_touches(spans, *span) for span in new):
                 deferred.append(finding)
                 continue
@@ -183,10 +183,6 @@ def _changes(text: Text, edit: Edit) -> bool:
     return text.slice(edit.range) != new
 
 
-def _span(text: Text, edit: Edit) -> tuple[int, int]:
-    return text.offset(edit.range.start), text.offset(edit.range.end)
-
-
 def _touches(spans: list[tuple[int, int]], start: int, end: int) -> bool:
     """Whether characters are in or right beside one of the spans, which are sorted."""
     at = bisect_right(spans, start, key=lambda span: span[0])
@@ -195,7 +191,7 @@ def _touches(spans: list[tuple[int, int]], start: int, end: int) -> bool:
 
 def _is_sound(text: Text, edits: Sequence[Edit]) -> bool:
     at = 0
-    for start, end in sorted(_span(text, edit) for edit in edits):
+    for start, end in sorted(text.span(edit.range) for edit in edits):
         if start < at or end < start:
             return False
         at = end
@@ -249,9 +245,6 @@ def write_file(path: str, shown: str, before: bytes | None, after: bytes) -> Non
     place = os.path.realpath(path)
     staged = f"{place}.{secrets.token_hex(4)}.tmp"
     try:
-        if _held(place) != before:
-            raise MachineError(f"{shown} changed meanwhile", why="its fixes are not written",
-                               hint="say the same again")  # fmt: skip
         try:
             with open(staged, "xb") as file:
                 if before is not None:
@@ -259,13 +252,32 @@ def write_file(path: str, shown: str, before: bytes | None, after: bytes) -> Non
                 file.write(after)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(staged, place)
+            _put(staged, place, shown, before)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(staged)
     except OSError as error:
         raise MachineError(f"cannot write {shown}", why=error.strerror or str(error),
                            hint="make room, or make the directory writable") from error  # fmt: skip
+
+
+def _put(staged: str, place: str, shown: str, before: bytes | None) -> None:
+    """Rename, unless the place holds something else by now."""
+    changed = MachineError(f"{shown} changed meanwhile", why="it is left as it is",
+                           hint="say the same again")  # fmt: skip
+    if _held(place) != before:
+        raise changed
+    if before is None:
+        try:
+            # Unlike a renamed file, a link takes nobody's place.
+            os.link(staged, place)
+        except FileExistsError:
+            raise changed from None
+        except OSError:
+            # Not every file system has links.
+            os.replace(staged, place)
+        return
+    os.replace(staged, place)
 
 
 def _held(path: str) -> bytes | None:

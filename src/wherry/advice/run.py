@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from wherry.advice.catalogue import ALIASES, RULES
 from wherry.advice.model import Finding, Need, Rule, Severity
 from wherry.advice.reading.copy_sources import wrong_sources
+from wherry.advice.reading.secret_values import hidden
 from wherry.advice.switches import UNKNOWN, Switches
 from wherry.errors import UsageError, near
 from wherry.frontends.dockerfile.checks import read_checks
@@ -59,7 +60,8 @@ def _near(text: str) -> str:
 def advise(subject: Subject, choice: Choice) -> Advice:
     """Ask the chosen rules about one Dockerfile."""
     found: list[Finding] = [
-        Finding(SYNTAX, problem.range, problem.message, problem.hint)
+        # A line that lost the one before it is told by its words.
+        Finding(SYNTAX, problem.range, hidden(problem.message), hidden(problem.hint))
         for problem in (*subject.problems, *wrong_sources(subject))
     ]
     skipped: dict[str, str] = {}
@@ -117,6 +119,8 @@ def _experiments(subject: Subject) -> frozenset[str]:
 
 def _missing(subject: Subject, rule: Rule) -> str:
     """Why a rule cannot be asked; empty where it can."""
+    if subject.unread and rule is not UNKNOWN:
+        return subject.unread
     if rule.needs and subject.context is None:
         return "the build context is not known"
     if {Need.MODULE, Need.CLOSURE} & rule.needs and subject.module is None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from wherry.advice.limits import Room, short, why_unread
 from wherry.advice.reading.base_facts import BaseFacts, facts_of
 from wherry.advice.texts import Text
 from wherry.advice.views import DEFAULT_SHELL, Line, StageView, State
@@ -63,7 +64,7 @@ class Subject:
     `path` is what messages call it. `context` is the directory that it is built from, None where
     that is not known; `module` the Go module there, None without one. `facts` says what an image
     holds. `problems` are those of a file that would not build; what they are about is left out of
-    everything else.
+    everything else. `unread` is why the stages were not followed, empty where they were.
     """
 
     def __init__(
@@ -105,7 +106,10 @@ class Subject:
         )
         self._stages = stages
         self.globals: Mapping[str, str] = scope.variables
-        self.stages: tuple[StageView, ...] = self._follow(stages.plans, request.build_args)
+        self._room = Room(self.globals.values())
+        self.unread = why_unread(self.parsed)
+        plans = [] if self.unread else stages.plans
+        self.stages: tuple[StageView, ...] = self._follow(plans, request.build_args)
 
     @property
     def final(self) -> StageView | None:
@@ -204,24 +208,30 @@ class Subject:
     ) -> State:
         try:
             match typed:
-                case Arg():
+                case Arg(arguments=arguments):
+                    self._room.take(
+                        len(scope.variables), [default or "" for _, default in arguments]
+                    )
                     declare(scope, typed, given, self.globals)
+                    self._room.keep(scope.variables.get(name, "") for name, _ in arguments)
                     return state._replace(variables=dict(scope.variables))
                 case Env(variables=pairs):
+                    self._room.take(len(scope.variables), [word for pair in pairs for word in pair])
                     place = typed.source.range
                     found = {
                         scope.expand(pair.name, place): scope.expand(pair.value, place)
                         for pair in pairs
                     }
+                    self._room.keep(found.values())
                     for name, value in found.items():
                         scope.set(name, value)
                     environment = {**state.environment, **found}
                     return state._replace(variables=dict(scope.variables), environment=environment)
                 case Workdir(path=path):
-                    directory = scope.expand(path, typed.source.range)
+                    directory = short(scope.expand(path, typed.source.range))
                     return state._replace(directory=state.path(directory))
                 case User(user=user):
-                    return state._replace(user=scope.expand(user, typed.source.range))
+                    return state._replace(user=short(scope.expand(user, typed.source.range)))
                 case Shell(words=words):
                     return state._replace(shell=words)
                 case _:

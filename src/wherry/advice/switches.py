@@ -10,6 +10,7 @@ written, and its `all` means its own checks.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -85,7 +86,8 @@ class Switches:
             words.add(_of_buildkit(_ALL))
         if not words.isdisjoint(self._whole):
             return True
-        line = max((start for start in starts if start <= place.start.line), default=0)
+        before = bisect_right(starts, place.start.line)
+        line = starts[before - 1] if before else 0
         return not words.isdisjoint(self._lines.get(line, set()))
 
     def _read(self, number: int, text: str, here: set[str]) -> None:

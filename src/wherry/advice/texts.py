@@ -29,6 +29,7 @@ class Text:
         self.whole = text.removeprefix("\ufeff")
         self.lines = split_lines(self.whole)
         self._escape = escape
+        self._logicals: dict[int, Logical | None] = {}
 
     @cached_property
     def newline(self) -> str:
@@ -54,9 +55,14 @@ class Text:
         line = bisect_right(self._starts, offset) - 1
         return Position(line + 1, offset - self._starts[line])
 
+    def span(self, place: Range) -> tuple[int, int]:
+        """The characters of the whole text at which a range begins and ends."""
+        return self.offset(place.start), self.offset(place.end)
+
     def slice(self, place: Range) -> str:
         """The characters of a range."""
-        return self.whole[self.offset(place.start) : self.offset(place.end)]
+        start, end = self.span(place)
+        return self.whole[start:end]
 
     def first_line(self, place: Range) -> Range:
         """A range cut to its first line."""
@@ -67,34 +73,15 @@ class Text:
 
     def logical(self, place: Range) -> Logical | None:
         """The logical line that begins where an instruction does."""
-        return LineReader(self.lines, self._escape, place.start.line - 1).logical()
-
-    def whole_lines(self, place: Range) -> Range:
-        """A range grown to whole lines, with the newline at the end: what is removed with them."""
-        first, last = place.lines
-        return Range(Position(first, 0), Position(last + 1, 0))
+        first = place.start.line
+        if first not in self._logicals:
+            self._logicals[first] = LineReader(self.lines, self._escape, first - 1).logical()
+        return self._logicals[first]
 
     def indent(self, place: Range) -> str:
         """The blanks before the first character of a range's line."""
         line = self.lines[place.start.line - 1]
         return line[: len(line) - len(line.lstrip(" \t"))]
-
-
-def overlaps(text: Text, one: Iterable[Edit], other: Iterable[Edit]) -> bool:
-    """Whether two sets of edits touch the same characters, or insert at the same place."""
-    taken = [(edit.path, *_span(text, edit)) for edit in one]
-    for edit in other:
-        start, end = _span(text, edit)
-        for path, first, last in taken:
-            if path == edit.path and (edit.path != "" or (start <= last and first <= end)):
-                return True
-    return False
-
-
-def _span(text: Text, edit: Edit) -> tuple[int, int]:
-    if edit.path:
-        return 0, 0
-    return text.offset(edit.range.start), text.offset(edit.range.end)
 
 
 def apply(text: Text, edits: Iterable[Edit]) -> str:
@@ -104,8 +91,8 @@ def apply(text: Text, edits: Iterable[Edit]) -> str:
     """
     own = [edit for edit in edits if not edit.path]
     parts, at = [], 0
-    for edit in sorted(own, key=lambda item: _span(text, item)):
-        start, end = _span(text, edit)
+    for edit in sorted(own, key=lambda item: text.span(item.range)):
+        start, end = text.span(edit.range)
         if start < at:
             raise ValueError("edits overlap")
         new = edit.text if text.newline == "\n" else edit.text.replace("\n", "\r\n")

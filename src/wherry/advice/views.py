@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wherry.frontends.dockerfile.source import Range
 
 DEFAULT_SHELL: Final = ("/bin/sh", "-c")
-_POSIX_SHELLS: Final = frozenset(("sh", "bash", "ash", "dash", "zsh"))
+POSIX_SHELLS: Final = frozenset(("sh", "bash", "ash", "dash", "zsh"))
 
 
 class State(NamedTuple):
@@ -100,7 +100,8 @@ class StageView:
     """A stage with its lines and what it stands on.
 
     `below` is the stage named in its FROM, None for an image; `image` that image's reference, also
-    of the stages below, empty where it is not known. `facts` are what is known of it.
+    of the stages below, empty where it is not known. `facts` are what is known of it. `answers` are
+    kept by `wherry.advice.reading.remembered`.
     """
 
     def __init__(self, subject: Subject, stage: Stage, plan: Plan, below: StageView | None) -> None:
@@ -111,6 +112,7 @@ class StageView:
         self.number = stage.number
         self.name = stage.base.name
         self.lines: list[Line] = []
+        self.answers: dict[object, object] = {}
         # A base that cannot be worked out counts as nothing for the graph, and is unknown here.
         escape = subject.parsed.escape
         is_scratch = expanded(stage.base.base, subject.globals, escape) == SCRATCH
@@ -182,4 +184,4 @@ _EMPTY: Final = State({}, {}, "/", "", DEFAULT_SHELL)
 
 def is_posix_shell(shell: tuple[str, ...]) -> bool:
     """Whether a SHELL reads commands as POSIX shells do."""
-    return bool(shell) and posixpath.basename(shell[0]) in _POSIX_SHELLS
+    return bool(shell) and posixpath.basename(shell[0]) in POSIX_SHELLS

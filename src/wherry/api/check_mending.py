@@ -83,16 +83,48 @@ def mend_files(checker: Checker, checked: Checked, wanted: Allowed) -> Mending:
     return Mending(tuple(files), tuple(applied), shelf.changes(), tuple(undone))
 
 
-def write_changes(changes: tuple[Change, ...]) -> tuple[WherryError, ...]:
-    """Write the files, each at once; the errors of those that cannot be."""
+def write_mending(mending: Mending, checked: Checked) -> tuple[Mending, tuple[WherryError, ...]]:
+    """Write the files, each at once: what mending comes to then, and why some could not be.
+
+    A Dockerfile that was written is told as mended, even if lines for a file beside it are missing.
+    """
     errors: list[WherryError] = []
-    for change in changes:
+    lost: set[str] = set()
+    for change in mending.changes:
         if change.place:
             try:
                 write_file(change.place, change.path, change.before, change.after)
             except MachineError as error:
                 errors.append(error)
-    return tuple(errors)
+                lost.add(os.path.realpath(change.place))
+    return (_without(mending, checked, lost) if lost else mending), tuple(errors)
+
+
+def _without(mending: Mending, checked: Checked, lost: set[str]) -> Mending:
+    """The same, but for what would be in the files that are lost."""
+    files = {old.path: (old, new) for old, new in zip(checked.files, mending.files, strict=True)}
+    applied: list[tuple[str, Finding]] = []
+    failed: set[str] = set()
+    for path, finding in mending.applied:
+        if lost.isdisjoint(_written(files[path][0], finding)):
+            applied.append((path, finding))
+        else:
+            failed.add(path)
+    kept = tuple(
+        old if path in failed and (old.data == new.data or os.path.realpath(old.place) in lost)
+        else new
+        for path, (old, new) in files.items()
+    )  # fmt: skip
+    changes = tuple(item for item in mending.changes if os.path.realpath(item.place) not in lost)
+    return mending._replace(files=kept, applied=tuple(applied), changes=changes)
+
+
+def _written(file: CheckedFile, finding: Finding) -> set[str]:
+    """The files that a finding's fix writes to."""
+    context, edits = file.subject.context, finding.fix.edits if finding.fix else ()
+    beside = {_inside(context, edit.path) for edit in edits if edit.path and context is not None}
+    own = {file.place} if any(not edit.path for edit in edits) else set()
+    return set(map(os.path.realpath, beside | own))
 
 
 def _settled(checker: Checker, file: CheckedFile, wanted: Allowed, shelf: _Shelf) -> Settled:

@@ -8,12 +8,21 @@ is cached there, and lose their names at the end.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.api.check_mending import Allowed, Mending, mend_files
 from wherry.api.compared_images import Comparison, ImageComparer
-from wherry.api.proof_builds import ProofBuilds, Rebuilds, Side, Texts, Ways, texts_of
+from wherry.api.proof_builds import (
+    REPOSITORY,
+    ProofBuilds,
+    Rebuilds,
+    Side,
+    Texts,
+    Ways,
+    texts_of,
+)
 from wherry.api.registries import Registries, RegistryAround
 from wherry.errors import BuildError
 from wherry.events import discard
@@ -28,6 +37,8 @@ __all__ = ["Proof", "Prover", "Side", "Ways"]
 
 # So many builds at most look for the fix that breaks a build.
 _MOST_TRIES: Final = 16
+# No proof takes as long, in seconds: what has such a name then was left by one that was killed.
+_LONGEST: Final = 24 * 3600
 
 
 class Proof(NamedTuple):
@@ -61,6 +72,7 @@ class Prover:
         """
         found = []
         with open_store(self._ways.store) as store:
+            _untag_old(store)
             for old, new in zip(checked.files, mending.files, strict=True):
                 texts = texts_of(old, new, mending.changes)
                 if texts is None:
@@ -162,3 +174,10 @@ def _untag(store: Store, tags: list[str]) -> None:
         reference = parse_reference(tag)
         if store.images.get(reference) is not None:
             store.images.untag(reference)
+
+
+def _untag_old(store: Store) -> None:
+    for row in store.images.list():
+        is_old = row.created_at < time.time() - _LONGEST
+        if is_old and row.reference.familiar.startswith(f"{REPOSITORY}:"):
+            store.images.untag(row.reference)

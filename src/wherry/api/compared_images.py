@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 from typing import Final, NamedTuple
 
+from wherry.advice.reading.secret_values import hidden
 from wherry.api.lazy import fetcher
 from wherry.api.registries import Registries
 from wherry.engines.local.layer_indexes import LayerIndexes
 from wherry.engines.local.roots import Roots
+from wherry.frontends.dockerfile.advice import is_secret
 from wherry.fstree.differences import Difference, differences
 from wherry.fstree.limits import Limits
 from wherry.fstree.tree import File
@@ -92,18 +94,22 @@ class ImageComparer:
 
 
 def config_differences(before: RunConfig, after: RunConfig) -> tuple[ConfigDifference, ...]:
-    """In what two run configurations differ, in the order of people's interest."""
+    """In what two run configurations differ, in the order of people's interest.
+
+    Values that look secret are stars.
+    """
     found = []
     for field, instruction in _INSTRUCTIONS.items():
         one, other = _text(getattr(before, field)), _text(getattr(after, field))
         if one != other:
-            found.append(ConfigDifference(instruction, one, other))
+            found.append(ConfigDifference(instruction, hidden(one), hidden(other)))
     for field, instruction in _LISTS.items():
         mine, theirs = _items(getattr(before, field)), _items(getattr(after, field))
         only = [item for item in mine if item not in theirs]
         others = [item for item in theirs if item not in mine]
         if only or others:
-            found.append(ConfigDifference(instruction, " ".join(only), " ".join(others)))
+            told = [hidden(" ".join(map(_shown, items))) for items in (only, others)]
+            found.append(ConfigDifference(instruction, *told))
     return tuple(found)
 
 
@@ -115,3 +121,9 @@ def _text(value: str | tuple[str, ...]) -> str:
 
 def _items(values: tuple[str | tuple[str, str], ...]) -> list[str]:
     return [item if isinstance(item, str) else "=".join(item) for item in values]
+
+
+def _shown(item: str) -> str:
+    """A pair without its value where its name says that it is secret: it may have blanks in it."""
+    name, equals, _ = item.partition("=")
+    return f"{name}=***" if equals and is_secret(name) else item

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from wherry.api.checking import CheckedFile, CheckRequest
     from wherry.store.store import Store
 
-_REPOSITORY: Final = "wherry-proof"
+REPOSITORY: Final = "wherry-proof"
+"""What the images of proofs are called while they are looked at."""
+
 _LINE: Final = re.compile(r":(\d+)\Z")
 # In what a failure says: the Dockerfile's own lines, and the names that go puts above errors.
 _PASSED_BY: Final = re.compile(r"\d* *\||# ")
@@ -149,7 +151,7 @@ class ProofBuilds:
             with open(path, "wb") as file:
                 file.write(data)
         request = self._request
-        tag = f"{_REPOSITORY}:{secrets.token_hex(8)}"
+        tag = f"{REPOSITORY}:{secrets.token_hex(8)}"
         self.tags.append(tag)
         return self._ways.build(
             BuildRequest(

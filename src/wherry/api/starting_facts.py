@@ -19,6 +19,7 @@ from wherry.oci.reference import parse_reference
 from wherry.store.store import open_store
 
 if TYPE_CHECKING:
+    from wherry.golang.toolchain import GoFacts
     from wherry.process.cancel import CancelToken
     from wherry.settings.lock import LockFile
     from wherry.settings.model import Settings
@@ -33,16 +34,15 @@ _PUBLIC = frozenset(
 )  # fmt: skip
 
 
-def installed_go(env: Mapping[str, str], cancel: CancelToken) -> str:
-    """The version of the Go that is here, such as `1.26.8`; empty without one."""
+def go_here(env: Mapping[str, str], cancel: CancelToken) -> GoFacts | None:
+    """The Go that is here, with what `go env -w` says to it; None without one."""
     try:
         command = find_go(env)
         on_top = overlay(command, host_platform(), cgo=False)
         # Not in the module's directory: whether its go.mod wants a newer one is not asked.
-        found = query_go(command, "/", build_environment({**env, **_OFFLINE}, on_top, "/"), cancel)
+        return query_go(command, "/", build_environment({**env, **_OFFLINE}, on_top, "/"), cancel)
     except WherryError:
-        return ""
-    return found.version.removeprefix("go")
+        return None
 
 
 def pin_of(

@@ -10,19 +10,20 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.mending import write_file
 from wherry.advice.reading.go_module import GoModule
+from wherry.advice.search import find_dockerfiles
 from wherry.advice.writing.dockerfile import dockerfile
 from wherry.advice.writing.found import Found, read_project
 from wherry.advice.writing.ignore_file import ignore_file
 from wherry.advice.writing.notes import notes_of
-from wherry.advice.writing.plan import Plan, make_plan
+from wherry.advice.writing.plan import Plan, base_of, make_plan
 from wherry.advice.writing.recipes import GITHUB, GITLAB, GITLAB_BESIDE, recipe
 from wherry.advice.writing.settings_file import settings_file
-from wherry.api.starting_facts import hosts_named, installed_go, pin_of
+from wherry.api.starting_facts import go_here, hosts_named, pin_of
 from wherry.errors import MachineError, UsageError
 from wherry.settings.files import read_text
 from wherry.settings.load import load_settings
@@ -37,6 +38,8 @@ CI: Final = ("github", "gitlab", "none")
 
 DOCKERFILE: Final = "Dockerfile"
 IGNORE_FILE: Final = ".dockerignore"
+OWN_IGNORE_FILE: Final = f"{DOCKERFILE}{IGNORE_FILE}"
+"""What counts for one Dockerfile alone, and then instead of the other."""
 
 _PLAIN: Final = re.compile(r"[\w.@+/~-]+")
 
@@ -88,24 +91,30 @@ def plan_start(request: StartRequest) -> Start:
     directory = os.path.normpath(os.path.join(around.cwd, request.directory))
     module = _module(directory, request.directory, around.env)
     settings, lock = load_settings(directory), load_lock(directory)
-    found = read_project(module, around.env, hosts_named(settings))
+    here = go_here(around.env, around.cancel)
+    private = here.all.get("GOPRIVATE", "") if here is not None else ""
+    known = {**around.env, "GOPRIVATE": private} if private else around.env
+    found = read_project(module, known, hosts_named(settings))
     _refuse_names(found)
     go = {
         "exact": settings.build.go or (lock.go if lock is not None else ""),
-        "installed": installed_go(around.env, around.cancel),
+        "installed": here.version.removeprefix("go") if here is not None else "",
     }
     base = request.base or _said_base(settings)
     plan = make_plan(found, base, go, pin_of(directory, lock, around, ask=request.pin))
-    texts = {DOCKERFILE: dockerfile(plan), IGNORE_FILE: ignore_file(found)}
+    texts = {DOCKERFILE: dockerfile(plan), _ignore_name(directory, around.env): ignore_file(found)}
     if text := settings_file(plan, read_text(os.path.join(directory, FILE_NAME), FILE_NAME) or ""):
         texts[FILE_NAME] = text
+    goflags = around.env.get("GOFLAGS") or (here.goflags if here is not None else "")
+    settings_notes = _settings_notes(settings, plan, goflags)
     name, ci_notes = _ci(request.ci, directory)
     if name:
         kind = "github" if name == GITHUB else "gitlab"
         texts[name] = recipe(kind, tested=bool(found.tested))
-    return Start(
-        plan, tuple(texts.items()), (*notes_of(plan), *_settings_notes(settings), *ci_notes)
-    )
+    if name and found.private:
+        ci_notes += (f"{name} has no login for private modules: add --secret id=netrc,src=FILE to"
+                     " its builds",)  # fmt: skip
+    return Start(plan, tuple(texts.items()), (*notes_of(plan), *settings_notes, *ci_notes))
 
 
 def files_of(start: Start) -> tuple[StartFile, ...]:
@@ -127,7 +136,7 @@ def write_files(files: tuple[StartFile, ...], *, force: bool) -> tuple[StartFile
     for file in files:
         if file.before == file.after or (file.differs and not force):
             continue
-        if file.name == IGNORE_FILE and stays:
+        if stays and file.name in (IGNORE_FILE, OWN_IGNORE_FILE):
             continue
         try:
             os.makedirs(os.path.dirname(file.place), exist_ok=True)
@@ -139,20 +148,39 @@ def write_files(files: tuple[StartFile, ...], *, force: bool) -> tuple[StartFile
     return tuple(written)
 
 
+def _ignore_name(directory: str, env: Mapping[str, str]) -> str:
+    """Where the rules go: with other Dockerfiles here, to a file that hides nothing from those."""
+    if os.path.lexists(os.path.join(directory, OWN_IGNORE_FILE)):
+        return OWN_IGNORE_FILE
+    if _is_ours(os.path.join(directory, IGNORE_FILE)):
+        return IGNORE_FILE
+    own = os.path.realpath(os.path.join(directory, DOCKERFILE))
+    found = find_dockerfiles(directory, env).paths
+    return OWN_IGNORE_FILE if any(os.path.realpath(path) != own for path in found) else IGNORE_FILE
+
+
 def _said_base(settings: Settings) -> str:
     """The base that wherry.toml says, where it is one of those that are written here."""
-    said = settings.build.base
-    return said if said in ("static", "scratch") else ""
+    build = settings.build
+    return base_of(build.base or (build.libc_base if build.cgo else "") or "")
 
 
-def _settings_notes(settings: Settings) -> tuple[str, ...]:
+def _settings_notes(settings: Settings, plan: Plan, goflags: str) -> Iterator[str]:
     """What a build without the Dockerfile does, and its go build does not."""
     build = settings.build
-    said = (("build-tags", build.build_tags), ("ldflags", build.ldflags), ("files", build.files))
-    names = [name for name, value in said if value]
-    if not names:
-        return ()
-    return (f"{', '.join(names)} of {FILE_NAME} are not in the Dockerfile: add them by hand",)
+    said = (
+        ("base", build.base and not base_of(build.base)), ("cgo", build.cgo and not plan.cgo),
+        ("build-tags", build.build_tags), ("capabilities", build.capabilities),
+        ("ldflags", build.ldflags), ("gcflags", build.gcflags), ("files", build.files),
+        ("env", build.env), ("user", build.user), ("workdir", build.workdir), ("args", build.args),
+        ("volumes", build.volumes), ("labels", build.labels),
+        ("stamp", build.stamp not in (None, "off")),
+    )  # fmt: skip
+    if names := [name for name, value in said if value]:
+        be = "is" if len(names) == 1 else "are"
+        yield f"{', '.join(names)} of {FILE_NAME} {be} not in the Dockerfile: add by hand"
+    if goflags:
+        yield "GOFLAGS of this machine is not in the Dockerfile: its go build does without"
 
 
 def _module(directory: str, shown: str, env: Mapping[str, str]) -> GoModule:

@@ -124,8 +124,8 @@ def command(**values: object) -> int:
     """Find what is slow, fat or wrong in Dockerfiles of Go programs, and mend it.
 
     PATH is a Dockerfile, or a folder that is searched for them; without one it is this directory.
-    Dockerfile, Go code and bases are looked at together. Without --pull no registry is asked. The
-    exit code is 1 where something was found.
+    Dockerfile, Go code and bases are looked at together. No registry is asked without --pull or
+    --prove. The exit code is 1 where something was found.
     """
     flags = CheckFlags(**values)  # type: ignore[arg-type] # click checked each kind
     _refuse_contradictions(flags)
@@ -196,7 +196,7 @@ def _mend(flags: CheckFlags, checker: Checker, checked: Checked) -> int:
     from wherry.api.check_mending import (  # noqa: PLC0415 - only where something is mended
         Allowed,
         mend_files,
-        write_changes,
+        write_mending,
     )
 
     wanted = Allowed(flags.unsafe_fixes, flags.stage_split)
@@ -217,7 +217,8 @@ def _mend(flags: CheckFlags, checker: Checker, checked: Checked) -> int:
         _put(b"".join(file.data for file in after.files))
         tell(*headlines(after), *mended_lines(mending, after, ""))
     else:
-        errors += write_changes(mending.changes)
+        mending, failed = write_mending(mending, checked)
+        after, errors = checked._replace(files=mending.files), [*errors, *failed]
         _write_report(flags, after, proofs)
         tell(*mended_lines(mending, after, ""))
     _raise(errors)

@@ -73,11 +73,11 @@ def command(common: Common, **values: object) -> int:
     registry is asked without --pin. stdout gets the paths of the files that were written.
     """
     flags = InitFlags(**values)  # type: ignore[arg-type] # click checked each kind
-    _refuse_contradictions(flags)
+    _refuse_contradictions(flags, as_json=common.as_json)
     return _from_ko(flags, common) if flags.from_ko else _start(flags, common)
 
 
-def _refuse_contradictions(flags: InitFlags) -> None:
+def _refuse_contradictions(flags: InitFlags, *, as_json: bool) -> None:
     given = [
         name for name, is_given in (
             ("--base", flags.base), ("--ci", flags.ci), ("--pin", flags.pin),
@@ -91,6 +91,8 @@ def _refuse_contradictions(flags: InitFlags) -> None:
         raise UsageError("--lang is the language of --explain", hint="add --explain")
     if flags.explain and flags.print_files:
         raise UsageError("--explain and --print", hint="say one of them")
+    if flags.explain and as_json:
+        raise UsageError("--explain and --json", hint="say one of them: reasons are for people")
 
 
 def _start(flags: InitFlags, common: Common) -> int:
@@ -114,6 +116,10 @@ def _start(flags: InitFlags, common: Common) -> int:
     if common.tells:
         tell(*start.notes)
     if flags.print_files:
+        if common.as_json:
+            texts = [{"path": name, "text": text} for name, text in start.texts]
+            click.echo(json.dumps({"files": texts, "notes": list(start.notes)}))
+            return 0
         _put("\n".join(f"==> {name} <==\n{text}" for name, text in start.texts))
         return 0
     files = files_of(start)
@@ -139,11 +145,13 @@ def _start(flags: InitFlags, common: Common) -> int:
 
 
 def _tell_differences(files: tuple[StartFile, ...]) -> None:
-    from wherry.advice.reports.diff import render_diff  # noqa: PLC0415 - only where files differ
+    from wherry.advice.reading.secret_values import hidden  # noqa: PLC0415 - only to tell
+    from wherry.advice.reports.diff import render_diff  # noqa: PLC0415 - as above
+    from wherry.advice.reports.text import shown  # noqa: PLC0415 - as above
 
     for file in files:
         diff = render_diff(file.name, file.before, file.after).decode("utf-8", "replace")
-        tell(diff.rstrip("\n"))
+        tell(*(shown(line.removesuffix("\r")) for line in hidden(diff).rstrip("\n").split("\n")))
     if files:
         names = ", ".join(file.name for file in files)
         tell(f"left as it is: {names}; --force replaces it with the lines after +")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from wherry.advice.reading.base_contents import Contents
+from wherry.advice.reading.paths import DEFAULT_PATH
 from wherry.errors import UsageError
 from wherry.fstree.files import Files
 from wherry.fstree.resolve import resolve
@@ -20,7 +21,6 @@ from wherry.oci.run_config import RunConfig
 ReadSmall = Callable[[Iterable[File]], Mapping[str, bytes]]
 """The contents of small files, by their paths."""
 
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROGRAMS: Final = ("curl", "wget", "nc", "netcat", "ncat", "git", "gcc", "make")
 _MANAGERS: Final = {
     "apt-get": "apt", "apk": "apk", "dnf": "dnf", "microdnf": "dnf", "yum": "dnf",
@@ -58,14 +58,14 @@ def read_contents(files: Files, run: RunConfig, size: int, read: ReadSmall) -> C
     texts = look.texts(
         ("etc/passwd", "etc/os-release", *(f"{root}/VERSION" for root in go_roots)), read
     )
-    path = next((line[5:] for line in run.env if line.startswith("PATH=")), "") or _PATH
+    path = next((line[5:] for line in run.env if line.startswith("PATH=")), "") or DEFAULT_PATH
     directories = [item for item in path.split(":") if item]
     version = next((_GO.match(texts.get(f"{root}/VERSION", b"")) for root in go_roots), None)
     return Contents(
         libc=look.libc(),
         shell=look.is_file("bin/sh"),
         packages=next((kind for name, kind in _MANAGERS.items()
-                       if look.has_program(name, _PATH.split(":"))), "none"),
+                       if look.has_program(name, DEFAULT_PATH.split(":"))), "none"),
         programs=tuple(name for name in _PROGRAMS if look.has_program(name, directories)),
         ca=any(map(look.is_file, _BUNDLES)) or any(map(look.names, _CERTIFICATES)),
         zones=any(map(look.names, _ZONES)),

@@ -13,10 +13,12 @@ import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
-from wherry.advice.reading.copied import VARIABLE, WILD, is_below, is_known, target_of
+from wherry.advice.reading.destinations import VARIABLE, WILD, is_known, target_of
 from wherry.advice.reading.directories import is_directory
 from wherry.advice.reading.go_commands import GoCommand, go_commands
 from wherry.advice.reading.main_packages import name_built
+from wherry.advice.reading.paths import is_below, is_within, normal
+from wherry.advice.reading.remembered import of_stage
 from wherry.advice.reading.roots import Kind, find
 from wherry.frontends.dockerfile.instructions import Copy, Run, Volume, Workdir
 
@@ -45,15 +47,17 @@ _MAKES_NO_PROGRAM: Final = frozenset(
 _FILE: Final = re.compile(r"\.(?:crt|pem|cer|zip|sh|ya?ml|json|txt|toml|html|sql|conf|mod|sum)\Z")
 
 
-def lacks(stage: StageView, path: str, *, as_it_is: bool = False) -> bool:
+@of_stage
+def lacks(stage: StageView, path: str, *, followed: int = 0) -> bool:
     """Whether the root that a stage ends with certainly has nothing at an absolute path.
 
-    With `as_it_is`, nobody puts files into the build context that are not in it now.
+    COPYs are followed through as many stages as `followed` says, down to a build context that
+    nobody puts other files into. Of a COPY that is not followed, its words tell alone.
     """
-    path = posixpath.normpath(path)
+    path = normal(path)
     if not base_lacks(stage, path):
         return False
-    return not any(may_make(line, path, as_it_is=as_it_is) for line in stage.all_lines)
+    return not any(may_make(line, path, followed=followed) for line in stage.all_lines)
 
 
 def base_lacks(stage: StageView, path: str) -> bool:
@@ -69,47 +73,48 @@ def base_lacks(stage: StageView, path: str) -> bool:
     return facts.known and not path.startswith((*_SYSTEM, "/go/", "/home/", "/root/.", "/run/"))
 
 
-def may_make(line: Line, path: str, *, as_it_is: bool = False) -> bool:
+def may_make(line: Line, path: str, *, followed: int = 0) -> bool:
     """Whether an instruction may put something at a path."""
     match line.instruction:
         case Copy() as typed:
-            return may_bring(line, typed, path, as_it_is=as_it_is)
+            return may_bring(line, typed, path, followed=followed)
         case Run():
             return _may_write(line, path)
         case Volume(paths=paths):
             # What is mounted there when the program runs is not known.
-            return any(path == place or is_below(path, place) for place in paths)
+            return any(is_within(path, place) for place in paths)
         case Workdir(path=written):
             place = line.state.path(line.expand(written))
-            return not is_known(line, written) or path == place or is_below(place, path)
+            return not is_known(line, written) or is_within(place, path)
         case _:
             return False
 
 
-def may_bring(line: Line, typed: Copy, path: str, *, as_it_is: bool = False) -> bool:
+def may_bring(line: Line, typed: Copy, path: str, *, followed: int = 0) -> bool:
     """Whether a COPY or ADD may put something at a path."""
     target = target_of(line)
     if target is None or typed.parents or not all(is_known(line, item) for item in typed.sources):
         return True
-    if path == target or is_below(target, path):
+    if is_within(target, path):
         return True
     if not is_below(path, target):
         return False
     inside = path[len(target.rstrip("/")) + 1 :]
     sources = [line.expand(source) for source in typed.sources]
-    if as_it_is and not typed.add and not any(map(WILD.search, sources)):
-        return any(_holds(line, typed, source, inside) for source in sources)
+    if followed and not typed.add and not any(map(WILD.search, sources)):
+        return any(_holds(line, typed, (source, inside), followed) for source in sources)
     return any(_may_hold(line, typed, source, inside) for source in sources)
 
 
-def _holds(line: Line, typed: Copy, source: str, inside: str) -> bool:
-    """As `_may_hold`, with a build context that nobody adds to."""
+def _holds(line: Line, typed: Copy, wanted: tuple[str, str], followed: int) -> bool:
+    """As `_may_hold`, for a source and a path in it, looked up as `lacks` says."""
+    source, inside = wanted
     if not _may_hold(line, typed, source, inside):
         return False
     place = source if _is_file(line, typed, source) else posixpath.join(source, inside)
     if typed.from_:
         stage = line.subject.source_stage(line)
-        return stage is None or not lacks(stage, f"/{place.lstrip('/')}", as_it_is=True)
+        return stage is None or not lacks(stage, normal(place), followed=followed - 1)
     context = line.subject.context
     relative = posixpath.normpath(place.lstrip("/") or ".")
     return context is None or source.startswith("<<") or context.has(relative)
@@ -144,7 +149,7 @@ def _is_file(line: Line, typed: Copy, source: str) -> bool:
         relative = posixpath.normpath(source.lstrip("/"))
         return context is not None and context.has(relative) and not context.is_directory(relative)
     stage = line.subject.source_stage(line)
-    return stage is not None and is_built_file(stage, posixpath.normpath(f"/{source.lstrip('/')}"))
+    return stage is not None and is_built_file(stage, normal(source))
 
 
 def is_built_file(stage: StageView, path: str) -> bool:
@@ -195,7 +200,7 @@ def _may_mean(line: Line, word: Word, path: str) -> bool:
     # A `cd` before it may have changed the directory: the end of the path decides then.
     if word.value.startswith("/"):
         place = posixpath.normpath(word.value)
-        return place == path or is_below(place, path)
+        return is_within(place, path)
     name = posixpath.normpath(word.value).split("/")[0]
     return name in path.split("/") or not line.state.directory or name in (".", "..")
 
@@ -207,7 +212,7 @@ def _may_build(command: GoCommand, path: str) -> bool:
     if output == "":
         return True
     if output is not None:
-        return path == output.rstrip("/") or is_below(path, output)
+        return is_within(path, output.rstrip("/"))
     if command.verb == "install":
         return bool(command.environment.get("GOBIN")) or posixpath.dirname(path).endswith("/bin")
     return not command.directory or posixpath.dirname(path) == command.directory

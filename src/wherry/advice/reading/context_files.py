@@ -11,52 +11,43 @@ import fnmatch
 import posixpath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from wherry.advice.reading.copied import is_known
+from wherry.advice.reading.destinations import is_into, is_known
 from wherry.advice.reading.directories import is_directory
+from wherry.advice.reading.paths import is_within, normal
+from wherry.advice.reading.remembered import of_stage
 from wherry.frontends.dockerfile.instructions import Copy, Run
 
 if TYPE_CHECKING:
-    from wherry.advice.subject import Subject
-    from wherry.advice.views import Line
-    from wherry.frontends.dockerfile.source import Range
+    from wherry.advice.views import Line, StageView
 
 _DEEPEST: Final = 20
 _WILD: Final = frozenset("*?[")
 
 
-class Origin(NamedTuple):
+class ContextFile(NamedTuple):
     """A path of the build context, and the instruction that brings it."""
 
     path: str
     line: Line
 
 
-def origin(line: Line, path: str) -> Origin | None:
+def context_file(line: Line, path: str) -> ContextFile | None:
     """What of the context stands at the absolute `path` when `line` begins to run."""
     if isinstance(line.instruction, Run):
         mounted = _mounted(line, line.instruction, path)
         if mounted is not None:
-            return Origin(mounted, line) if mounted else None
+            return ContextFile(mounted, line) if mounted else None
     lines = line.stage.all_lines
     at = next(at for at, other in enumerate(lines) if other is line)
-    return _copied_before(lines[:at], posixpath.normpath(path), 0)
+    return _copied_before(lines[:at], normal(path), 0)
 
 
-def word_range(subject: Subject, place: Range, word: str) -> Range:
-    """Where a word of an instruction stands; its first line where the word is not found."""
-    logical = subject.text.logical(place)
-    at = -1 if logical is None else logical.text.find(word)
-    if logical is None or at < 0:
-        return subject.text.first_line(place)
-    return logical.range(at, at + len(word))
+@of_stage
+def _copied_into(stage: StageView, path: str, depth: int) -> ContextFile | None:
+    return _copied_before(stage.all_lines, path, depth)
 
 
-def is_below(path: str, directory: str) -> bool:
-    """Whether an absolute path is the directory or lies in it."""
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
-
-
-def _copied_before(lines: tuple[Line, ...], path: str, depth: int) -> Origin | None:
+def _copied_before(lines: tuple[Line, ...], path: str, depth: int) -> ContextFile | None:
     if depth > _DEEPEST:
         return None
     for line in reversed(lines):
@@ -67,7 +58,7 @@ def _copied_before(lines: tuple[Line, ...], path: str, depth: int) -> Origin | N
             continue
         destination = line.expand(typed.destination)
         target = line.state.path(destination)
-        into = _is_into(destination) or len(typed.sources) > 1 or is_directory(line.stage, target)
+        into = is_into(destination, typed.sources) or is_directory(line.stage, target)
         for written in typed.sources:
             source = line.expand(written)
             found = (
@@ -80,11 +71,9 @@ def _copied_before(lines: tuple[Line, ...], path: str, depth: int) -> Origin | N
     return None
 
 
-def _is_into(destination: str) -> bool:
-    return destination.endswith(("/", "/.")) or destination in (".", "..")
-
-
-def _from_context(line: Line, source: str, target: str, into: bool, path: str) -> Origin | None:
+def _from_context(
+    line: Line, source: str, target: str, into: bool, path: str
+) -> ContextFile | None:
     context = line.subject.context
     if context is None or "://" in source or "$" in source:
         return None
@@ -100,7 +89,7 @@ def _from_context(line: Line, source: str, target: str, into: bool, path: str) -
         if context.is_directory(inner):
             return None
     elif context.is_directory(relative):
-        if not is_below(path, target):
+        if not is_within(path, target):
             return None
         inner = posixpath.join(relative, path[len(target.rstrip("/")) + 1 :])
     else:
@@ -109,15 +98,15 @@ def _from_context(line: Line, source: str, target: str, into: bool, path: str) -
         inner = relative
     inner = posixpath.normpath(inner)
     if context.has(inner) and (inner == "." or not context.hides(inner)):
-        return Origin(inner, line)
+        return ContextFile(inner, line)
     return None
 
 
 def _from_stage(
     line: Line, source: str, target: str, into: bool, path: str, depth: int
-) -> Origin | None:
+) -> ContextFile | None:
     stage = line.subject.source_stage(line)
-    if stage is None or not is_below(path, target) or any(mark in source for mark in "$*?["):
+    if stage is None or not is_within(path, target) or any(mark in source for mark in "$*?["):
         return None
     inside = path[len(target.rstrip("/")) + 1 :]
     # A directory's content is copied, or a file; which it is, the stage's own lines tell.
@@ -125,7 +114,7 @@ def _from_stage(
     if into and inside == posixpath.basename(source.rstrip("/")):
         candidates.append(posixpath.join("/", source))
     for candidate in candidates:
-        found = _copied_before(stage.all_lines, posixpath.normpath(candidate), depth + 1)
+        found = _copied_into(stage, normal(candidate), depth + 1)
         if found is not None:
             return found
     return None
@@ -138,7 +127,7 @@ def _mounted(line: Line, run: Run, path: str) -> str | None:
     """
     for mount in reversed(run.mounts):
         target = line.state.path(line.expand(mount.target))
-        if not mount.target or not is_below(path, target):
+        if not mount.target or not is_within(path, target):
             continue
         context = line.subject.context
         if mount.type != "bind" or mount.from_ or context is None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import fnmatch
 import os
 import posixpath
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wherry.advice.reading.destinations import VARIABLE, is_into
 from wherry.advice.views import expanded
 from wherry.frontends.dockerfile.instructions import Copy, Mount, Run
 from wherry.frontends.dockerfile.mounts import parse_mount
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wherry.advice.context import Context
     from wherry.advice.views import Line, State
 
-_VARIABLE: Final = re.compile(r"\$\{?([A-Za-z_]\w*)")
+
 _WILD: Final = frozenset("*?[")
 # What wildcards of a COPY are asked about where the build context is not known.
 _LIKELY: Final = ("go.mod", "go.sum", "go.work", "go.work.sum")
@@ -79,7 +79,7 @@ def placed_by(line: Line, state: State | None = None) -> tuple[Placed, ...] | No
     if typed.heredocs or typed.parents or typed.excludes:
         return None
     escape, variables = line.subject.parsed.escape, state.variables
-    names = _VARIABLE.findall(" ".join((*typed.sources, typed.destination)))
+    names = VARIABLE.findall(" ".join((*typed.sources, typed.destination)))
     if any(name not in variables for name in names):
         return None
     destination = expanded(typed.destination, variables, escape)
@@ -87,7 +87,7 @@ def placed_by(line: Line, state: State | None = None) -> tuple[Placed, ...] | No
     if "$" in destination or any("$" in source or "://" in source for source in sources):
         return None
     target = state.path(destination)
-    into = destination.endswith(("/", "/.")) or destination in (".", "..") or len(sources) > 1
+    into = is_into(destination, sources)
     found: list[Placed] = []
     for written in sources:
         for source in _named(line.subject.context, written):

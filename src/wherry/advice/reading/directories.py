@@ -6,14 +6,15 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Final
 
-from wherry.advice.reading.copied import (
+from wherry.advice.reading.destinations import (
     WILD,
     goes_into,
-    is_below,
     is_known,
     knows_directory,
     target_of,
 )
+from wherry.advice.reading.paths import is_below, is_within, normal
+from wherry.advice.reading.remembered import of_stage
 from wherry.frontends.dockerfile.instructions import Copy, Run, Workdir
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _OF_BASES: Final = frozenset(
 _OF_GO: Final = frozenset(("/go", "/go/bin", "/go/src"))
 
 
+@of_stage
 def is_directory(stage: StageView, path: str, depth: int = 0) -> bool:
     """Whether a path of the root that a stage ends with certainly is a directory."""
     if path == "/":
@@ -55,7 +57,7 @@ def _may_replace(line: Line, path: str) -> bool:
             if not word.fixed and not (value.endswith("/*") and value.startswith("/var/")):
                 return True
             place = line.state.path(value) if value else "/"
-            if not value.startswith("-") and (place == path or is_below(path, place)):
+            if not value.startswith("-") and is_within(path, place):
                 return True
     return False
 
@@ -66,7 +68,7 @@ def _makes_directory(line: Line, path: str, depth: int) -> bool:
             if not is_known(line, written) or not knows_directory(line):
                 return False
             place = line.state.path(line.expand(written))
-            return place == path or is_below(place, path)
+            return is_within(place, path)
         case Run():
             return any(_is_mkdir_of(command, path) for command in line.commands)
         case Copy() as typed:
@@ -80,7 +82,7 @@ def _is_mkdir_of(command: Command, path: str) -> bool:
         return False
     places = [word.value for word in command.words[1:] if word.fixed and word.value[:1] == "/"]
     places = [posixpath.normpath(place) for place in places]
-    return any(place == path or is_below(place, path) for place in places)
+    return any(is_within(place, path) for place in places)
 
 
 def _copies_directory(line: Line, typed: Copy, path: str, depth: int) -> bool:
@@ -96,7 +98,7 @@ def _copies_directory(line: Line, typed: Copy, path: str, depth: int) -> bool:
         return False
     if typed.from_:
         stage = line.subject.source_stage(line)
-        place = posixpath.normpath(f"/{source.lstrip('/')}")
+        place = normal(source)
         return stage is not None and is_directory(stage, place, depth + 1)
     context = line.subject.context
     return context is not None and context.is_directory(source.lstrip("/") or ".")

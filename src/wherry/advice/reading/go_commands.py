@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wherry.advice.reading.paths import normal
 from wherry.advice.reading.shell import Command, Word
 from wherry.frontends.dockerfile.instructions import Run
 
@@ -73,7 +74,7 @@ class GoCommand(NamedTuple):
         value = self.line.expand(word.value) if not word.fixed else word.value
         if "$" in value or "`" in value or (not value.startswith("/") and not self.directory):
             return ""
-        path = posixpath.normpath(posixpath.join(self.directory or "/", value))
+        path = normal(posixpath.join(self.directory or "/", value))
         return f"{path}/" if value.endswith("/") else path
 
     @property
@@ -83,8 +84,8 @@ class GoCommand(NamedTuple):
         return None if value is None else value.strip() not in ("0", "")
 
 
-# As many as the longest Dockerfiles have lines: nearly every rule asks.
-@lru_cache(maxsize=512)
+# As many as a Dockerfile may have instructions (`wherry.advice.limits`): nearly every rule asks.
+@lru_cache(maxsize=1024)
 def go_commands(line: Line) -> tuple[GoCommand, ...]:
     """The `go` commands of a RUN, in their order."""
     return tuple(_found(line))
@@ -125,7 +126,7 @@ def _found(line: Line) -> Iterator[GoCommand]:
             shells[command.shell] = _changed(line, command, directory), exported
             continue
         if command.program == "go" or _is_go_version(command.program):
-            place = _directory_flag(command, directory)
+            place = _directory_flag(line, command, directory)
             environment = {**exported, **_values(line, command)}
             yield _go_command(line, command, environment, place)
 
@@ -144,25 +145,28 @@ def _values(line: Line, command: Command) -> dict[str, str]:
 
 def _changed(line: Line, command: Command, directory: str) -> str:
     words = [word for word in command.words[1:] if word.value != "--"]
-    if len(words) != 1:
-        return ""
-    value = words[0].value if words[0].fixed else line.expand(words[0].value)
+    return _inside(line, words[0], directory) if len(words) == 1 else ""
+
+
+def _inside(line: Line, word: Word, directory: str) -> str:
+    """The directory that a word names in another one; empty where it cannot be told."""
+    value = word.value if word.fixed else line.expand(word.value)
     if "$" in value or "`" in value or value == "-" or value.startswith("~"):
         return ""
     if not directory and not value.startswith("/"):
         return ""
-    return posixpath.normpath(posixpath.join(directory or "/", value))
+    return normal(posixpath.join(directory or "/", value))
 
 
-def _directory_flag(command: Command, directory: str) -> str:
+def _directory_flag(line: Line, command: Command, directory: str) -> str:
     """`go -C DIR build`, and `go build -C DIR`: it has to be the first flag."""
+    words = command.words
     for at in (1, 2):
-        if len(command.words) > at + 1 and command.words[at].value in ("-C", "--C"):
-            inner = command.words[at + 1].value
-            return posixpath.normpath(posixpath.join(directory or "/", inner))
-        if len(command.words) > at and command.words[at].value.startswith(("-C=", "--C=")):
-            inner = command.words[at].value.partition("=")[2]
-            return posixpath.normpath(posixpath.join(directory or "/", inner))
+        if len(words) > at + 1 and words[at].value in ("-C", "--C"):
+            return _inside(line, words[at + 1], directory)
+        if len(words) > at and words[at].value.startswith(("-C=", "--C=")):
+            value = words[at].value.partition("=")[2]
+            return _inside(line, words[at]._replace(value=value), directory)
     return directory
 
 

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from wherry.advice.reading.file_contents import read_file
+
 _MOST: Final = 2_000_000  # bytes of one file; larger ones are generated data
 _HEAD: Final = 65_536
 _TOKEN: Final = re.compile(
@@ -120,10 +122,8 @@ def read_go_file(path: str, *, head: bool = False) -> GoFile | None:
 
     With `head`, only its first 64 KiB are looked at: enough for package and constraint.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_HEAD if head else _MOST)
-    except OSError:
+    data = read_file(path, _HEAD if head else _MOST)
+    if data is None:
         return None
     whole = data.decode("utf-8", "replace").removeprefix("\ufeff")
     text = _TOKEN.sub(_without_comment, whole)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.model import Edit, Finding, Fix, Severity
-from wherry.advice.reading.copied import is_known
+from wherry.advice.reading.destinations import is_known
 from wherry.advice.reading.go_commands import GoCommand
 from wherry.advice.reading.main_packages import main_of, tags_of
 from wherry.advice.reading.programs import origin_of

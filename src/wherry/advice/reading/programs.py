@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.reading.brought import output_of
-from wherry.advice.reading.copied import (
+from wherry.advice.reading.destinations import (
     VARIABLE,
     WILD,
     goes_into,
-    is_below,
     is_known,
     knows_directory,
     target_of,
@@ -21,28 +20,29 @@ from wherry.advice.reading.copied import (
 from wherry.advice.reading.directories import is_directory
 from wherry.advice.reading.go_commands import GoCommand, go_commands
 from wherry.advice.reading.main_packages import name_built
+from wherry.advice.reading.paths import DEFAULT_PATH, is_below, normal
+from wherry.advice.reading.remembered import of_stage
 from wherry.advice.reading.roots import Kind, find
 from wherry.advice.reading.shell import Command, read_commands
-from wherry.advice.reading.word_places import word_places
+from wherry.advice.reading.word_places import rest_at, word_places
 from wherry.advice.views import is_posix_shell
 from wherry.frontends.dockerfile.instructions import Cmd, Copy, Entrypoint, Env, Healthcheck, Run
-from wherry.frontends.dockerfile.refusals import SPACES
 
 if TYPE_CHECKING:
     from wherry.advice.views import Line, StageView
     from wherry.frontends.dockerfile.instructions import Command as Written
     from wherry.frontends.dockerfile.source import Range
 
-DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""What a container gets where its image says nothing."""
 
 _DEEPEST: Final = 20
+# More programs than these are in no image: the same ones come by way of many COPYs.
+_MOST_PROGRAMS: Final = 1000
 _LIBRARIES: Final = frozenset(("archive", "c-archive", "c-shared", "plugin", "shared"))
 # What a shell does otherwise than start the program alone.
 _SHELL_MARKS: Final = re.compile(r"[&|;<>(){}\n#]")
 
 
-class Started(NamedTuple):
+class NamedProgram(NamedTuple):
     """The program of a command line as it is written, and where; `shell` for the shell form."""
 
     line: Line
@@ -93,7 +93,7 @@ def text_place(line: Line, start: int, end: int) -> Range:
     logical = line.subject.text.logical(line.node.range)
     if logical is None:
         return line.head
-    begin = len(line.node.original.rstrip(SPACES)) - len(line.node.rest) + shell_text(line)[1]
+    begin = rest_at(line.node) + shell_text(line)[1]
     return logical.range(begin + start, begin + end)
 
 
@@ -113,7 +113,7 @@ def plain_command(line: Line) -> Command | None:
     return command
 
 
-def started_by(line: Line) -> Started | None:
+def named_by(line: Line) -> NamedProgram | None:
     """The program that a command line starts; None where that cannot be told."""
     command = written_command(line)
     if command is None:
@@ -124,24 +124,24 @@ def started_by(line: Line) -> Started | None:
         at = len(places) - len(command.words)
         if not program or "$" in program or at < 0:
             return None
-        return Started(line, program, places[at], shell=False)
+        return NamedProgram(line, program, places[at], shell=False)
     plain = plain_command(line)
     if plain is None:
         return None
     word = plain.words[0]
-    return Started(line, word.value, text_place(line, word.start, word.end), True)
+    return NamedProgram(line, word.value, text_place(line, word.start, word.end), True)
 
 
-def started(stage: StageView) -> Started | None:
+def named_program(stage: StageView) -> NamedProgram | None:
     """The program that an image of the stage starts; None where that cannot be told."""
     line = stage.command
-    return None if line is None else started_by(line)
+    return None if line is None else named_by(line)
 
 
-def places_of(stage: StageView, found: Started) -> tuple[str, ...]:
+def places_of(stage: StageView, found: NamedProgram) -> tuple[str, ...]:
     """The absolute paths at which the program is looked for; none where they are not known."""
     if found.program.startswith("/"):
-        return (posixpath.normpath(found.program),)
+        return (normal(found.program),)
     if not all(knows_directory(line) for line in stage.all_lines[-1:]):
         return ()
     if "/" in found.program:
@@ -171,6 +171,7 @@ def _knows_path(line: Line) -> bool:
     return all(line.state.variables.get(name) for name in names - {"PATH"})
 
 
+@of_stage
 def programs_in(stage: StageView, depth: int = 0) -> Programs:
     """The programs of Go builds in the root that a stage ends with, in the order they come."""
     found: list[Built] = []
@@ -186,6 +187,8 @@ def programs_in(stage: StageView, depth: int = 0) -> Programs:
             brought = _copied(stage, line, line.instruction, depth)
             found += brought.built
             whole = whole and brought.whole
+        if len(found) > _MOST_PROGRAMS:
+            return Programs((), whole=False)
     return Programs(tuple(found), whole)
 
 
@@ -201,7 +204,7 @@ def _copied(stage: StageView, line: Line, typed: Copy, depth: int) -> Programs:
         if not is_known(line, source) or WILD.search(source):
             whole = False
             continue
-        path = posixpath.normpath(f"/{line.expand(source).lstrip('/')}")
+        path = normal(line.expand(source))
         found.extend(_moved(inner.built, path, target, into=into))
     return Programs(tuple(found), whole)
 
@@ -240,7 +243,7 @@ class Origin(NamedTuple):
 
 def origin_of(stage: StageView) -> Origin | None:
     """Where the program that an image of the stage starts comes from; None for any but Go's."""
-    program = started(stage)
+    program = named_program(stage)
     places = places_of(stage, program) if program is not None else ()
     built = programs_in(stage).built if places else ()
     if len(places) > 1:

@@ -12,7 +12,10 @@ import posixpath
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wherry.advice.reading.destinations import is_into
 from wherry.advice.reading.go_commands import GoCommand, go_commands
+from wherry.advice.reading.paths import normal
+from wherry.advice.reading.remembered import of_stage
 from wherry.frontends.dockerfile.instructions import Copy, Run
 
 if TYPE_CHECKING:
@@ -53,14 +56,15 @@ ABSENT: Final = Found(Kind.ABSENT)
 
 def find(stage: StageView, path: str) -> Found:
     """Where an absolute path of the root that a stage ends with comes from."""
-    return _find(stage, posixpath.normpath(path), len(stage.all_lines), 0)
+    return _find(stage, normal(path), 0)
 
 
-def _find(stage: StageView, path: str, before: int, depth: int) -> Found:
+@of_stage
+def _find(stage: StageView, path: str, depth: int) -> Found:
     if depth > _DEEPEST:
         return MAYBE
     unsure = False
-    for line in reversed(stage.all_lines[:before]):
+    for line in reversed(stage.all_lines):
         typed = line.instruction
         if isinstance(typed, Copy):
             found = _copied(line, typed, path, depth)
@@ -96,7 +100,7 @@ def _copied(line: Line, typed: Copy, path: str, depth: int) -> Found | None:
     if "$" in destination:
         return MAYBE
     target = line.state.path(destination)
-    into = destination.endswith(("/", "/.")) or destination in (".", "..") or len(typed.sources) > 1
+    into = is_into(destination, typed.sources)
     if typed.heredocs:
         names = {posixpath.join(target, item.name) if into else target for item in typed.heredocs}
         return Found(Kind.CONTEXT, line, None, "") if path in names else None
@@ -125,7 +129,7 @@ def _is_single(line: Line, typed: Copy, source: str, depth: int) -> bool:
         stage = line.subject.source_stage(line)
         if stage is None:
             return False
-        found = _find(stage, posixpath.normpath(f"/{relative}"), len(stage.all_lines), depth + 1)
+        found = _find(stage, normal(relative), depth + 1)
         if found.kind is Kind.BUILT:
             return found.command is not None and found.command.output == found.path
         if found.kind is not Kind.CONTEXT:
@@ -173,8 +177,8 @@ def _in_source(line: Line, typed: Copy, inner: str, depth: int) -> Found:
         stage = line.subject.source_stage(line)
         if stage is None:
             return MAYBE
-        path = posixpath.normpath(posixpath.join("/", inner))
-        return _find(stage, path, len(stage.all_lines), depth + 1)
+        path = normal(inner)
+        return _find(stage, path, depth + 1)
     if typed.add and "://" in inner:
         return MAYBE
     context = line.subject.context

@@ -6,19 +6,19 @@ The new text takes the file's style: `&&` at the beginning or at the end of line
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Edit, Range
+from wherry.advice.reading.run_text import text_of
 from wherry.frontends.dockerfile.instructions import Run
 
 if TYPE_CHECKING:
     from wherry.advice.reading.shell import Command, Word
     from wherry.advice.views import Line
 
-_SHELLS: Final = frozenset(("", "sh", "bash", "ash", "dash", "zsh"))
+_ERREXIT: Final = re.compile(r"-[A-Za-z]*e[A-Za-z]*|errexit")
 _CLOSES: Final = re.compile(r"(?:;;|fi\b|done\b|esac\b|else\b|elif\b|\}|\)|\Z)")
 
 
@@ -42,7 +42,7 @@ def append_command(line: Line, after: Command, text: str) -> Edit | None:
     """
     if not is_script(line) or after.nested or after.either:
         return None
-    script = _script(line)
+    script = text_of(line)
     end = max([after.end, *(item.target.end for item in after.redirects)])
     following = script[end:].lstrip(" \t")
     before = script[: after.start].rstrip(" \t")
@@ -102,22 +102,12 @@ def _indent(line: Line, lines: Sequence[str]) -> str:
     return min(*blanks, own + "    ", key=len)
 
 
-def _script(line: Line) -> str:
-    """The text that the places of a RUN's commands count in."""
-    node = line.node
-    marker = node.rest.partition("<<")[0].strip()
-    if node.heredocs and posixpath.basename(marker) in _SHELLS:
-        return node.heredocs[0].content
-    return node.rest
-
-
 def _stops_on_error(line: Line, after: Command) -> bool:
     """Whether `set -e` holds where a command stands."""
-    if any(re.fullmatch(r"-[a-z]*e[a-z]*", word) for word in line.state.shell[1:]):
+    if any(_ERREXIT.fullmatch(word) for word in line.state.shell[1:]):
         return True
     return any(
-        command.program == "set"
-        and any(re.fullmatch(r"-[a-z]*e[a-z]*|errexit", word) for word in command.arguments)
+        command.program == "set" and any(_ERREXIT.fullmatch(word) for word in command.arguments)
         for command in line.commands
         if command.start < after.start
     )

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from wherry.advice.reading.copied_files import mounts_of
+from wherry.advice.reading.paths import meets
 
 if TYPE_CHECKING:
     from wherry.advice.reading.shell import Command
@@ -100,16 +101,10 @@ def is_root(state: State) -> bool:
     return state.user.partition(":")[0] in ("root", "0")
 
 
-def is_mounted(line: Line, path: str) -> bool:
+def has_cache_mount(line: Line, path: str) -> bool:
     """Whether a RUN has a cache mount at, above or below a path, or may have one."""
     mounts = mounts_of(line)
     if mounts is None:
         return True
     targets = [line.state.path(mount.target) for mount in mounts if mount.type == "cache"]
     return any(meets(target, path) for target in targets)
-
-
-def meets(one: str, other: str) -> bool:
-    """Whether one of two absolute paths is the other, or holds it."""
-    first, second = f"{one.rstrip('/')}/", f"{other.rstrip('/')}/"
-    return first.startswith(second) or second.startswith(first)

@@ -7,7 +7,7 @@ import posixpath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.reading.shell import Command, Word, read_commands
-from wherry.advice.views import is_posix_shell
+from wherry.advice.views import POSIX_SHELLS, is_posix_shell
 from wherry.frontends.dockerfile.instructions import Run
 from wherry.frontends.dockerfile.refusals import SPACES
 from wherry.frontends.dockerfile.source import Position, Range
@@ -15,7 +15,8 @@ from wherry.frontends.dockerfile.source import Position, Range
 if TYPE_CHECKING:
     from wherry.advice.views import Line
 
-_SHELLS: Final = frozenset(("", "sh", "bash", "ash", "dash", "zsh"))
+# A heredoc without a program before it is a script for the shell.
+_SHELLS: Final = POSIX_SHELLS | {""}
 
 
 class _Script(NamedTuple):
@@ -37,6 +38,11 @@ def commands_of(line: Line) -> tuple[Command, ...]:
     if not is_posix_shell(line.state.shell):
         return ()
     return read_commands(_script(line).text)
+
+
+def text_of(line: Line) -> str:
+    """The shell text of a RUN, in which the places of its commands count."""
+    return _script(line).text
 
 
 def place_of(line: Line, start: int, end: int) -> Range:

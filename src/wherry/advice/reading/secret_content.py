@@ -11,6 +11,8 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Final
 
+from wherry.advice.reading.file_contents import read_file
+
 if TYPE_CHECKING:
     from wherry.advice.context import Context
 
@@ -43,9 +45,10 @@ def is_harmless(context: Context, path: str) -> bool:
     name = posixpath.basename(path)
     if not name.startswith(".env") and name != "kubeconfig":
         return False
-    text = _text(os.path.join(context.directory, path))
-    if text is None:
+    data = read_file(os.path.join(context.directory, path), _MOST_BYTES)
+    if data is None:
         return False
+    text = data.decode("utf-8", "replace").replace("\r\n", "\n")
     if name == "kubeconfig":
         return "clusters:" in text and _LETS_IN.search(text) is None
     settings = [(found[1], found[2] or "") for found in _SETTING.finditer(text)]
@@ -56,14 +59,3 @@ def _is_private(name: str, value: str) -> bool:
     if not value.strip() or _PUBLIC.match(name):
         return False
     return _PRIVATE.search(name) is not None or _WITH_PASSWORD.search(value) is not None
-
-
-def _text(place: str) -> str | None:
-    try:
-        # A pipe of that name would wait for ever.
-        if not os.path.isfile(place):
-            return None
-        with open(place, encoding="utf-8", errors="replace") as file:
-            return file.read(_MOST_BYTES)
-    except OSError:
-        return None

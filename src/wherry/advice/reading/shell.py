@@ -9,21 +9,30 @@ out: whoever asks learns less, never something wrong.
 from __future__ import annotations
 
 import posixpath
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from wherry.advice.views import POSIX_SHELLS
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
 _ASSIGNMENTS: Final = "variable_assignment"
 _NESTED: Final = frozenset(("command_substitution", "process_substitution"))
+# Nobody writes more; what asks about each command in the light of all others would take too long.
+_LONGEST: Final = 100_000
+_MOST_COMMANDS: Final = 2_000
+_MOST_WRAPPERS: Final = 20
+# Substitutions in one another are parts of many words.
+_MOST_LETTERS: Final = 1 << 20
 # Programs that run the rest of their words as a command, and their options that take a word.
 _WRAPPERS: Final[dict[str, str]] = {
     "command": "", "exec": "a", "env": "uCS", "nice": "n", "nohup": "", "sudo": "ugpCh",
     "time": "fo", "timeout": "ks", "xargs": "IdEeLnPs", "setarch": "", "stdbuf": "ioe",
 }  # fmt: skip
-_SHELLS: Final = frozenset(("sh", "bash", "ash", "dash", "zsh"))
 
 
 class Word(NamedTuple):
@@ -86,12 +95,26 @@ class Command(NamedTuple):
         return {name: word.value for name, word in self.assignments}
 
 
+class _TooLong(Exception):
+    """The words of a text are, all together, longer than anybody writes."""
+
+
 @lru_cache(maxsize=2048)
 def read_commands(text: str) -> tuple[Command, ...]:
-    """The simple commands of a shell text in the order in which they stand."""
+    """The simple commands of a shell text in the order in which they stand.
+
+    None of a text that is far too long to be written by anybody.
+    """
+    if len(text) > _LONGEST:
+        return ()
     encoded = text.encode("utf-8", "replace")
     tree = _parser().parse(encoded)
-    return tuple(_Reader(text, encoded).read(tree.root_node))
+    reader = _Reader(text, encoded)
+    try:
+        found = tuple(islice(reader.read(tree.root_node), _MOST_COMMANDS + 1))
+    except _TooLong:
+        return ()
+    return found if len(found) <= _MOST_COMMANDS else ()
 
 
 @lru_cache(maxsize=1)
@@ -119,9 +142,13 @@ def _last_command(body: Node | None) -> Node | None:
 class _Reader:
     def __init__(self, text: str, encoded: bytes) -> None:
         self._text = text
-        self._encoded = encoded
-        self._plain = len(text) == len(encoded)
+        # At which byte each character begins, where they are not all one byte.
+        self._starts: list[int] = []
+        if len(text) != len(encoded):
+            sizes = (len(letter.encode("utf-8", "replace")) for letter in text)
+            self._starts = list(accumulate(sizes, initial=0))
         self._shells = 0
+        self._letters = 0
         self._later: dict[int, tuple[Redirect, ...]] = {}
 
     def read(self, root: Node) -> Iterator[Command]:
@@ -250,6 +277,9 @@ class _Reader:
 
     def _word(self, node: Node) -> Word:
         raw = self._slice(node)
+        self._letters += len(raw)
+        if self._letters > _MOST_LETTERS:
+            raise _TooLong
         value, fixed = _unquoted(raw)
         return Word(raw, value, fixed, self._at(node.start_byte), self._at(node.end_byte))
 
@@ -258,20 +288,28 @@ class _Reader:
 
     def _at(self, offset: int) -> int:
         """The character at a byte."""
-        return offset if self._plain else len(self._encoded[:offset].decode("utf-8", "replace"))
+        return bisect_right(self._starts, offset) - 1 if self._starts else offset
 
 
 def _unwrapped(command: Command) -> Iterator[Command]:
     """The command itself, or what `env`, `sudo` and their like, or `sh -c`, run."""
-    program = command.program
-    if program in _SHELLS:
-        script = _script(command)
-        if script is not None:
-            yield from _shifted(script, command)
-            return
-    if program not in _WRAPPERS:
+    for _ in range(_MOST_WRAPPERS):
+        inner = _wrapped(command)
+        if inner is None:
+            break
+        command = inner
+    script = _script(command) if command.program in POSIX_SHELLS else None
+    if script is None:
         yield command
-        return
+    else:
+        yield from _shifted(script, command)
+
+
+def _wrapped(command: Command) -> Command | None:
+    """What a command's program runs; None where it is none that runs others."""
+    program = command.program
+    if program not in _WRAPPERS:
+        return None
     words, assignments = list(command.words), list(command.assignments)
     takes = _WRAPPERS[program]
     at = 1
@@ -291,11 +329,10 @@ def _unwrapped(command: Command) -> Iterator[Command]:
     if program == "timeout":
         at += 1
     if at >= len(words):
-        yield command
-        return
+        return None
     wrapped = (*command.wrapped, *words[:at])
-    yield from _unwrapped(
-        command._replace(words=tuple(words[at:]), assignments=tuple(assignments), wrapped=wrapped)
+    return command._replace(
+        words=tuple(words[at:]), assignments=tuple(assignments), wrapped=wrapped
     )
 
 
@@ -311,10 +348,13 @@ def _script(command: Command) -> Word | None:
 
 
 def _shifted(script: Word, outer: Command) -> Iterator[Command]:
-    """The commands of a quoted script; their places are inside the quotes."""
+    """The commands of a quoted script, placed inside the quotes; the shell, if none is read."""
     exact = script.value == script.raw[1:-1]
+    found = read_commands(script.value)
+    if not found:
+        yield outer
     by = script.start + 1
-    for inner in read_commands(script.value):
+    for inner in found:
         yield inner._replace(
             words=tuple(_moved(word, by, script, exact) for word in inner.words),
             assignments=(

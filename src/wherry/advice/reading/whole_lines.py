@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Moving instructions about: their whole lines, with the comments above them and blank lines."""
+"""Edits of whole lines: instructions with the comments above them, and lines of other files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from wherry.advice.model import Edit
 from wherry.frontends.dockerfile.source import Position, Range
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from wherry.advice.texts import Text
 
 
@@ -56,3 +58,9 @@ def gap(text: Text, place: Range) -> str:
 
 def _is_blank(text: Text, number: int) -> bool:
     return 1 <= number <= len(text.lines) and not text.lines[number - 1].strip()
+
+
+def added_lines(lines: Iterable[str], path: str) -> Edit:
+    """Puts lines at the end of a file of the build context, unless the file has them."""
+    start = Position(1, 0)
+    return Edit(Range(start, start), "".join(f"{line}\n" for line in lines), path)

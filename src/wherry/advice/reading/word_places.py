@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from wherry.advice.reading.destinations import VARIABLE, is_known
 from wherry.frontends.dockerfile.refusals import SPACES
 from wherry.frontends.dockerfile.source import Range
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from wherry.advice.views import Line, StageView
     from wherry.frontends.dockerfile.nodes import Node
 
-_VARIABLE: Final = re.compile(r"\$\{?([A-Za-z_]\w*)")
+
+def rest_at(node: Node) -> int:
+    """At which character of `node.original` its `rest` begins."""
+    return len(node.original.rstrip(SPACES)) - len(node.rest)
 
 
 def word_places(subject: Subject, node: Node) -> tuple[Range, ...]:
@@ -27,7 +31,7 @@ def word_places(subject: Subject, node: Node) -> tuple[Range, ...]:
     head = subject.text.first_line(node.range)
     if logical is None:
         return (head,) * len(node.arguments)
-    begin = len(node.original.rstrip(SPACES)) - len(node.rest)
+    begin = rest_at(node)
     places: list[Range] = []
     at = 0
     for word in node.arguments:
@@ -43,6 +47,28 @@ def word_places(subject: Subject, node: Node) -> tuple[Range, ...]:
     return tuple(places)
 
 
+def word_range(subject: Subject, node: Node, word: str) -> Range:
+    """Where a word stands behind an instruction's keyword, and not as a part of another word.
+
+    The instruction's first line where it is not found.
+    """
+    logical = subject.text.logical(node.range)
+    found = re.search(rf"(?<![\w./$-]){re.escape(word)}(?![\w./-])", node.rest)
+    if logical is None or found is None:
+        return subject.text.first_line(node.range)
+    begin = rest_at(node)
+    return logical.range(begin + found.start(), begin + found.end())
+
+
+def rest_place(line: Line) -> Range:
+    """Where all that follows an instruction's keyword and flags stands."""
+    logical = line.subject.text.logical(line.node.range)
+    if logical is None:
+        return line.head
+    begin = rest_at(line.node)
+    return logical.range(begin, begin + len(line.node.rest))
+
+
 def base_place(stage: StageView) -> Range:
     """Where the image's name stands in a FROM."""
     places = word_places(stage.subject, stage.node)
@@ -51,7 +77,7 @@ def base_place(stage: StageView) -> Range:
 
 def base_arguments(stage: StageView) -> tuple[tuple[Range, str], ...]:
     """The ARGs before the first FROM that this FROM's image is made of: place and name."""
-    names = set(_VARIABLE.findall(stage.stage.base.base))
+    names = set(VARIABLE.findall(stage.stage.base.base))
     return tuple(
         (stage.subject.text.first_line(argument.source.range), name)
         for argument in stage.subject.dockerfile.arguments
@@ -62,6 +88,4 @@ def base_arguments(stage: StageView) -> tuple[tuple[Range, str], ...]:
 
 def value_of(line: Line, word: str) -> str | None:
     """A word with its variables worked in; None where one of them has no value that is known."""
-    if not all(line.state.variables.get(name) for name in _VARIABLE.findall(word)):
-        return None
-    return line.expand(word)
+    return line.expand(word) if is_known(line, word) else None

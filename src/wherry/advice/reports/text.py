@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For people: each finding with its lines, carets below the words, and what to do."""
+"""For people: each finding with its lines, carets below the words, and what to do.
+
+Secrets in a line are stars: logs are read by more people than the file is.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Severity
-from wherry.advice.reports.report import FileReport, Report, span
+from wherry.advice.reports.report import FileReport, Report, Span, span
 
 if TYPE_CHECKING:
     from wherry.advice.model import Finding
-    from wherry.frontends.dockerfile.source import Range
 
 _COLORS: Final = {Severity.ERROR: "1;31", Severity.WARNING: "1;33", Severity.INFO: "1;36"}
 _BOLD, _DIM = "1", "2"
@@ -25,7 +27,8 @@ _TAB: Final = "    "
 
 def render(report: Report, *, color: bool = False) -> str:
     """The findings, an empty line between two of them; nothing where there are none."""
-    blocks = ("\n".join(_block(*item, color=color)) for item in report.findings())
+    files = (file for file in report.files if file.findings)
+    blocks = ("\n".join(block) for file in files for block in _blocks(file, color=color))
     text = "\n\n".join(blocks)
     return f"{text}\n" if text else ""
 
@@ -52,9 +55,18 @@ def shown(text: str) -> str:
     )  # fmt: skip
 
 
-def _block(file: FileReport, finding: Finding, *, color: bool) -> Iterator[str]:
+def _blocks(file: FileReport, *, color: bool) -> Iterator[Iterator[str]]:
+    from wherry.advice.reading.secret_values import hidden  # noqa: PLC0415 - not for `--help`
+
+    lines = hidden(file.text.whole).split("\n")[: len(file.text.lines)]
+    for finding in file.findings:
+        yield _block(file, finding, lines, color=color)
+
+
+def _block(file: FileReport, finding: Finding, lines: list[str], *, color: bool) -> Iterator[str]:
     yield headline(file, finding, color=color)
-    yield from _source(file, finding.range, color=color, style=_COLORS[finding.rule.severity])
+    style = _COLORS[finding.rule.severity]
+    yield from _source(lines, span(file.text, finding.range), color=color, style=style)
     for place, word in finding.related:
         at = span(file.text, place)
         yield f"  see {shown(file.path)}:{at.line}:{at.column}: {shown(word)}"
@@ -65,14 +77,13 @@ def _block(file: FileReport, finding: Finding, *, color: bool) -> Iterator[str]:
         yield f"  {_styled(label, '32', color)} {shown(finding.fix.title)}"
 
 
-def _source(file: FileReport, place: Range, *, color: bool, style: str) -> Iterator[str]:
-    at = span(file.text, place)
+def _source(lines: list[str], at: Span, *, color: bool, style: str) -> Iterator[str]:
     last = max(at.line, at.end_line - (at.end_column == 1 and at.end_line > at.line))
-    until = min(last, at.line + _MOST_LINES - 1, len(file.text.lines))
+    until = min(last, at.line + _MOST_LINES - 1, len(lines))
     width = len(str(until))
     margin = _styled(" " * (width + 2) + " |", _DIM, color)
     for number in range(at.line, until + 1):
-        line = file.text.lines[number - 1].rstrip("\r")
+        line = lines[number - 1].rstrip("\r")
         start = at.column - 1 if number == at.line else len(line) - len(line.lstrip())
         end = at.end_column - 1 if number == at.end_line else len(line)
         before, marked, after = _window(line, min(start, len(line)), min(end, len(line)))

@@ -14,7 +14,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Finding, Fix, Range, Rule
-from wherry.advice.rules.build_check_places import characters, rest_at, words_of
+from wherry.advice.reading.word_places import rest_at
+from wherry.advice.rules.build_check_places import characters, words_of
 from wherry.frontends.dockerfile.instructions import (
     Cmd,
     Copy,
@@ -139,16 +140,18 @@ def copy_ignored_file(subject: Subject, rule: Rule) -> Iterator[Finding]:
         if not isinstance(typed, Copy) or typed.from_:
             continue
         markers = {f"<<{heredoc.name}" for heredoc in typed.heredocs}
+        places: dict[str, Range] | None = None
         for source in typed.sources:
             path = None if source in markers else _path(line, source)
             hiding = "" if path is None else _hiding(context, path)
             if not hiding:
                 continue
+            places = _word_places(line) if places is None else places
             name = line.node.keyword
             message = f"{name} {source}: {context.ignore_file} keeps it out of the build"
             back = "what the build needs with rules of !" if path == "." else f"it with !{path}"
             hint = f"remove the rule {hiding} there, or take back {back}"
-            yield rule.find(_source_place(line, source), message, hint)
+            yield rule.find(places.get(source, line.head), message, hint)
 
 
 def _path(line: Line, source: str) -> str | None:
@@ -173,11 +176,13 @@ def _hiding(context: Context, path: str) -> str:
     return context.deciding_rule(path)
 
 
-def _source_place(line: Line, source: str) -> Range:
+def _word_places(line: Line) -> dict[str, Range]:
+    """Where each word first stands, as written and without what a JSON array has around it."""
+    found: dict[str, Range] = {}
     for written in words_of(line.subject, line.node):
-        if source in (written.text, written.text.strip('[],"')):
-            return written.range
-    return line.head
+        found.setdefault(written.text, written.range)
+        found.setdefault(written.text.strip('[],"'), written.range)
+    return found
 
 
 def _known(line: Line, word: str) -> str | None:

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Edit, Finding, Fix, Position, Range, Rule
+from wherry.advice.reading.word_places import rest_at
 from wherry.advice.rules.build_check_places import (
     Written,
     characters,
     keyword_of,
-    rest_at,
     words_of,
 )
 from wherry.frontends.dockerfile.instructions import Env, Expose, Label, Maintainer

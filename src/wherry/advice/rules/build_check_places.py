@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.model import Edit, Position, Range
-from wherry.frontends.dockerfile.refusals import SPACES
+from wherry.advice.reading.word_places import rest_at
 
 if TYPE_CHECKING:
     from wherry.advice.subject import Subject
@@ -53,11 +53,6 @@ def words_of(subject: Subject, node: Node) -> tuple[Written, ...]:
         Written(found[0], logical.range(offset + found.start(), offset + found.end()))
         for found in _WORD.finditer(node.rest)
     )
-
-
-def rest_at(node: Node) -> int:
-    """At which character of `node.original` its `rest` begins."""
-    return len(node.original.rstrip(SPACES)) - len(node.rest)
 
 
 def characters(subject: Subject, node: Node, start: int, end: int) -> Written:

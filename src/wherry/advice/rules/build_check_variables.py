@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Finding, Range, Rule
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 # Bases whose environment is PATH and what the table has.
 _PLAIN_FAMILIES: Final = frozenset(("alpine", "busybox", "debian", "ubuntu"))
 _DISTROLESS: Final = re.compile(r"gcr\.io/distroless/(?:static|base|cc)(?:-|:|@|\Z)")
+# Of one instruction as many are told of.
+_MOST_NAMES: Final = 20
+_LONGEST: Final = 256
 _CERTIFICATES: Final = "SSL_CERT_FILE"
 # Known to the scanner of BuildKit; older images of Go set more than they do now.
 _NEVER: Final = ("BUILDKIT_SBOM_SCAN_", "GOLANG_")
@@ -52,6 +56,7 @@ _NEVER: Final = ("BUILDKIT_SBOM_SCAN_", "GOLANG_")
 def undefined_var(subject: Subject, rule: Rule) -> Iterator[Finding]:
     """A variable that no ARG, no ENV and no base sets, where nothing says what to do without it."""
     walks: dict[int, _Walk] = {}
+    hints: dict[str, str] = {}
     for stage in subject.stages:
         walk = _begun(subject, stage, walks)
         if walk is None:
@@ -59,8 +64,11 @@ def undefined_var(subject: Subject, rule: Rule) -> Iterator[Finding]:
         walks[stage.number] = walk
         for typed in _instructions(subject, stage):
             node = subject.node_at(typed.source.range)
-            for name in sorted(walk.follow(typed)):
-                hint = near(name, tuple(walk.variables)) or f"set it before, or declare ARG {name}"
+            for name in islice(sorted(walk.follow(typed)), _MOST_NAMES):
+                if name not in hints:
+                    is_one_of_few = len(hints) < _MOST_NAMES
+                    hints[name] = near(name, tuple(walk.variables)) if is_one_of_few else ""
+                hint = hints[name] or f"set it before, or declare ARG {name}"
                 message = f"nothing sets the variable {name}"
                 yield rule.find(variable_of(subject, node, name), message, hint)
 
@@ -139,7 +147,8 @@ class _Walk:
 
     def _value(self, word: str) -> str:
         try:
-            return expand(word, self.variables, self._escape).text
+            # What a value is hardly counts here, and those made of one another may be very long.
+            return expand(word, self.variables, self._escape).text[:_LONGEST]
         except WordError:
             return word
 
@@ -212,7 +221,7 @@ def secrets_used(subject: Subject, rule: Rule) -> Iterator[Finding]:
             keyword, names = "ENV", [name for name, _ in typed.variables]
         else:
             continue
-        for name in names:
+        for name in names[:_MOST_NAMES]:
             if is_secret(name.strip("\"'")):
                 message = f"{keyword} {name}: whoever has the image can read its value"
                 hint = "give it to the RUN that needs it: RUN --mount=type=secret,id=ID,env=NAME"

@@ -16,7 +16,7 @@ from wherry.advice.model import Edit, Finding, Fix, Range, Rule
 from wherry.advice.reading.go_commands import GoCommand, stage_commands
 from wherry.advice.reading.roots import Kind, find
 from wherry.advice.reading.run_edits import insert_after, is_script
-from wherry.advice.reading.started import builds_own, images, shipped, started
+from wherry.advice.reading.shipped_images import builds_own, images, shipped, started
 from wherry.frontends.dockerfile.instructions import Copy
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _UNKNOWN: Final = "\0"
 _SUBSTITUTION: Final = re.compile(r"\$\([^()]*\)|`[^`]*`")
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+)|\{[^}]*\})")
 _GO_LINE: Final = re.compile(r"(\d+)\.(\d+)")
+_MOST_NESTED: Final = 20
 _DEBUG: Final = frozenset(("race", "msan", "asan", "cover", "n"))
 
 
@@ -203,9 +204,10 @@ def _known(text: str, line: Line, environment: dict[str, str]) -> str:
     def value(found: re.Match[str]) -> str:
         return values.get(found[1] or found[2] or "", _UNKNOWN)
 
-    before = None
-    while before != text:
-        before, text = text, _SUBSTITUTION.sub(_UNKNOWN, text)
+    for _ in range(_MOST_NESTED):
+        text, found = _SUBSTITUTION.subn(_UNKNOWN, text)
+        if not found:
+            break
     return _VARIABLE.sub(value, text)
 
 

@@ -20,16 +20,16 @@ from wherry.advice.reading.fetching import (
     module_above,
 )
 from wherry.advice.reading.go_commands import go_commands
+from wherry.advice.reading.paths import meets
 from wherry.advice.reading.run_programs import (
     build_cache,
-    is_mounted,
+    has_cache_mount,
     is_root,
-    meets,
     module_cache,
     reads_named_only,
 )
+from wherry.advice.reading.word_places import rest_at
 from wherry.frontends.dockerfile.instructions import Copy, Run
-from wherry.frontends.dockerfile.refusals import SPACES
 from wherry.frontends.dockerfile.source import Range
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _first(stage: StageView, kind: _Kind) -> GoCommand | None:
             # Another environment of the command alone would have another place.
             if not cache.startswith("/") or "$" in cache or kind.place(_own(command)) != cache:
                 return None
-            if not is_mounted(line, cache):
+            if not has_cache_mount(line, cache):
                 found = command
     if found is None or _is_read(stage, kind.place(found.line.state)):
         return None
@@ -147,14 +147,22 @@ def _is_of_context(command: GoCommand) -> bool:
 
 
 def _brings_context(line: Line) -> bool:
-    typed = line.instruction
-    if not isinstance(typed, Copy):
-        return False
-    if not typed.from_:
+    """Whether a COPY brings anything of the build context, itself or through other stages."""
+    waiting, seen = [line], set[int]()
+    while waiting:
+        copy = waiting.pop()
+        typed = copy.instruction
+        if not isinstance(typed, Copy):
+            continue
+        if typed.from_:
+            source = copy.subject.source_stage(copy)
+            if source is not None and source.number not in seen:
+                seen.add(source.number)
+                waiting.extend(source.all_lines)
         # What ADD fetches is pinned by whoever wrote its address.
-        return not all(_REMOTE.search(source) for source in typed.sources)
-    source = line.subject.source_stage(line)
-    return source is not None and any(map(_brings_context, source.all_lines))
+        elif not all(_REMOTE.search(name) for name in typed.sources):
+            return True
+    return False
 
 
 def _own(command: GoCommand) -> State:
@@ -231,7 +239,7 @@ def _fix(stage: StageView, kind: _Kind, cache: str) -> Fix | None:
     for other in _family(stage) if kind is _MODULES else [stage]:
         for line in other.lines:
             commands = [item for item in go_commands(line) if _needs(kind, item)]
-            if not commands or is_mounted(line, cache):
+            if not commands or has_cache_mount(line, cache):
                 continue
             if not is_root(line.state) or kind.place(line.state) != cache:
                 # A mount is root's unless it says otherwise.
@@ -253,7 +261,7 @@ def _mount(line: Line, cache: str) -> Edit | None:
     logical = subject.text.logical(node.range)
     if logical is None or not node.rest:
         return None
-    offset = len(node.original.rstrip(SPACES)) - len(node.rest)
+    offset = rest_at(node)
     at = logical.range(offset, offset).start
     first = subject.text.lines[at.line - 1]
     indent = subject.text.indent(node.range) + "    "

@@ -14,7 +14,8 @@ from wherry.advice.model import Finding, Rule, Severity
 from wherry.advice.reading.copied_files import brings, placed_by, within
 from wherry.advice.reading.fetching import fetches, has_modules_to_fetch, is_vendored, module_above
 from wherry.advice.reading.go_commands import go_commands
-from wherry.advice.reading.run_programs import is_mounted, may_be_skipped, meets, module_cache
+from wherry.advice.reading.paths import meets
+from wherry.advice.reading.run_programs import has_cache_mount, may_be_skipped, module_cache
 from wherry.advice.rules import (
     cache_mounts,
     changing_values,
@@ -166,7 +167,7 @@ def _keeps_modules(command: GoCommand) -> bool:
     mounts = command.line.instruction
     if not cache:
         return isinstance(mounts, Run) and bool(mounts.mounts or mounts.mount_texts)
-    return is_mounted(command.line, cache)
+    return has_cache_mount(command.line, cache)
 
 
 def _was_fetched(stage: StageView, late: Late) -> bool:

@@ -13,6 +13,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.model import Finding, Fix, Range, Rule, Severity
+from wherry.advice.reading.destinations import VARIABLE
 from wherry.advice.reading.fetching import fetches
 from wherry.advice.reading.go_commands import go_commands
 from wherry.advice.reading.run_programs import installs, reads_named_only
@@ -49,8 +50,13 @@ _NO_VERSION: Final = frozenset(
 )  # fmt: skip
 # What somebody chose: another is chosen by changing the Dockerfile.
 _PIN: Final = re.compile(r"v?\d+(?:\.\d+)+.*|[0-9a-f]{7,64}")
+# What go, git and their like read without being told in the command.
+_READ_UNNAMED: Final = re.compile(
+    r"GO[A-Z0-9]+|(?:CGO_|GIT_(?:CONFIG|SSH|DIR|AUTHOR_|COMMITTER_)|SSH_|LD_|PKG_CONFIG|APT_).*|PATH"
+    r"|HOME|TMPDIR|TZ|CC|CXX|C(?:PP|XX)?FLAGS|LDFLAGS|SOURCE_DATE_EPOCH|.*_PROXY",
+    re.IGNORECASE,
+)
 _GONE: Final = "take out what nothing uses"
-_VARIABLE: Final = re.compile(r"\$\{?([A-Za-z_]\w*)")
 
 
 class _Moved(NamedTuple):
@@ -154,7 +160,7 @@ def _is_replaced(line: Line, names: tuple[str, ...]) -> bool:
     """Whether an ENV gives one of the names a value of its own, which counts from there on."""
     typed = line.instruction
     return isinstance(typed, Env) and any(
-        pair.name in names and pair.name not in _VARIABLE.findall(pair.value)
+        pair.name in names and pair.name not in VARIABLE.findall(pair.value)
         for pair in typed.variables
     )
 
@@ -163,7 +169,7 @@ def _may_move(stage: StageView, lines: list[Line], use: Line | None) -> bool:
     """Whether the lines mean the same further down: nothing that they use is set in between."""
     last = len(stage.lines) if use is None else stage.lines.index(use)
     for line in lines:
-        names = {*_VARIABLE.findall(line.node.rest), *_set_by(line)}
+        names = {*VARIABLE.findall(line.node.rest), *_set_by(line)}
         behind = stage.lines[stage.lines.index(line) + 1 : last]
         if any(names & set(_set_by(other)) for other in behind if other not in lines):
             return False
@@ -197,7 +203,15 @@ def _uses(line: Line, names: set[str]) -> bool:
         return True
     if not isinstance(line.instruction, Run):
         return False
-    return not line.commands or not all(reads_named_only(command) for command in line.commands)
+    if any(map(_READ_UNNAMED.fullmatch, names)):
+        return True
+    return not line.commands or not all(map(_reads_named_only, line.commands))
+
+
+def _reads_named_only(command: Command) -> bool:
+    """As `reads_named_only`; tests are programs that may ask for any variable."""
+    is_test = command.program == "go" and "test" in command.arguments
+    return reads_named_only(command) and not is_test
 
 
 def _names(line: Line, names: set[str]) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from wherry.advice.model import Edit, Finding, Fix, Need, Rule, Severity
-from wherry.advice.reading.context_files import origin, word_range
+from wherry.advice.reading.context_files import context_file
 from wherry.advice.reading.go_commands import GoCommand, stage_commands
+from wherry.advice.reading.word_places import base_place
 from wherry.advice.rules.emulation import emulated_build
 from wherry.advice.rules.main_files import main_file_only
 from wherry.advice.rules.module_files import hidden_module_files, ignored_module_files
@@ -57,7 +58,7 @@ def _older_go(subject: Subject, rule: Rule) -> Iterator[Finding]:
             continue
         message, severity = judged
         told.add(bottom.number)
-        place = word_range(subject, bottom.range, bottom.stage.base.base)
+        place = base_place(bottom)
         new = _new_version(builder)
         hint = (
             f"build with Go {new} or newer; GOTOOLCHAIN=auto lets Go fetch it instead"
@@ -84,7 +85,7 @@ def _builder(stage: StageView) -> _Builder | None:
             continue
         if command.environment.get("GOTOOLCHAIN", "local") != "local":
             continue
-        source = origin(command.line, f"{command.directory.rstrip('/')}/go.mod")
+        source = context_file(command.line, f"{command.directory.rstrip('/')}/go.mod")
         if source is None or context is None:
             continue
         wants = read_requirements(f"{context.directory}/{source.path}")
@@ -144,7 +145,7 @@ def _newer_tag(stage: StageView, version: str, new: str) -> Fix | None:
     if not colon or kept not in _KEPT:
         return None
     title = f"build with Go {new}"
-    place = word_range(subject, stage.range, written)
+    place = base_place(stage)
     if subject.text.slice(place) != written:
         return None
     if variable is None:

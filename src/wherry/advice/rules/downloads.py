@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Edit, Finding, Fix, Position, Range, Rule, Severity
 from wherry.advice.reading.word_places import word_places
+from wherry.advice.views import POSIX_SHELLS
 from wherry.frontends.dockerfile.instructions import Copy
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _STAMP: Final = re.compile(r"https?://api\.github\.com/repos/[^/]+/[^/]+/(?:bran
 _ARCHIVE: Final = re.compile(r"\.(?:tar|t[gbx]z2?|gz|bz2|xz|zst|lz4|lzma|Z|zip)(?:\.|\Z)", re.I)
 _WILD: Final = frozenset("*?[")
 _FETCHERS: Final = frozenset(("curl", "wget"))
-_SHELLS: Final = frozenset(("sh", "bash", "ash", "dash", "zsh"))
+
 _INTERPRETERS: Final = frozenset(("python", "python3", "perl", "ruby", "node"))
 _OUTPUT: Final = {"curl": "o", "wget": "O"}
 _UNPACKERS: Final = frozenset(("tar", "bsdtar", "gunzip", "gzip", "zcat", "xz", "bunzip2", "cpio"))
@@ -180,7 +181,7 @@ def _use_of(command: Command, name: str) -> str:
     if command.program == "chmod":
         mode = command.arguments[0]
         return "run" if re.search(r"x|[1357]", mode) and "=" not in mode else ""
-    if command.program in _SHELLS | _INTERPRETERS:
+    if command.program in POSIX_SHELLS | _INTERPRETERS:
         return "run" if command.arguments[0] == used[0] else ""
     return "installed" if command.program in ("dpkg", "rpm", "install") else ""
 
@@ -193,7 +194,7 @@ def _does(line: Line, command: Command, following: Command) -> str:
         return ""
     if any(_LOCAL.match(argument) for argument in command.arguments):
         return ""
-    if following.program in _SHELLS | _INTERPRETERS:
+    if following.program in POSIX_SHELLS | _INTERPRETERS:
         return "run" if _reads_program(following) else ""
     return "unpacked" if following.program in _UNPACKERS else ""
 
@@ -219,7 +220,7 @@ def _reads_program(command: Command) -> bool:
 
 def _runs_substitution(command: Command, inner: Command) -> bool:
     """`sh -c "$(curl ...)"` and `bash <(curl ...)`."""
-    if command.program not in _SHELLS or inner.program not in _FETCHERS or not inner.nested:
+    if command.program not in POSIX_SHELLS or inner.program not in _FETCHERS or not inner.nested:
         return False
     script = command.words[-1] if command.words else None
     if script is None or not script.start <= inner.start < script.end:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Edit, Finding, Fix, Rule
-from wherry.advice.reading.context_files import word_range
 from wherry.advice.reading.go_commands import GoCommand, stage_commands
 from wherry.advice.reading.go_settings import default_of, setting_of
 from wherry.advice.reading.programs import programs_in
+from wherry.advice.reading.word_places import base_place
 from wherry.advice.rules.platforms import TARGET, declared, is_for_several, is_same
 from wherry.frontends.dockerfile.instructions import Run
 from wherry.frontends.dockerfile.source import Range
@@ -45,7 +45,7 @@ def emulated_build(subject: Subject, rule: Rule) -> Iterator[Finding]:
             continue
         if not any(_is_shipped(command) for command in builds):
             continue
-        place = word_range(subject, stage.range, stage.stage.base.base)
+        place = base_place(stage)
         message = "for another platform than the builder's, this Go compiles under emulation"
         hint = f"FROM {_CROSS} and GOARCH=$TARGETARCH cross-compile, which is much faster"
         yield rule.find(place, message, hint, _crossing(stage, builds, place))

@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.model import Finding, Fix, Rule
-from wherry.advice.reading.context_files import word_range
-from wherry.advice.rules.module_files import appended, named_files, read_text
+from wherry.advice.reading.whole_lines import added_lines
+from wherry.advice.reading.word_places import word_range
+from wherry.advice.rules.module_files import named_files, read_text
 from wherry.errors import MachineError
 from wherry.frontends.dockerfile.instructions import Copy
 from wherry.process.cancel import CancelToken
@@ -96,7 +97,7 @@ def _bringing(subject: Subject, path: str) -> Range:
     for line in copies:
         for named, word in named_files(line):
             if named == path:
-                return word_range(subject, line.range, word)
+                return word_range(subject, line.node, word)
     for line in copies:
         if isinstance(line.instruction, Copy):
             for word in line.instruction.sources:
@@ -118,4 +119,4 @@ def _tracked_again(module: GoModule, item: _Ignored) -> Fix | None:
     # gitignore(5): nothing can be excepted below a directory that is ignored itself.
     if not fnmatch.fnmatchcase(name, last) or any(fnmatch.fnmatchcase(up, last) for up in above):
         return None
-    return Fix(title, (appended(text, f"!/{inside}", item.source),), safe=False)
+    return Fix(title, (added_lines((f"!/{inside}",), item.source),), safe=False)

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Edit, Finding, Fix
 from wherry.advice.reading.brought import PACKAGE_MANAGERS, lacks, may_make
-from wherry.advice.reading.copied import WILD, is_below, is_known
+from wherry.advice.reading.compose_files import is_mounted_by_compose
+from wherry.advice.reading.destinations import WILD, is_known
 from wherry.advice.reading.directories import is_directory
-from wherry.advice.reading.mounted import is_mounted
-from wherry.advice.reading.programs import named_places, places_of, programs_in, started
+from wherry.advice.reading.paths import is_below, normal
+from wherry.advice.reading.programs import named_places, named_program, places_of, programs_in
 from wherry.advice.reading.word_places import word_places
 from wherry.frontends.dockerfile.instructions import Copy, Entrypoint
 
 if TYPE_CHECKING:
     from wherry.advice.model import Rule
-    from wherry.advice.reading.programs import Started
+    from wherry.advice.reading.programs import NamedProgram
     from wherry.advice.subject import Subject
     from wherry.advice.views import Line, StageView
 
@@ -38,13 +39,14 @@ _OF_ROOT: Final = frozenset(
 )
 _OF_SYSTEM: Final = ("/dev", "/proc", "/sys", "/tmp/", "/root/", "/mnt/")  # noqa: S108
 _SHOWN: Final = 4
+_DEEPEST: Final = 20
 
 
 def missing_programs(subject: Subject, rule: Rule) -> Iterator[Finding]:
     """GO221: what an image starts is certainly not in its root, or not what it is copied from."""
     yield from missing_sources(subject, rule)
     for stage in subject.results:
-        found = started(stage)
+        found = named_program(stage)
         if found is None:
             continue
         if _ASSIGNMENT.match(found.program) and _is_whole(stage, found):
@@ -53,7 +55,7 @@ def missing_programs(subject: Subject, rule: Rule) -> Iterator[Finding]:
             continue
         places = _merged(stage, places_of(stage, found))
         if places and all(lacks(stage, place) for place in places):
-            if any(is_mounted(subject.context, place) for place in places):
+            if any(is_mounted_by_compose(subject.context, place) for place in places):
                 continue
             hint, fix = _other_program(stage, found)
             yield rule.find(found.place, f"{found.program} is not in the image", hint, fix)
@@ -80,7 +82,7 @@ def _merged(stage: StageView, places: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*places, *whole, *short)))
 
 
-def _is_whole(stage: StageView, found: Started) -> bool:
+def _is_whole(stage: StageView, found: NamedProgram) -> bool:
     """Whether the command line is certainly no argument of an ENTRYPOINT of the base's."""
     return stage.facts.known or isinstance(found.line.instruction, Entrypoint)
 
@@ -95,7 +97,7 @@ def _is_misnamed(stage: StageView, place: str) -> bool:
         return False
     beside = [path for path in programs_in(stage).paths
               if posixpath.dirname(path) == posixpath.dirname(place)]  # fmt: skip
-    return len(beside) == 1 and beside[0] != place and lacks(stage, place, as_it_is=True)
+    return len(beside) == 1 and beside[0] != place and lacks(stage, place, followed=_DEEPEST)
 
 
 def missing_sources(subject: Subject, rule: Rule) -> Iterator[Finding]:
@@ -106,7 +108,7 @@ def missing_sources(subject: Subject, rule: Rule) -> Iterator[Finding]:
             continue
         stage = subject.source_stage(line)
         for written, place in zip(typed.sources, word_places(subject, line.node), strict=False):
-            source = posixpath.normpath(f"/{line.expand(written).lstrip('/')}")
+            source = normal(line.expand(written))
             if stage is None or not is_known(line, written) or WILD.search(source):
                 continue
             if source in _OF_ROOT or source.startswith(_OF_SYSTEM) or not lacks(stage, source):
@@ -122,7 +124,7 @@ def missing_sources(subject: Subject, rule: Rule) -> Iterator[Finding]:
             yield rule.find(place, f"{written} is not in {stage.shown}", hint, fix)
 
 
-def _elsewhere(stage: StageView, found: Started) -> str:
+def _elsewhere(stage: StageView, found: NamedProgram) -> str:
     """Where the program of the name lies that is started, if that is not where it is looked for.
 
     Empty where it is there, or may be. What bases have by themselves is hardly called the same.
@@ -151,7 +153,7 @@ def _may_put(line: Line, place: str) -> bool:
 def started_directories(subject: Subject, rule: Rule) -> Iterator[Finding]:
     """GO222: what an image starts is a directory of its root."""
     for stage in subject.results:
-        found = started(stage)
+        found = named_program(stage)
         # Directories in PATH are passed by.
         if found is None or "/" not in found.program:
             continue
@@ -162,7 +164,7 @@ def started_directories(subject: Subject, rule: Rule) -> Iterator[Finding]:
                 yield rule.find(found.place, message, hint, fix)
 
 
-def _other_program(stage: StageView, found: Started) -> tuple[str, Fix | None]:
+def _other_program(stage: StageView, found: NamedProgram) -> tuple[str, Fix | None]:
     programs = programs_in(stage)
     paths = programs.paths
     if any(path.endswith(".go") for path in paths):
@@ -180,7 +182,7 @@ def _other_program(stage: StageView, found: Started) -> tuple[str, Fix | None]:
     return f"programs in the image are {shown}", fix
 
 
-def _program_inside(stage: StageView, found: Started, place: str) -> tuple[str, Fix | None]:
+def _program_inside(stage: StageView, found: NamedProgram, place: str) -> tuple[str, Fix | None]:
     programs = programs_in(stage)
     inside = [path for path in programs.paths if is_below(path, place)]
     if len(inside) != 1:
@@ -189,7 +191,7 @@ def _program_inside(stage: StageView, found: Started, place: str) -> tuple[str, 
     return hint, _named(stage, found, inside[0], safe=programs.whole)
 
 
-def _named(stage: StageView, found: Started, path: str, *, safe: bool) -> Fix | None:
+def _named(stage: StageView, found: NamedProgram, path: str, *, safe: bool) -> Fix | None:
     """Writes another program in place of the one that is named, relative where that one is."""
     written = stage.subject.text.slice(found.place).strip("'\"")
     directory = stage.ends.directory

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Edit, Finding, Fix
 from wherry.advice.reading.brought import PACKAGE_MANAGERS, may_bring
-from wherry.advice.reading.copied import is_known
+from wherry.advice.reading.destinations import is_known
 from wherry.advice.reading.word_places import word_places
 from wherry.frontends.dockerfile.instructions import Copy, Env, Expose, Run, User
 

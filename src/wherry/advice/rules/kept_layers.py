@@ -10,13 +10,16 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.model import Finding, Range, Rule
+from wherry.advice.reading.destinations import is_into
 from wherry.advice.reading.go_commands import go_commands
-from wherry.advice.reading.layer_mounts import is_mounted
+from wherry.advice.reading.layer_mounts import is_on_mount
+from wherry.advice.reading.paths import is_within
 from wherry.advice.reading.run_edits import is_script
-from wherry.advice.reading.started import images
+from wherry.advice.reading.shipped_images import images
 from wherry.advice.rules.leftovers import verb_of
 from wherry.frontends.dockerfile.instructions import Copy, Run
 
@@ -35,6 +38,8 @@ _INSTALLS: Final = {
 _CLONE_TAKES: Final = frozenset(("-b", "--branch", "--depth", "-o", "--origin", "-c", "--config",
                                  "-j", "--jobs", "--reference", "--template"))  # fmt: skip
 _WILD: Final = frozenset("*?[{$`~")
+# Of one RUN as many are looked for.
+_MOST_REMOVALS: Final = 50
 
 
 class _Removal(NamedTuple):
@@ -52,7 +57,7 @@ def removed_but_kept(subject: Subject, rule: Rule) -> Iterator[Finding]:
         for at, line in enumerate(lines):
             if not is_script(line):
                 continue
-            for removal in _removals(line):
+            for removal in islice(_removals(line), _MOST_REMOVALS):
                 maker = _maker(lines[:at], removal)
                 if maker is None:
                     continue
@@ -76,7 +81,7 @@ def _removals(line: Line) -> Iterator[_Removal]:
         if command.program == "rm":
             for word in command.words[1:]:
                 path = "" if word.value.startswith("-") else _path(word, directory)
-                if path and not is_mounted(line, path):
+                if path and not is_on_mount(line, path):
                     yield _Removal(path, "", line.place(command.words[0].start, word.end))
         elif command.program in _INSTALLS:
             verb = verb_of(command, _INSTALLS[command.program][1])
@@ -152,21 +157,17 @@ def _makes(line: Line, path: str) -> bool | None:
     built = {command.command.start: command.output for command in go_commands(line)}
     for command, directory in _placed(line):
         made = built.get(command.start) or _download(command, directory)
-        if made and _is_below(made.rstrip("/"), path) and not is_mounted(line, path):
+        if made and is_within(made.rstrip("/"), path) and not is_on_mount(line, path):
             result = True
         elif (
             command.program == "rm"
-            and any(_is_below(path, _path(word, directory) or "\0") for word in command.words[1:])
+            and any(is_within(path, _path(word, directory) or "\0") for word in command.words[1:])
         ) or (
             command.program == "mv"
             and any(_path(word, directory) == path for word in command.words[1:-1])
         ):
             result = False
     return result
-
-
-def _is_below(path: str, above: str) -> bool:
-    return path == above or path.startswith(above + "/")
 
 
 def _download(command: Command, directory: str) -> str:
@@ -237,10 +238,10 @@ def _copies(line: Line, typed: Copy, path: str) -> bool:
     if "$" in destination:
         return False
     target = line.state.path(destination)
-    into = destination.endswith(("/", "/.")) or destination in (".", "..") or len(typed.sources) > 1
-    if _is_below(target, path):
+    into = is_into(destination, typed.sources)
+    if is_within(target, path):
         return True
-    if not _is_below(path, target if target != "/" else ""):
+    if not is_within(path, target):
         return False
     inside = posixpath.relpath(path, target)
     for written in typed.sources:

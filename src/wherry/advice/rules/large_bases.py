@@ -15,18 +15,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Edit, Finding, Fix, Rule
+from wherry.advice.reading.file_contents import read_file
 from wherry.advice.reading.go_commands import GoCommand
 from wherry.advice.reading.main_packages import main_of, tags_of
 from wherry.advice.reading.roots import Kind, find
-from wherry.advice.reading.started import (
+from wherry.advice.reading.shipped_images import (
     Started,
-    base_range,
     builds_own,
     images,
     is_for_development,
     plain_words,
     started,
 )
+from wherry.advice.reading.word_places import base_place
 from wherry.frontends.dockerfile.instructions import (
     Cmd,
     Copy,
@@ -73,7 +74,7 @@ def large_base(subject: Subject, rule: Rule) -> Iterator[Finding]:
             continue
         size = f", about {stage.facts.size // _MB} MB" if stage.facts.size else ""
         yield rule.find(
-            base_range(stage),
+            base_place(stage),
             f"the program is static and uses nothing of {stage.image}{size}",
             f"FROM {STATIC} has certificates, time zones and a user, and 2 MB",
             _fix(stage),
@@ -192,11 +193,8 @@ def starts_programs(context: Context) -> bool:
     if len(names) > _MOST_FILES:
         return True
     for name in names:
-        try:
-            with open(os.path.join(context.directory, name), "rb") as file:
-                if _STARTS.search(file.read(1 << 20)):
-                    return True
-        except OSError:
+        text = read_file(os.path.join(context.directory, name), 1 << 20)
+        if text is None or _STARTS.search(text):
             return True
     return False
 
@@ -220,5 +218,5 @@ def _fix(stage: StageView) -> Fix | None:
     typed = command.instruction if command is not None else None
     if not isinstance(typed, (Cmd, Entrypoint)) or typed.command.shell:
         return None
-    edit = Edit(base_range(stage), STATIC)
+    edit = Edit(base_place(stage), STATIC)
     return Fix("stand on a base for static programs", (edit,), safe=False)

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Edit, Finding, Fix, Range, Rule
-from wherry.advice.reading.layer_mounts import is_mounted
+from wherry.advice.reading.layer_mounts import is_on_mount
 from wherry.advice.reading.run_edits import append_command, insert_after, is_script
-from wherry.advice.reading.started import shipped
+from wherry.advice.reading.shipped_images import shipped
 from wherry.frontends.dockerfile.instructions import Run
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ def verb_of(command: Command, verbs: frozenset[str]) -> Word | None:
 def _of_apt(line: Line, rule: Rule) -> Iterator[Finding]:
     own = [command for command in line.commands if command.program in _APT]
     updates = [item for item in own if verb_of(item, frozenset(("update",)))]
-    if not updates or is_mounted(line, "/var/lib/apt/lists") or is_mounted(line, "/var/cache/apt"):
+    if (
+        not updates
+        or is_on_mount(line, "/var/lib/apt/lists")
+        or is_on_mount(line, "/var/cache/apt")
+    ):
         return
     first = updates[0]
     if _is_cleaned(line, first, "/var/lib/apt") or any("distclean" in c.arguments for c in own):
@@ -86,7 +90,7 @@ def _of_apk(line: Line, rule: Rule) -> Iterator[Finding]:
     if not adds and not updates:
         return
     first = min([*updates, *(command for command, _ in adds)], key=lambda item: item.start)
-    if is_mounted(line, "/var/cache/apk") or is_mounted(line, "/etc/apk/cache"):
+    if is_on_mount(line, "/var/cache/apk") or is_on_mount(line, "/etc/apk/cache"):
         return
     if _is_cleaned(line, first, "/var/cache/apk"):
         return
@@ -150,7 +154,7 @@ def _without(line: Line, command: Command) -> Edit | None:
 def _of_yum(line: Line, rule: Rule) -> Iterator[Finding]:
     own = [command for command in line.commands if command.program in _YUM]
     makes = [item for item in own if verb_of(item, _YUM_MAKES) and "clean" not in item.arguments]
-    if not makes or any(is_mounted(line, f"/var/cache/{name}") for name in _YUM_CACHES):
+    if not makes or any(is_on_mount(line, f"/var/cache/{name}") for name in _YUM_CACHES):
         return
     if any("clean" in item.arguments and item.start > makes[0].start for item in own):
         return
@@ -179,7 +183,7 @@ def _of_pip(line: Line, rule: Rule) -> Iterator[Finding]:
             word.startswith(("--no-cache", "--cache-dir", "-r$")) for word in command.arguments
         ):
             continue
-        if "PIP_NO_CACHE_DIR" in command.environment() or is_mounted(line, "/root/.cache/pip"):
+        if "PIP_NO_CACHE_DIR" in command.environment() or is_on_mount(line, "/root/.cache/pip"):
             continue
         if _is_cleaned(line, command, ".cache") or _purges(line):
             continue

@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import Final, NamedTuple
 
 from wherry.advice.model import Edit, Finding, Fix, Rule, Severity
-from wherry.advice.reading.context_files import origin
+from wherry.advice.reading.context_files import context_file
 from wherry.advice.reading.go_commands import GoCommand, go_commands
 from wherry.advice.reading.go_source import GoFile, go_files
 from wherry.advice.reading.shell import Word
@@ -59,7 +59,7 @@ def _named(command: GoCommand) -> _Named | None:
         return None
     directory = posixpath.normpath(posixpath.join(command.directory, directories.pop()))
     sources = [
-        origin(command.line, posixpath.join(directory, posixpath.basename(word.value)))
+        context_file(command.line, posixpath.join(directory, posixpath.basename(word.value)))
         for word in words
     ]
     places = {posixpath.dirname(source.path) for source in sources if source is not None}
@@ -84,7 +84,7 @@ def _judged(named: _Named, rule: Rule) -> Iterator[Finding]:
     missing = [
         file for file in files
         if file not in inside and file.package == "main" and file.is_built(tags)[0]
-        and origin(command.line, posixpath.join(named.directory, file.name)) is not None
+        and context_file(command.line, posixpath.join(named.directory, file.name)) is not None
     ]  # fmt: skip
     # Several files with a main each are programs of one file, not one package.
     if not missing or any(file.has_main for file in missing):
@@ -100,7 +100,9 @@ def _judged(named: _Named, rule: Rule) -> Iterator[Finding]:
         return
     message = f"`go {command.verb} {named.shown}` leaves out {_listed(missing)} of the same package"
     milder = rule._replace(severity=Severity.WARNING)
-    yield milder.find(place, message, hint, _fix(named))
+    # What the other files do is not known: their `init` runs too, then.
+    fix = _fix(named)
+    yield milder.find(place, message, hint, fix and fix._replace(safe=False))
 
 
 def _first_used(inside: list[GoFile], missing: list[GoFile]) -> tuple[str, str] | None:

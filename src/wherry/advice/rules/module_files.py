@@ -9,21 +9,24 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from wherry.advice.model import Edit, Finding, Fix, Rule
-from wherry.advice.reading.context_files import origin, word_range
+from wherry.advice.model import Finding, Fix, Rule
+from wherry.advice.reading.context_files import context_file
+from wherry.advice.reading.file_contents import read_file
 from wherry.advice.reading.go_commands import GoCommand, go_commands, stage_commands
-from wherry.advice.texts import Text
+from wherry.advice.reading.remembered import of_stage
+from wherry.advice.reading.whole_lines import added_lines
+from wherry.advice.reading.word_places import word_range
 from wherry.errors import UsageError
 from wherry.frontends.dockerfile.instructions import Copy
-from wherry.frontends.dockerfile.source import Range
 from wherry.fstree.ignore import IgnoreRules, read_rules
 from wherry.golang.requirements import read_requirements
 
 if TYPE_CHECKING:
     from wherry.advice.context import Context
     from wherry.advice.subject import Subject
-    from wherry.advice.views import Line
+    from wherry.advice.views import Line, StageView
 
+_MOST_BYTES: Final = 1 << 20
 _NAMES: Final = frozenset(("go.mod", "go.sum", "go.work", "go.work.sum", "vendor"))
 _WILD: Final = frozenset("*?[$")
 _COMPILES: Final = frozenset(("build", "install", "run", "test", "vet", "list"))
@@ -45,12 +48,12 @@ def hidden_module_files(subject: Subject, rule: Rule) -> Iterator[Finding]:
             if context.has(path) and _is_hidden(context, path):
                 told.add(path)
                 message = f"{_why_hidden(context, path)}, so that this COPY cannot find it"
-                place = word_range(subject, line.range, word)
+                place = word_range(subject, line.node, word)
                 yield rule.find(place, message, _hint(context, path), _shown_again(context, path))
     for stage in subject.stages:
         for command in stage_commands(stage):
             for path in _missed(command, context):
-                source = origin(command.line, command.directory)
+                source = context_file(command.line, command.directory)
                 if path in told or source is None:
                     continue
                 told.add(path)
@@ -84,7 +87,7 @@ def _missed(command: GoCommand, context: Context) -> Iterator[str]:
         return
     if any("@" in word.value for word in command.arguments):
         return
-    if command.environment.get("GO111MODULE") == "off" or _are_written(command):
+    if command.environment.get("GO111MODULE") == "off" or _are_written(command.line.stage):
         return
     root = _module_root(command, context)
     if root is None:
@@ -111,7 +114,7 @@ def _module_root(command: GoCommand, context: Context) -> str | None:
     """The context's directory with the go.mod that a command would find, were it not hidden."""
     here = command.directory
     while True:
-        source = origin(command.line, here)
+        source = context_file(command.line, here)
         if source is None:
             return None
         if context.has(posixpath.join(source.path, "go.mod")):
@@ -121,9 +124,10 @@ def _module_root(command: GoCommand, context: Context) -> str | None:
         here = posixpath.dirname(here)
 
 
-def _are_written(command: GoCommand) -> bool:
+@of_stage
+def _are_written(stage: StageView) -> bool:
     """Whether the stage makes such files itself, or brings the code from elsewhere."""
-    for line in command.line.stage.all_lines:
+    for line in stage.all_lines:
         if line.node.keyword == "RUN":
             if _TOUCHED.search(line.node.original):
                 return True
@@ -152,25 +156,14 @@ def _shown_again(context: Context, path: str) -> Fix | None:
             return None
     except UsageError:
         return None
-    edit = appended(text, f"!{path}", context.ignore_file)
+    edit = added_lines((f"!{path}",), context.ignore_file)
     return Fix(f"take {path} back in", (edit,))
 
 
-def appended(text: str, line: str, path: str) -> Edit:
-    """A line at the end of a file of the context, which holds `text`."""
-    whole = Text(text, "\\")
-    end = whole.position(len(whole.whole))
-    begun = "\n" if whole.whole and not whole.whole.endswith("\n") else ""
-    return Edit(Range(end, end), f"{begun}{line}\n", path)
-
-
 def read_text(path: str) -> str | None:
-    """What a file holds, its line ends as they are; None where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return file.read()
-    except OSError:
-        return None
+    """What a file of rules holds, its line ends as they are; None where it cannot be read."""
+    data = read_file(path, _MOST_BYTES)
+    return None if data is None else data.decode("utf-8", "surrogateescape")
 
 
 def ignored_module_files(subject: Subject, rule: Rule) -> Iterator[Finding]:

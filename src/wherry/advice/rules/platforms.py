@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Edit, Finding, Fix, Rule, Severity
 from wherry.advice.reading import roots
-from wherry.advice.reading.context_files import word_range
 from wherry.advice.reading.go_commands import GoCommand, stage_commands
 from wherry.advice.reading.go_settings import Setting, default_of, setting_of
 from wherry.advice.reading.programs import (
     named_places,
+    named_program,
     origin_of,
     places_of,
     programs_in,
-    started,
 )
-from wherry.advice.reading.word_places import base_place
-from wherry.frontends.dockerfile.source import Position, Range
+from wherry.advice.reading.whole_lines import block
+from wherry.advice.reading.word_places import base_place, word_range
+from wherry.frontends.dockerfile.source import Range
 
 if TYPE_CHECKING:
     from wherry.advice.subject import Subject
@@ -112,7 +112,7 @@ def _wrong_argument(setting: Setting, rule: Rule) -> Iterator[Finding]:
         f"ARG TARGETARCH={value} beats the image's own architecture, so that GOARCH is {value} for"
         " every platform"
     )
-    word = word_range(setting.line.subject, line.range, f"TARGETARCH={value}")
+    word = word_range(setting.line.subject, line.node, f"TARGETARCH={value}")
     fix = None
     if line.subject.text.slice(word) == f"TARGETARCH={value}":
         edit = Edit(word, "TARGETARCH")
@@ -167,7 +167,7 @@ def _is_pinned(subject: Subject) -> bool:
 def _is_started(command: GoCommand) -> bool:
     """Whether an image of the file starts what the command builds."""
     for stage in command.line.subject.results:
-        first = started(stage)
+        first = named_program(stage)
         places = places_of(stage, first) if first is not None else ()
         for place in places:
             found = roots.find(stage, place)
@@ -201,9 +201,6 @@ def declared(line: Line, names: tuple[str, ...]) -> tuple[Edit, ...]:
     if not missing:
         return ()
     text = line.subject.text
-    number = line.range.start.line
-    while number > 1 and text.lines[number - 2].lstrip().startswith("#"):
-        number -= 1
-    place = Position(number, 0)
+    place = block(text, line.range).start
     indent = text.indent(line.range)
     return (Edit(Range(place, place), f"{indent}ARG {' '.join(missing)}\n"),)

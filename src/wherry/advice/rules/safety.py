@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from wherry.advice.model import Edit, Finding, Fix, Position, Range, Rule, Severity
+from wherry.advice.model import Edit, Finding, Fix, Range, Rule, Severity
 from wherry.advice.reading.roots import Kind, find
 from wherry.advice.reading.shell import read_commands
+from wherry.advice.reading.whole_lines import block
 from wherry.advice.reading.word_places import value_of, word_places
 from wherry.advice.rules import base_tags, downloads, locked_bases, secret_files, secrets
 from wherry.advice.views import expanded, is_posix_shell
@@ -187,18 +188,10 @@ def _fix(stage: StageView, command: Line, user: Line | None) -> Fix | None:
     # What follows would run as that user too.
     if any(isinstance(line.instruction, (Run, User)) for line in after):
         return None
-    at = _above_comments(first)
-    indent = stage.subject.text.indent(first.range)
+    text = stage.subject.text
+    at = block(text, first.range).start
+    indent = text.indent(first.range)
     return Fix(title, (Edit(Range(at, at), f"{indent}USER {_NOBODY}\n"),), safe=False)
-
-
-def _above_comments(line: Line) -> Position:
-    """The start of the first of the comment lines right above an instruction, else of its own."""
-    number = line.range.start.line
-    lines = line.subject.text.lines
-    while number > 1 and lines[number - 2].lstrip().startswith("#"):
-        number -= 1
-    return Position(number, 0)
 
 
 RULES: Final = (

@@ -10,13 +10,15 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from wherry.advice.model import Edit, Finding, Fix, Need, Position, Range, Rule, Severity
+from wherry.advice.model import Edit, Finding, Fix, Need, Range, Rule, Severity
+from wherry.advice.reading.file_contents import read_file
 from wherry.advice.reading.secret_content import is_harmless
+from wherry.advice.reading.whole_lines import added_lines
 from wherry.advice.reading.word_places import value_of, word_places
 from wherry.frontends.dockerfile.instructions import Copy
-from wherry.frontends.dockerfile.lines import split_lines
 
 if TYPE_CHECKING:
     from wherry.advice.context import Context
@@ -137,6 +139,7 @@ def _is_secret(path: str) -> bool:
     return name in _INSIDE.get(posixpath.basename(directory), frozenset())
 
 
+@lru_cache(maxsize=64)
 def _below(context: Context, directory: str) -> tuple[str, ...]:
     """The secret files that a build gets in a directory of the build context."""
     if not context.is_directory(directory):
@@ -164,33 +167,12 @@ def _below(context: Context, directory: str) -> tuple[str, ...]:
 
 
 def _is_private_key(context: Context, path: str) -> bool:
-    place = os.path.join(context.directory, path)
-    try:
-        # A pipe of that name would wait for ever.
-        if not os.path.isfile(place):
-            return False
-        with open(place, "rb") as file:
-            return _KEY_MARK in file.read(_KEY_HEAD)
-    except OSError:
-        return False
+    return _KEY_MARK in (read_file(os.path.join(context.directory, path), _KEY_HEAD) or b"")
 
 
 def _ignore(context: Context, paths: tuple[str, ...]) -> Edit:
     """The edit that adds paths to the end of the ignore file."""
-    name = context.ignore_file or ".dockerignore"
-    try:
-        with open(os.path.join(context.directory, name), encoding="utf-8", newline="") as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError):
-        text = ""
-    lines = split_lines(text)
-    added = "".join(f"{_escaped(path)}\n" for path in paths)
-    if text and not text.endswith("\n"):
-        at = Position(len(lines), len(lines[-1]))
-        added = f"\n{added}"
-    else:
-        at = Position(len(lines) + 1, 0)
-    return Edit(Range(at, at), added, name)
+    return added_lines(map(_escaped, paths), context.ignore_file or ".dockerignore")
 
 
 def _escaped(path: str) -> str:

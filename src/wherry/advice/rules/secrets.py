@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.model import Finding, Range, Rule, Severity
+from wherry.advice.reading.destinations import VARIABLE
+from wherry.advice.reading.secret_values import secrets_in
 from wherry.frontends.dockerfile.advice import is_secret
 from wherry.frontends.dockerfile.instructions import Arg, Env, Run
 from wherry.frontends.dockerfile.source import Position
@@ -22,40 +24,12 @@ if TYPE_CHECKING:
     from wherry.advice.views import Line
     from wherry.frontends.dockerfile.nodes import Node
 
-# What it is, and how it looks; `value` is the part that is secret, where it is not all.
-_SECRETS: Final = tuple(
-    (what, re.compile(pattern))
-    for what, pattern in (
-        ("an access key of AWS", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-        ("a GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,})\b"),
-        ("a GitLab token", r"\bglpat-[A-Za-z0-9_-]{20,}"),
-        ("a Slack token", r"\bxox[abprs]-[0-9]{8,}-[0-9A-Za-z-]{16,}"),
-        ("an npm token", r"\bnpm_[A-Za-z0-9]{36}\b"),
-        ("a Docker Hub token", r"\bdckr_pat_[A-Za-z0-9_-]{27}"),
-        ("a Stripe key", r"\bsk_live_[0-9A-Za-z]{24,}"),
-        ("a private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----"
-                          r"(?:\\+[nr]|[\s\"'\\])*[A-Za-z0-9+/]{16}"),
-        ("a token in an address", r"https?://(?P<value>[0-9a-f]{40})(?::x-oauth-basic)?@"),
-        ("a password in an address",
-         r"https?://[^\s/:@'\"$`<>{*(]+:(?P<value>[^\s/:@'\"$`<>{*()]+)@(?=[A-Za-z0-9\[])"),
-        ("a password of .netrc",
-         r"\bmachine(?:\s|\\n)+[^\s\\]+(?:\s|\\n)+login(?:\s|\\n)+[^\s\\]+(?:\s|\\n)+password"
-         r"(?:\s|\\n)+(?P<value>[^\s'\"\\$`<>{]{6,})(?=[\s'\"\\]|\Z)"),
-    )
-)  # fmt: skip
-# What stands in examples, and for values that come later.
-_PLACEHOLDER: Final = re.compile(
-    r"example|change|your|placeholder|redacted|dummy|fake|test|token|secret|passw|oauth|user|admin"
-    r"|\bpass\b|x{4}|\*|0{6}|1234",
-    re.IGNORECASE,
-)
 _NAME_BEFORE: Final = re.compile(r"(?:^|\s)([A-Za-z_]\w*)=\S*\Z")
 _HINT: Final = "revoke it; give the new one to the RUN that needs it: --mount=type=secret,id=NAME"
 
 # The part of an address before the host, with a variable in it.
-_USERINFO: Final = re.compile(r"https?://(?P<info>[^/\s@]*\$[^/\s@]*)@")
-_SUBSTITUTED: Final = re.compile(r"https?://[^\s/@]*(?:\$\(|`)[^@]*@")
-_VARIABLE: Final = re.compile(r"\$\{?([A-Za-z_]\w*)")
+_USERINFO: Final = re.compile(r"https?://(?=[^/\s@$]*\$)(?P<info>[^/\s@]+)@")
+_SUBSTITUTED: Final = re.compile(r"https?://(?>[^\s/@]*?(?:\$\(|`))[^@]*@")
 _USER_NAME: Final = re.compile(r"user|login|name|\Aorg", re.IGNORECASE)
 _CREDENTIAL_FILES: Final = frozenset(
     (".netrc", "_netrc", ".git-credentials", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519")
@@ -73,8 +47,8 @@ def _in_file(subject: Subject, rule: Rule) -> Iterator[Finding]:
         # Before the first FROM, BuildKit's check of names does not look.
         named = first is not None and node.range.start > first.start
         for text in _texts(subject, node):
-            for what, start, end in _found(text.text):
-                if named and _has_secret_name(node, text.text[:start]):
+            for what, start, end in secrets_in(text.text):
+                if named and _has_secret_name(node, text.text, start):
                     continue
                 message = f"{what} stands here, for everyone with the file, the image or its cache"
                 yield rule.find(text.place(subject, start, end), message, _HINT)
@@ -110,26 +84,11 @@ def _texts(subject: Subject, node: Node) -> Iterator[_Text]:
         yield _Text(bodies, node, subject.text.offset(begins))
 
 
-def _found(text: str) -> Iterator[tuple[str, int, int]]:
-    taken: list[tuple[int, int]] = []
-    for what, pattern in _SECRETS:
-        for match in pattern.finditer(text):
-            group: str | int = "value" if "value" in pattern.groupindex else 0
-            start, end = match.span(group)
-            value = match[group]
-            if "PRIVATE" not in value and (_PLACEHOLDER.search(value) or len(set(value)) < 4):
-                continue
-            if any(start < other_end and other < end for other, other_end in taken):
-                continue
-            taken.append((start, end))
-            yield what, start, end
-
-
-def _has_secret_name(node: Node, before: str) -> bool:
+def _has_secret_name(node: Node, text: str, start: int) -> bool:
     """Whether an ARG or ENV has a name that BuildKit's own check speaks of."""
     if node.keyword not in ("ARG", "ENV"):
         return False
-    found = _NAME_BEFORE.search(before)
+    found = _NAME_BEFORE.search(text[:start])
     name = found[1] if found else node.arguments[0] if node.arguments else ""
     return is_secret(name)
 
@@ -199,7 +158,7 @@ def _token(text: str, declared: dict[str, Line]) -> str:
     if not found:
         return ""
     user, colon, password = found["info"].partition(":")
-    names = _VARIABLE.findall(password if colon and "$" in password else user)
+    names = VARIABLE.findall(password if colon and "$" in password else user)
     for name in names:
         if name in declared and (is_secret(name) or not _USER_NAME.search(name)):
             return str(name)
@@ -213,8 +172,8 @@ def _is_url_of_git(command: Command, word: Word) -> bool:
     if not word.value.lower().endswith(".insteadof"):
         return False
     found = _USERINFO.search(word.value)
-    if found and _VARIABLE.search(found["info"]):
-        names = _VARIABLE.findall(found["info"])
+    if found and VARIABLE.search(found["info"]):
+        names = VARIABLE.findall(found["info"])
         return not all(_USER_NAME.search(name) and not is_secret(name) for name in names)
     return _SUBSTITUTED.search(word.value) is not None
 
@@ -250,7 +209,7 @@ def _written(
     if target is None:
         return
     texts = [word.value for word in command.words[1:]]
-    for name in _VARIABLE.findall(" ".join(texts)):
+    for name in VARIABLE.findall(" ".join(texts)):
         if name in declared and (is_secret(name) or not _USER_NAME.search(name)):
             yield _kept(line, rule, line.place(target.start, target.end), declared[name], name)
             return
@@ -262,7 +221,7 @@ def _of_heredoc(line: Line, declared: dict[str, Line], rule: Rule) -> Iterator[F
     if found is None:
         return
     content = "".join(item.content for item in line.node.heredocs if item.expand)
-    for name in _VARIABLE.findall(content):
+    for name in VARIABLE.findall(content):
         if name in declared and (is_secret(name) or not _USER_NAME.search(name)):
             yield _kept(line, rule, line.place(*found.span(1)), declared[name], name)
             return

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 from wherry.advice.model import Edit, Finding, Fix
 from wherry.advice.reading.brought import PACKAGE_MANAGERS, lacks, may_bring
 from wherry.advice.reading.copied_files import mounts_of
+from wherry.advice.reading.paths import DEFAULT_PATH
 from wherry.advice.reading.programs import (
-    DEFAULT_PATH,
+    named_by,
     plain_command,
     shell_text,
-    started_by,
     text_place,
     written_command,
 )
@@ -154,7 +154,7 @@ def _first_program(line: Line) -> tuple[str, Range] | None:
     if command is None:
         return None
     if not command.shell:
-        found = started_by(line)
+        found = named_by(line)
         return None if found is None else (found.program, found.place)
     text, _ = shell_text(line)
     if not text or not is_posix_shell(line.state.shell):

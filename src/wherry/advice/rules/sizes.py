@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from wherry.advice.model import Finding, Range, Rule, Severity
 from wherry.advice.reading.go_commands import GoCommand, go_commands
-from wherry.advice.reading.layer_mounts import is_mounted
-from wherry.advice.reading.started import (
-    base_range,
+from wherry.advice.reading.layer_mounts import is_on_mount
+from wherry.advice.reading.shipped_images import (
     images,
     is_for_development,
     started,
     starts_own_build,
 )
+from wherry.advice.reading.word_places import base_place
 from wherry.advice.rules.build_flags import no_trimpath, not_stripped
 from wherry.advice.rules.kept_layers import removed_but_kept
 from wherry.advice.rules.large_bases import large_base
@@ -43,7 +43,7 @@ def _toolchain_in_image(subject: Subject, rule: Rule) -> Iterator[Finding]:
         size = stage.facts.size // _MB
         about = f", about {size} MB" if size else ""
         yield rule.find(
-            base_range(stage),
+            base_place(stage),
             f"the image of {stage.shown} holds the whole Go toolchain{about}",
             "COPY the program from the stage that builds it onto a small base: "
             "gcr.io/distroless/static-debian13:nonroot with CGO_ENABLED=0",
@@ -77,7 +77,7 @@ def _single_stage(subject: Subject, rule: Rule) -> Iterator[Finding]:
     fix = split(subject)
     by_flag = "; `wherry check --fix --stage-split` writes it" if fix is not None else ""
     yield rule.find(
-        base_range(stage),
+        base_place(stage),
         "the only stage builds the program and is the image: Go, sources and caches are in it",
         f"build in a first stage and COPY the program into a second one{by_flag}. Files that the "
         f"program opens by itself have to be copied by hand.{look}",
@@ -137,7 +137,7 @@ def _leaves_caches(line: Line) -> GoCommand | None:
     if not builds:
         return None
     cache = builds[0].environment.get("GOCACHE", "/root/.cache/go-build")
-    if is_mounted(line, cache):
+    if is_on_mount(line, cache):
         return None
     for command in line.commands:
         words = command.arguments

@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.model import Edit, Finding, Fix, Rule, Severity
-from wherry.advice.reading.context_files import Origin, is_below, origin
+from wherry.advice.reading.context_files import ContextFile, context_file
 from wherry.advice.reading.go_commands import GoCommand, stage_commands
+from wherry.advice.reading.paths import is_within
 from wherry.frontends.dockerfile.instructions import Copy, Run
 from wherry.frontends.dockerfile.source import Position, Range
 from wherry.golang.requirements import version_order
@@ -54,7 +55,7 @@ class _Build(NamedTuple):
 
     command: GoCommand
     asked: bool
-    repository: Origin | None
+    repository: ContextFile | None
     has_git: bool | None
 
 
@@ -89,19 +90,19 @@ def _build(command: GoCommand) -> _Build | None:
 def _has_module(command: GoCommand) -> bool:
     """Whether a go.mod of the build context is where the command runs, or above."""
     here = command.directory
-    while origin(command.line, posixpath.join(here, "go.mod")) is None:
+    while context_file(command.line, posixpath.join(here, "go.mod")) is None:
         if here == "/":
             return False
         here = posixpath.dirname(here)
     return True
 
 
-def _repository(command: GoCommand) -> Origin | None:
+def _repository(command: GoCommand) -> ContextFile | None:
     """Where the nearest `.git` above a command's directory comes from."""
     context = command.line.subject.context
     here = command.directory
     while context is not None:
-        found = origin(command.line, posixpath.join(here, ".git"))
+        found = context_file(command.line, posixpath.join(here, ".git"))
         if found is not None and context.is_directory(found.path):
             return found
         if here == "/":
@@ -130,7 +131,7 @@ def _has_git(line: Line) -> bool | None:
             target = earlier.state.path(earlier.expand(typed.destination))
             # Somebody's whole /usr, or a program from another image.
             sure = sure and not any(
-                is_below(f"{directory}/git", target) or is_below(target, directory)
+                is_within(f"{directory}/git", target) or is_within(target, directory)
                 for directory in ("/usr/bin", "/bin", "/usr/local/bin") if typed.from_
             )  # fmt: skip
         if earlier is line:
@@ -160,7 +161,7 @@ def _judged(build: _Build, rule: Rule) -> Finding | None:
         hidden = context is not None and context.hides(".git")
         if not build.asked or not hidden or context is None:
             return None
-        source = origin(command.line, command.directory)
+        source = context_file(command.line, command.directory)
         if source is None or source.path != ".":
             return None
         message = (
@@ -206,7 +207,7 @@ def _install(stage: StageView) -> Fix | None:
     return Fix("install git", (edit,), safe=not shipped)
 
 
-def _refused(command: GoCommand, repository: Origin, rule: Rule) -> Finding | None:
+def _refused(command: GoCommand, repository: ContextFile, rule: Rule) -> Finding | None:
     """A repository of another user: git says no, and Go gives up."""
     line = command.line
     copied = repository.line.instruction

@@ -10,10 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from wherry.advice.model import Edit, Finding, Fix, Need, Position, Range, Rule, Severity
+from wherry.advice.model import Finding, Fix, Need, Rule, Severity
 from wherry.advice.reading.copied_files import Placed, mounts_of, placed_by, within
 from wherry.advice.reading.go_commands import go_commands
-from wherry.advice.reading.run_programs import is_apart, meets
+from wherry.advice.reading.paths import meets, normal
+from wherry.advice.reading.run_programs import is_apart
+from wherry.advice.reading.whole_lines import added_lines
 from wherry.frontends.dockerfile.instructions import Copy, Run
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 _FEW: Final = 20
 _SMALL: Final = 1_000_000
 _SHOWN: Final = 4
-_START: Final = Range(Position(1, 0), Position(1, 0))
 _DOCKERFILE: Final = re.compile(
     r"(?:\A|/)(?:(?:Dockerfile|Containerfile)(?:\.[^/]+)?|[^/]+\.(?:Dockerfile|Containerfile))\Z",
     re.IGNORECASE,
@@ -183,11 +184,11 @@ def _read(line: Line, family: list[StageView]) -> Iterator[str | None]:
     if isinstance(typed, Copy) and subject.source_stage(line) in family:
         for source in typed.sources:
             path = line.expand(source)
-            yield None if "$" in path or "*" in path else posixpath.normpath(f"/{path.lstrip('/')}")
+            yield None if "$" in path or "*" in path else normal(path)
     elif isinstance(typed, Run) and any(item in family for item in subject.mounted_stages(line)):
         for mount in mounts_of(line) or ():
             if mount.from_:
-                yield posixpath.normpath(f"/{mount.source.lstrip('/')}")
+                yield normal(mount.source)
 
 
 def _is_named(subject: Subject, name: str, copies: list[tuple[Line, Placed]]) -> bool:
@@ -231,9 +232,8 @@ def _size(path: str) -> int:
 
 def _fix(context: Context, unused: list[str]) -> Fix:
     """Lines for the ignore file: other Dockerfiles of the context may need what they hide."""
-    text = "".join(f"/{name}\n" for name in unused)
-    path = context.ignore_file or ".dockerignore"
-    return Fix("leave out what Go does not read", (Edit(_START, text, path),), safe=False)
+    edit = added_lines((f"/{name}" for name in unused), context.ignore_file or ".dockerignore")
+    return Fix("leave out what Go does not read", (edit,), safe=False)
 
 
 RULES: Final = (

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.model import Edit, Position, Range
+from wherry.advice.reading.whole_lines import block
 from wherry.frontends.dockerfile.instructions import (
     Arg,
     Cmd,
@@ -134,18 +135,10 @@ def _text(line: Line, words: str | None = None) -> str:
     """An instruction as written with the comments above it; with other words if they are given."""
     text = line.subject.text
     first, _ = line.node.range.lines
-    begin = _with_comments(line, first)
-    comments = text.slice(Range(Position(begin, 0), Position(first, 0)))
+    begin = block(text, line.node.range).start
+    comments = text.slice(Range(begin, Position(first, 0)))
     written = _whole(line) if words is None else f"{line.node.original.split()[0]} {words}"
     return (comments + written).replace("\r\n", "\n")
-
-
-def _with_comments(line: Line, first: int) -> int:
-    """The first line of the comments right above a line."""
-    lines = line.subject.text.lines
-    while first > 1 and lines[first - 2].lstrip().startswith("#"):
-        first -= 1
-    return first
 
 
 def removal_edits(stage: StageView, removed: Iterable[int]) -> list[Edit]:
@@ -153,8 +146,8 @@ def removal_edits(stage: StageView, removed: Iterable[int]) -> list[Edit]:
     gone: set[int] = set()
     for at in removed:
         line = stage.lines[at]
-        first, last = line.node.range.lines
-        gone |= set(range(_with_comments(line, first), last + 1))
+        whole = block(line.subject.text, line.node.range)
+        gone |= set(range(whole.start.line, whole.end.line))
     lines = stage.subject.text.lines
     edits: list[Edit] = []
     for first in sorted(number for number in gone if number - 1 not in gone):

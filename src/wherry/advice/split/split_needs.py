@@ -7,6 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
+from wherry.advice.reading.file_contents import read_file
 from wherry.advice.reading.main_packages import main_of, tags_of
 from wherry.frontends.dockerfile.instructions import Run
 
@@ -29,6 +30,7 @@ _FOR_BUILDS: Final = frozenset(
      "autoconf", "automake", "libtool", "cmake", "patch", "file", "jq", "go", "golang",
      "golang-go", "gcc-go", "clang", "gettext", "apt-transport-https", "software-properties-common")
 )  # fmt: skip
+_MOST_BYTES: Final = 1 << 20
 _COMPILERS: Final = frozenset(
     ("gcc", "g++", "build-base", "build-essential", "musl-dev", "clang", "gcc-go")
 )
@@ -71,11 +73,8 @@ def needs_cgo(command: GoCommand) -> bool:
     context = command.line.subject.context
     if context is None:
         return False
-    try:
-        with open(os.path.join(context.directory, "go.mod"), "rb") as file:
-            return _CGO_MODULES.search(file.read()) is not None
-    except OSError:
-        return False
+    gomod = read_file(os.path.join(context.directory, "go.mod"), _MOST_BYTES)
+    return gomod is not None and _CGO_MODULES.search(gomod) is not None
 
 
 def _packages(command: Command) -> list[str] | None:

@@ -18,15 +18,14 @@ from wherry.advice.model import Edit, Fix, Position, Range
 from wherry.advice.reading.base_facts import BaseFacts, facts_of
 from wherry.advice.reading.go_commands import GoCommand, stage_commands
 from wherry.advice.reading.roots import Kind, find
-from wherry.advice.reading.started import (
+from wherry.advice.reading.shipped_images import (
     Started,
-    argument_range,
-    base_range,
     builds_own,
     is_for_development,
     plain_words,
     started,
 )
+from wherry.advice.reading.word_places import base_place, rest_place
 from wherry.advice.rules.large_bases import STATIC
 from wherry.advice.split.split_lines import (
     Moving,
@@ -159,10 +158,10 @@ def _fix(stage: StageView, what: Started, plan: _Plan) -> Fix | None:
     edits = [*_cgo_edits(plan), *removal_edits(stage, {*moving.removed, *dropped})]
     if not stage.name:
         word = "AS" if stage.node.original[:4].isupper() else "as"
-        end = base_range(stage).end
+        end = base_place(stage).end
         edits.append(Edit(Range(end, end), f" {word} {name}"))
     edits += [
-        Edit(argument_range(stage.lines[at]), text)
+        Edit(rest_place(stage.lines[at]), text)
         for at, text in plan.commands.items()
         if at > plan.last
     ]

@@ -121,10 +121,15 @@ class Values:
         ]  # fmt: skip
 
     def _given(self, file: GoFile, name: str) -> Iterator[tuple[str, Place]]:
-        given = re.compile(rf"(?<![\w.]){name}\b(?:\s*,\s*\w+)?(?:[ \t]+[\w.*]+)?[ \t]*:?=(?!=)")
+        given = re.compile(
+            rf"(?<![\w.]){name}\b(?:\s*,\s*\w+)?(?:[ \t]+[\w.*]+)?[ \t]*"
+            r"(?P<more>[-+*/%&|^]|<<|>>|&\^)?:?=(?!=)"
+        )
         for found in given.finditer(file.code):
             place = Place(file, found.end())
-            yield file.text[found.end() : _end(file.code, found.end())], place
+            # What is added to a value (`+=`) makes one that no text here says.
+            value = file.text[found.end() : _end(file.code, found.end())]
+            yield "" if found["more"] else value, place
         for found in re.finditer(_FLAG_VARIABLES.format(name=name), file.code):
             bracket = file.code.index("(", found.start())
             words = split(file.text[found.end() : closing(file.code, bracket) - 1], ",")

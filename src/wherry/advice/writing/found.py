@@ -32,8 +32,8 @@ class Found(NamedTuple):
     """All of it. Paths are relative to the directory; programs come with the main one last.
 
     `aside` are main packages that are taken for helpers. `early` are the files that choose the
-    modules, by directory. `private` are the patterns of GOPRIVATE that modules match, `hosts` the
-    hosts of private modules without one. `libraries` are C libraries that cgo asks for,
+    modules, by directory. `private` are the patterns of GOPRIVATE and the hosts of settings that
+    modules match. `libraries` are C libraries that cgo asks for,
     `missing` patterns of `go:embed` that no file matches.
     """
 

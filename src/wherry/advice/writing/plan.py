@@ -123,6 +123,12 @@ def _wanted(found: Found, base: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def base_of(reference: str) -> str:
+    """The word of `BASES` that a base of wherry.toml is; empty for another, and for none."""
+    images = {_image(word, cgo=False, cxx=False): word for word in BASES}
+    return reference if reference in ("static", "scratch") else images.get(reference, "")
+
+
 def _image(base: str, *, cgo: bool, cxx: bool) -> str:
     match base:
         case "scratch":

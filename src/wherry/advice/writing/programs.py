@@ -80,7 +80,7 @@ def _named_apart(programs: list[Program]) -> list[Program]:
         # Stages have small letters, and begin with one.
         stage = _NO_STAGE.sub("-", name.lower()).strip("-.") or "app"
         stage = stage if stage[0].isalpha() else f"app-{stage}"
-        while stage in taken:
+        while not taken.isdisjoint((stage, f"build-{stage}")):
             stage = f"app-{stage}"
         taken |= {stage, f"build-{stage}"}
         found.append(program._replace(name=name, stage=stage))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from wherry.advice.writing.plan import Plan
 
-_HEADER: Final = re.compile(r"^[ \t]*\[[ \t]*build[ \t]*\][^\n]*\n", re.MULTILINE)
+_HEADER: Final = re.compile(r"^[ \t]*\[[ \t]*build[ \t]*\][^\n]*(?:\n|\Z)", re.MULTILINE)
+_INLINE: Final = re.compile(r"^[ \t]*build[ \t]*=", re.MULTILINE)
 
 
 class Entry(NamedTuple):
@@ -36,7 +37,11 @@ def settings_file(plan: Plan, before: str = "") -> str:
     if not lines:
         return before
     if header := _HEADER.search(before):
-        return f"{before[: header.end()]}{added}{before[header.end() :]}"
+        gap = "" if header[0].endswith("\n") else "\n"
+        return f"{before[: header.end()]}{gap}{added}{before[header.end() :]}"
+    if _INLINE.search(before):
+        # All of it stands in one place: what is there is left alone.
+        return before
     if table:
         # Written as `build.go = "1.26.8"` at the top, where there can be no such table.
         return "".join(f"build.{line}\n" for line in lines) + before

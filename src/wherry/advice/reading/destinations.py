@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Final
 
 from wherry.frontends.dockerfile.instructions import Copy, Workdir
@@ -43,12 +44,9 @@ def target_of(line: Line) -> str | None:
 def goes_into(line: Line) -> bool:
     """Whether what is written makes a COPY's destination a directory that it copies into."""
     typed = line.instruction
-    if not isinstance(typed, Copy):
-        return False
-    destination = line.expand(typed.destination)
-    return len(typed.sources) > 1 or destination.endswith(("/", "/.")) or destination in (".", "..")
+    return isinstance(typed, Copy) and is_into(line.expand(typed.destination), typed.sources)
 
 
-def is_below(path: str, directory: str) -> bool:
-    """Whether a path is inside a directory, however deep."""
-    return path != directory and path.startswith(directory.rstrip("/") + "/")
+def is_into(destination: str, sources: Sized) -> bool:
+    """As `goes_into`, of a destination whose variables are worked in."""
+    return len(sources) > 1 or destination.endswith(("/", "/.")) or destination in (".", "..")

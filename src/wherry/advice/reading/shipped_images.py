@@ -11,12 +11,11 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wherry.advice.reading.paths import DEFAULT_PATH
 from wherry.advice.reading.roots import MAYBE, Found, Kind, find
 from wherry.advice.reading.shell import read_commands
 from wherry.advice.views import is_posix_shell
 from wherry.frontends.dockerfile.instructions import Cmd, Command, Entrypoint, Healthcheck, Run
-from wherry.frontends.dockerfile.refusals import SPACES
-from wherry.frontends.dockerfile.source import Range
 
 if TYPE_CHECKING:
     from wherry.advice.reading.go_commands import GoCommand
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from wherry.advice.views import Line, StageView
 
 __all__ = [
-    "Started", "argument_range", "base_range", "builds_own", "images", "is_for_development",
+    "Started", "builds_own", "images", "is_for_development",
     "plain_words", "shipped", "started", "starts_own_build",
 ]  # fmt: skip
 
@@ -40,7 +39,6 @@ _STARTERS: Final = frozenset(
 )
 _SCRIPT: Final = re.compile(r"\.(?:sh|bash|py|rb|js|pl)\Z")
 _RUNNERS: Final = frozenset(("make", "gmake", "mage", "task", "just"))
-_DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Started(NamedTuple):
@@ -56,28 +54,6 @@ class Started(NamedTuple):
     found: Found
     bare: bool
     wrapped: bool
-
-
-def base_range(stage: StageView) -> Range:
-    """Where a FROM's base stands."""
-    written = stage.stage.base.base
-    if not stage.node.rest.startswith(written):
-        return stage.subject.text.first_line(stage.range)
-    return _in_node(stage.subject, stage.node.range, stage.node.original, stage.node.rest, written)
-
-
-def argument_range(line: Line) -> Range:
-    """Where all that follows an instruction's keyword and flags stands."""
-    node = line.node
-    return _in_node(line.subject, node.range, node.original, node.rest, node.rest)
-
-
-def _in_node(subject: Subject, place: Range, original: str, rest: str, words: str) -> Range:
-    logical = subject.text.logical(place)
-    if logical is None:
-        return subject.text.first_line(place)
-    start = len(original.rstrip(SPACES)) - len(rest)
-    return logical.range(start, start + len(words))
 
 
 def plain_words(line: Line) -> tuple[str, ...] | None:
@@ -234,7 +210,7 @@ def _located(stage: StageView, words: tuple[str, ...]) -> tuple[str, Found, bool
     if "/" in words[0]:
         path = stage.ends.path(words[0])
         return path, find(stage, path), False
-    directories = stage.ends.environment.get("PATH", _DEFAULT_PATH).split(":")
+    directories = stage.ends.environment.get("PATH", DEFAULT_PATH).split(":")
     for directory in directories:
         if not directory.startswith("/") or "$" in directory:
             continue
