@@ -115,7 +115,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert "wherry/py.typed" in names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     kinds = {name.rpartition(".")[2] for name in names if name.startswith("wherry/")}
-    assert kinds <= {"py", "typed", "json"}
+    # Settings have a schema, `wherry init` texts and recipes.
+    assert kinds <= {"py", "typed", "json", "toml", "yml"}
     sources = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")}
     assert sources <= set(names)
     assert "License-Expression: Apache-2.0" in metadata
