@@ -14,7 +14,7 @@ from wherry.frontends.dockerfile.words import WordError, expand
 
 if TYPE_CHECKING:
     from wherry.advice.reading.base_facts import BaseFacts
-    from wherry.advice.reading.shell import Command
+    from wherry.advice.reading.shell_words import Command
     from wherry.advice.subject import Subject
     from wherry.frontends.dockerfile.nodes import Node
     from wherry.frontends.dockerfile.source import Range

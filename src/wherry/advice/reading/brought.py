@@ -23,7 +23,7 @@ from wherry.advice.reading.roots import Kind, find
 from wherry.frontends.dockerfile.instructions import Copy, Run, Volume, Workdir
 
 if TYPE_CHECKING:
-    from wherry.advice.reading.shell import Command, Word
+    from wherry.advice.reading.shell_words import Command, Word
     from wherry.advice.views import Line, StageView
 
 PACKAGE_MANAGERS: Final = frozenset(

@@ -18,7 +18,7 @@ from wherry.advice.reading.remembered import of_stage
 from wherry.frontends.dockerfile.instructions import Copy, Run, Workdir
 
 if TYPE_CHECKING:
-    from wherry.advice.reading.shell import Command
+    from wherry.advice.reading.shell_words import Command
     from wherry.advice.views import Line, StageView
 
 _MOVERS: Final = frozenset(("rm", "rmdir", "mv", "ln", "unlink", "find"))

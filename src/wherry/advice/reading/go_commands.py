@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.advice.reading.paths import normal
-from wherry.advice.reading.shell import Command, Word
+from wherry.advice.reading.shell_words import Command, Word
 from wherry.frontends.dockerfile.instructions import Run
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from wherry.advice.reading.main_packages import name_built
 from wherry.advice.reading.paths import DEFAULT_PATH, is_below, normal
 from wherry.advice.reading.remembered import of_stage
 from wherry.advice.reading.roots import Kind, find
-from wherry.advice.reading.shell import Command, read_commands
+from wherry.advice.reading.shell import read_commands
+from wherry.advice.reading.shell_words import Command
 from wherry.advice.reading.word_places import rest_at, word_places
 from wherry.advice.views import is_posix_shell
 from wherry.frontends.dockerfile.instructions import Cmd, Copy, Entrypoint, Env, Healthcheck, Run

@@ -15,7 +15,7 @@ from wherry.advice.reading.run_text import text_of
 from wherry.frontends.dockerfile.instructions import Run
 
 if TYPE_CHECKING:
-    from wherry.advice.reading.shell import Command, Word
+    from wherry.advice.reading.shell_words import Command, Word
     from wherry.advice.views import Line
 
 _ERREXIT: Final = re.compile(r"-[A-Za-z]*e[A-Za-z]*|errexit")

@@ -10,7 +10,7 @@ from wherry.advice.reading.copied_files import mounts_of
 from wherry.advice.reading.paths import meets
 
 if TYPE_CHECKING:
-    from wherry.advice.reading.shell import Command
+    from wherry.advice.reading.shell_words import Command
     from wherry.advice.views import Line, State
 
 _INSTALLERS: Final = frozenset(("apk", "apt-get", "apt", "yum", "dnf", "microdnf"))

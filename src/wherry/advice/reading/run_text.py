@@ -6,7 +6,8 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from wherry.advice.reading.shell import Command, Word, read_commands
+from wherry.advice.reading.shell import read_commands
+from wherry.advice.reading.shell_words import Command, Word
 from wherry.advice.views import POSIX_SHELLS, is_posix_shell
 from wherry.frontends.dockerfile.instructions import Run
 from wherry.frontends.dockerfile.refusals import SPACES

@@ -8,14 +8,14 @@ out: whoever asks learns less, never something wrong.
 
 from __future__ import annotations
 
-import posixpath
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from wherry.advice.views import POSIX_SHELLS
+from wherry.advice.reading.shell_words import Command, Redirect, Word, unquoted
+from wherry.advice.reading.shell_wrappers import unwrapped
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
@@ -25,74 +25,8 @@ _NESTED: Final = frozenset(("command_substitution", "process_substitution"))
 # Nobody writes more; what asks about each command in the light of all others would take too long.
 _LONGEST: Final = 100_000
 _MOST_COMMANDS: Final = 2_000
-_MOST_WRAPPERS: Final = 20
 # Substitutions in one another are parts of many words.
 _MOST_LETTERS: Final = 1 << 20
-# Programs that run the rest of their words as a command, and their options that take a word.
-_WRAPPERS: Final[dict[str, str]] = {
-    "command": "", "exec": "a", "env": "uCS", "nice": "n", "nohup": "", "sudo": "ugpCh",
-    "time": "fo", "timeout": "ks", "xargs": "IdEeLnPs", "setarch": "", "stdbuf": "ioe",
-}  # fmt: skip
-
-
-class Word(NamedTuple):
-    """A word of a command: `raw` as written, `value` without quotes; where it is in the text.
-
-    `fixed` says that no variable or substitution is in it, so that `value` is what the program
-    gets; otherwise variables stand in `value` as they are written.
-    """
-
-    raw: str
-    value: str
-    fixed: bool
-    start: int
-    end: int
-
-
-class Redirect(NamedTuple):
-    """Output or input that goes to a file: the operator and the file."""
-
-    operator: str
-    target: Word
-
-
-class Command(NamedTuple):
-    """A simple command.
-
-    `words` holds the program first; `assignments` are the variables set for it alone, or for what
-    follows where there is no program. `wrapped` are the words of programs before it that run it
-    (`env`, `sudo`, `time`). `nested` says that it is in a substitution, whose output becomes text.
-    `depth` counts the groups, conditions, loops and subshells around it; `shell` is a number that
-    commands of one shell share: `cd` and `export` count there alone. `negated` or `either` says
-    that its failure does not stop the list (`cmd || true`, `! cmd`, conditions).
-    """
-
-    words: tuple[Word, ...]
-    assignments: tuple[tuple[str, Word], ...]
-    redirects: tuple[Redirect, ...]
-    wrapped: tuple[Word, ...]
-    start: int
-    end: int
-    nested: bool
-    depth: int
-    shell: int
-    either: bool
-
-    @property
-    def program(self) -> str:
-        """The program's name without its directory, empty where it is not known."""
-        if not self.words or not self.words[0].fixed:
-            return ""
-        return posixpath.basename(self.words[0].value)
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """The values of the words behind the program."""
-        return tuple(word.value for word in self.words[1:])
-
-    def environment(self) -> dict[str, str]:
-        """What its own assignments say, variables as written."""
-        return {name: word.value for name, word in self.assignments}
 
 
 class _TooLong(Exception):
@@ -246,7 +180,7 @@ class _Reader:
         start, end = self._at(node.start_byte), self._at(node.end_byte)
         own = Command(tuple(words), tuple(assignments), redirects, (), start, end, state.nested,
                       state.depth, state.shell, state.either)  # fmt: skip
-        yield from _unwrapped(own)
+        yield from unwrapped(own, read_commands)
 
     def _declaration(self, node: Node, state: _State) -> Command:
         """`export A=1 B`: its assignments count for what follows, as plain ones do."""
@@ -280,7 +214,7 @@ class _Reader:
         self._letters += len(raw)
         if self._letters > _MOST_LETTERS:
             raise _TooLong
-        value, fixed = _unquoted(raw)
+        value, fixed = unquoted(raw)
         return Word(raw, value, fixed, self._at(node.start_byte), self._at(node.end_byte))
 
     def _slice(self, node: Node) -> str:
@@ -289,124 +223,3 @@ class _Reader:
     def _at(self, offset: int) -> int:
         """The character at a byte."""
         return bisect_right(self._starts, offset) - 1 if self._starts else offset
-
-
-def _unwrapped(command: Command) -> Iterator[Command]:
-    """The command itself, or what `env`, `sudo` and their like, or `sh -c`, run."""
-    for _ in range(_MOST_WRAPPERS):
-        inner = _wrapped(command)
-        if inner is None:
-            break
-        command = inner
-    script = _script(command) if command.program in POSIX_SHELLS else None
-    if script is None:
-        yield command
-    else:
-        yield from _shifted(script, command)
-
-
-def _wrapped(command: Command) -> Command | None:
-    """What a command's program runs; None where it is none that runs others."""
-    program = command.program
-    if program not in _WRAPPERS:
-        return None
-    words, assignments = list(command.words), list(command.assignments)
-    takes = _WRAPPERS[program]
-    at = 1
-    while at < len(words):
-        text = words[at].value
-        if text == "--":
-            at += 1
-            break
-        if text.startswith("-") and len(text) > 1:
-            at += 2 if len(text) == 2 and text[1] in takes else 1
-        elif program == "env" and "=" in text:
-            name, _, value = text.partition("=")
-            assignments.append((name, words[at]._replace(value=value)))
-            at += 1
-        else:
-            break
-    if program == "timeout":
-        at += 1
-    if at >= len(words):
-        return None
-    wrapped = (*command.wrapped, *words[:at])
-    return command._replace(
-        words=tuple(words[at:]), assignments=tuple(assignments), wrapped=wrapped
-    )
-
-
-def _script(command: Command) -> Word | None:
-    for at, word in enumerate(command.words[1:-1], 1):
-        text = word.value
-        if text.startswith("-") and not text.startswith("--") and "c" in text:
-            following = command.words[at + 1]
-            return following if following.fixed and following.raw[:1] in "'\"" else None
-        if not text.startswith(("-", "+")):
-            return None
-    return None
-
-
-def _shifted(script: Word, outer: Command) -> Iterator[Command]:
-    """The commands of a quoted script, placed inside the quotes; the shell, if none is read."""
-    exact = script.value == script.raw[1:-1]
-    found = read_commands(script.value)
-    if not found:
-        yield outer
-    by = script.start + 1
-    for inner in found:
-        yield inner._replace(
-            words=tuple(_moved(word, by, script, exact) for word in inner.words),
-            assignments=(
-                *outer.assignments,
-                *((name, _moved(word, by, script, exact)) for name, word in inner.assignments),
-            ),
-            redirects=tuple(
-                Redirect(item.operator, _moved(item.target, by, script, exact))
-                for item in inner.redirects
-            ),
-            start=inner.start + by if exact else outer.start,
-            end=inner.end + by if exact else outer.end,
-            nested=inner.nested or outer.nested,
-            depth=inner.depth + outer.depth + 1,
-            shell=-1 - inner.shell - outer.start,
-            either=inner.either or outer.either,
-        )
-
-
-def _moved(word: Word, by: int, script: Word, exact: bool) -> Word:
-    if exact:
-        return word._replace(start=word.start + by, end=word.end + by)
-    return word._replace(start=script.start, end=script.end)
-
-
-def _unquoted(raw: str) -> tuple[str, bool]:
-    """A word without its quotes, and whether it holds nothing that a shell works in."""
-    if not any(mark in raw for mark in "'\"\\$`*?[~{"):
-        return raw, True
-    value: list[str] = []
-    fixed = True
-    at, quote = 0, ""
-    while at < len(raw):
-        letter = raw[at]
-        if quote == "'":
-            if letter == "'":
-                quote = ""
-            else:
-                value.append(letter)
-        elif letter == "\\" and at + 1 < len(raw):
-            following = raw[at + 1]
-            if quote and following not in '"\\$`\n':
-                value.append(letter)
-            if following != "\n":
-                value.append(following)
-            at += 1
-        elif letter == '"':
-            quote = "" if quote else '"'
-        elif letter == "'" and not quote:
-            quote = "'"
-        else:
-            fixed = fixed and letter not in "$`" and (bool(quote) or letter not in "*?[~{")
-            value.append(letter)
-        at += 1
-    return "".join(value), fixed

@@ -20,7 +20,7 @@ from wherry.advice.reading.shipped_images import builds_own, images, shipped, st
 from wherry.frontends.dockerfile.instructions import Copy
 
 if TYPE_CHECKING:
-    from wherry.advice.reading.shell import Word
+    from wherry.advice.reading.shell_words import Word
     from wherry.advice.subject import Subject
     from wherry.advice.views import Line, StageView
 

@@ -21,7 +21,7 @@ from wherry.advice.reading.whole_lines import after, before, block, block_text, 
 from wherry.frontends.dockerfile.instructions import Arg, Env, Label, Run
 
 if TYPE_CHECKING:
-    from wherry.advice.reading.shell import Command
+    from wherry.advice.reading.shell_words import Command
     from wherry.advice.subject import Subject
     from wherry.advice.texts import Text
     from wherry.advice.views import Line, StageView

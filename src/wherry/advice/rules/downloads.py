@@ -15,7 +15,7 @@ from wherry.advice.views import POSIX_SHELLS
 from wherry.frontends.dockerfile.instructions import Copy
 
 if TYPE_CHECKING:
-    from wherry.advice.reading.shell import Command
+    from wherry.advice.reading.shell_words import Command
     from wherry.advice.subject import Subject
     from wherry.advice.views import Line
 

@@ -14,7 +14,7 @@ from wherry.frontends.dockerfile.instructions import Copy, Env, Expose, Run, Use
 
 if TYPE_CHECKING:
     from wherry.advice.model import Rule
-    from wherry.advice.reading.shell import Command
+    from wherry.advice.reading.shell_words import Command
     from wherry.advice.subject import Subject
     from wherry.advice.views import Line, StageView
     from wherry.frontends.dockerfile.source import Range

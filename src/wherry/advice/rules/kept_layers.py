@@ -24,7 +24,7 @@ from wherry.advice.rules.leftovers import verb_of
 from wherry.frontends.dockerfile.instructions import Copy, Run
 
 if TYPE_CHECKING:
-    from wherry.advice.reading.shell import Command, Word
+    from wherry.advice.reading.shell_words import Command, Word
     from wherry.advice.subject import Subject
     from wherry.advice.views import Line
 

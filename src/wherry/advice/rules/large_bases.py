@@ -42,7 +42,7 @@ from wherry.frontends.dockerfile.instructions import (
 
 if TYPE_CHECKING:
     from wherry.advice.context import Context
-    from wherry.advice.reading.shell import Command
+    from wherry.advice.reading.shell_words import Command
     from wherry.advice.subject import Subject
     from wherry.advice.views import Line, StageView
 

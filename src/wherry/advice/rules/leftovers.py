@@ -17,7 +17,7 @@ from wherry.advice.reading.shipped_images import shipped
 from wherry.frontends.dockerfile.instructions import Run
 
 if TYPE_CHECKING:
-    from wherry.advice.reading.shell import Command, Word
+    from wherry.advice.reading.shell_words import Command, Word
     from wherry.advice.subject import Subject
     from wherry.advice.views import Line
 

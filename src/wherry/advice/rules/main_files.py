@@ -14,7 +14,7 @@ from wherry.advice.model import Edit, Finding, Fix, Rule, Severity
 from wherry.advice.reading.context_files import context_file
 from wherry.advice.reading.go_commands import GoCommand, go_commands
 from wherry.advice.reading.go_source import GoFile, go_files
-from wherry.advice.reading.shell import Word
+from wherry.advice.reading.shell_words import Word
 from wherry.advice.subject import Subject
 from wherry.frontends.dockerfile.instructions import Run
 

@@ -19,7 +19,7 @@ from wherry.frontends.dockerfile.instructions import Arg, Env, Run
 from wherry.frontends.dockerfile.source import Position
 
 if TYPE_CHECKING:
-    from wherry.advice.reading.shell import Command, Word
+    from wherry.advice.reading.shell_words import Command, Word
     from wherry.advice.subject import Subject
     from wherry.advice.views import Line
     from wherry.frontends.dockerfile.nodes import Node

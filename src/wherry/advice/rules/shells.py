@@ -19,7 +19,8 @@ from wherry.advice.reading.programs import (
     text_place,
     written_command,
 )
-from wherry.advice.reading.shell import Command, read_commands
+from wherry.advice.reading.shell import read_commands
+from wherry.advice.reading.shell_words import Command
 from wherry.advice.views import is_posix_shell
 from wherry.frontends.dockerfile.instructions import Cmd, Copy, Healthcheck, Run
 

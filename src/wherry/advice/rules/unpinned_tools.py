@@ -12,7 +12,7 @@ from wherry.advice.reading.go_commands import go_commands
 
 if TYPE_CHECKING:
     from wherry.advice.reading.go_commands import GoCommand
-    from wherry.advice.reading.shell import Word
+    from wherry.advice.reading.shell_words import Word
     from wherry.advice.subject import Subject
 
 # What moves: queries for the newest, and branches by their usual names.

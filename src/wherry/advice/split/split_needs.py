@@ -13,7 +13,7 @@ from wherry.frontends.dockerfile.instructions import Run
 
 if TYPE_CHECKING:
     from wherry.advice.reading.go_commands import GoCommand
-    from wherry.advice.reading.shell import Command
+    from wherry.advice.reading.shell_words import Command
     from wherry.advice.views import Line, StageView
 
 _MANAGERS: Final = {
