@@ -8,6 +8,7 @@ import re
 import pytest
 
 from wherry.advice.catalogue import ALIASES, RULES
+from wherry.advice.model import Severity
 from wherry.advice.run import Choice, advise
 from wherry.advice.subject import Subject
 
@@ -166,3 +167,15 @@ def test_an_unknown_name_is_told_once_and_can_be_left_out() -> None:
     assert told(text) == [("GO099", 1)]
     assert told(text, Choice(ignored=frozenset({"GO099"}))) == []
     assert told(text, Choice(only=frozenset({"GO306"}))) == []
+
+
+def test_a_file_may_make_errors_of_build_checks() -> None:
+    text = "{}FROM golang:1.26 as build\nRUN go install example.com/tool@latest\n"
+    subject = Subject("Dockerfile", text.format("# check=error=true\n"))
+    found = {item.rule.id: item.rule.severity for item in advise(subject, Choice()).findings}
+    assert (found["FromAsCasing"], found["GO007"]) == (Severity.ERROR, Severity.WARNING)
+    wanted = Choice(severities={"FromAsCasing": Severity.INFO})
+    found = {item.rule.id: item.rule.severity for item in advise(subject, wanted).findings}
+    assert found["FromAsCasing"] is Severity.INFO
+    plain = advise(Subject("Dockerfile", text.format("")), Choice()).findings
+    assert all(item.rule.severity is not Severity.ERROR for item in plain)

@@ -15,6 +15,11 @@ RULES: Final[tuple[Rule, ...]] = (
 )  # fmt: skip
 """As in the documentation: cache order, size, correctness, safety, build checks, and comments."""
 
+BUILD_CHECKS: Final = frozenset(
+    rule.id for rule in (*build_checks.RULES, *build_checks.EXPERIMENTAL)
+)
+"""The ids of BuildKit's own checks."""
+
 ALIASES: Final[dict[str, frozenset[str]]] = {
     rule: frozenset(names.lower().split())
     for rule, names in {

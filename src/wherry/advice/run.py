@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from wherry.advice.catalogue import ALIASES, RULES
+from wherry.advice.catalogue import ALIASES, BUILD_CHECKS, RULES
 from wherry.advice.model import Finding, Need, Rule, Severity
 from wherry.advice.reading.copy_sources import wrong_sources
 from wherry.advice.reading.secret_values import hidden
 from wherry.advice.switches import UNKNOWN, Switches
 from wherry.errors import UsageError, near
-from wherry.frontends.dockerfile.checks import read_checks
+from wherry.frontends.dockerfile.checks import Checks, read_checks
 from wherry.frontends.dockerfile.refusals import BadValue
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SYNTAX: Final = Rule(
 class Choice(NamedTuple):
     """Which rules are asked: `ignored` are left out, `only` (if any) are the only ones asked.
 
-    `severities` change what a finding of a rule counts as. Ids of rules, in upper case.
+    `severities` change what a finding of a rule counts as. All by the ids that rules have.
     """
 
     ignored: frozenset[str] = frozenset()
@@ -65,7 +65,8 @@ def advise(subject: Subject, choice: Choice) -> Advice:
         for problem in (*subject.problems, *wrong_sources(subject))
     ]
     skipped: dict[str, str] = {}
-    experiments = _experiments(subject)
+    checks = _checks(subject)
+    experiments = checks.experimental
     for rule in RULES:
         if not _is_asked(rule, choice, experiments):
             continue
@@ -81,7 +82,7 @@ def advise(subject: Subject, choice: Choice) -> Advice:
         found.extend(_unknown(switches))
     starts = tuple(node.range.start.line for node in subject.parsed.nodes)
     kept = [
-        _weighed(finding, choice)
+        _weighed(finding, choice, are_errors=checks.error)
         for finding in _once(found)
         if finding.rule is SYNTAX
         or not switches.hides(finding.rule.id, finding.rule.name, finding.range, starts)
@@ -108,13 +109,13 @@ def _is_asked(rule: Rule, choice: Choice, experiments: frozenset[str]) -> bool:
     return is_wanted and rule.id not in choice.ignored
 
 
-def _experiments(subject: Subject) -> frozenset[str]:
-    """The experimental checks that the file's `check` directive names."""
+def _checks(subject: Subject) -> Checks:
+    """What the file's `check` directive says."""
     directive = subject.parsed.directive("check")
     try:
-        return read_checks(directive).experimental if directive else frozenset()
+        return read_checks(directive) if directive else Checks()
     except BadValue:
-        return frozenset()
+        return Checks()
 
 
 def _missing(subject: Subject, rule: Rule) -> str:
@@ -135,8 +136,14 @@ def _once(found: Iterable[Finding]) -> list[Finding]:
     return list(seen.values())
 
 
-def _weighed(finding: Finding, choice: Choice) -> Finding:
+def _weighed(finding: Finding, choice: Choice, *, are_errors: bool) -> Finding:
+    """With the severity that the user wants, else an error where `check=error=true` makes it one.
+
+    A build that finds one of BuildKit's checks fails then.
+    """
     severity = choice.severities.get(finding.rule.id)
+    if severity is None and are_errors and finding.rule.id in BUILD_CHECKS:
+        severity = Severity.ERROR
     if severity is None or severity is finding.rule.severity:
         return finding
     return finding._replace(rule=finding.rule._replace(severity=severity))

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wherry.api.edited_context import EditedContext
 from wherry.api.request import BuildRequest, BuildResult
-from wherry.errors import BuildError, NetworkError, SeveralErrors, UsageError, WherryError
+from wherry.errors import (
+    BuildError,
+    MachineError,
+    NetworkError,
+    SeveralErrors,
+    UsageError,
+    WherryError,
+)
 from wherry.fstree.ignore import IgnoreRules, read_rules
 from wherry.process.cancel import CancelToken
 
@@ -196,5 +203,9 @@ def texts_of(old: CheckedFile, new: CheckedFile, changes: tuple[Change, ...]) ->
 def _ignore(context: Context, place: str) -> bytes:
     if not context.ignore_file:
         return b""
-    with open(place, "rb") as file:
-        return file.read()
+    try:
+        with open(place, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise MachineError(f"cannot read {context.ignore_file}", why=error.strerror or str(error),
+                           hint="say the same again") from error  # fmt: skip
