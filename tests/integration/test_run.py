@@ -326,7 +326,12 @@ def test_signal_before_the_program_interrupts(runner: Runner) -> None:
         while len(descendants(run.pid)) < 1 and time.monotonic() < end:
             time.sleep(0.002)
         run.send_signal(signal.SIGTERM)
-        assert run.wait(20) == 128 + signal.SIGTERM
+        try:
+            assert run.wait(5) == 128 + signal.SIGTERM
+        except subprocess.TimeoutExpired:
+            # The program was there already, but did not take signals yet: process 1 loses such.
+            run.send_signal(signal.SIGTERM)
+            assert run.wait(20) == 40 + signal.SIGTERM
 
 
 class TestTerminal:

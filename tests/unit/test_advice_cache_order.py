@@ -216,11 +216,20 @@ def test_orders_that_are_left_alone(tmp_path: Path, text: str) -> None:
         {"main.go": "package main\n"},
         {**PLAIN, ".dockerignore": "go.mod\n"},
         {"go.mod": MODULE + "replace example.com/dep => ./dep\n", "dep/go.mod": "module d\n"},
+        {"go.mod": MODULE, "go.work": "go 1.26\nuse (\n.\n./dep\n)\n",
+         "dep/go.mod": "module example.com/dep\n"},
     ],
-)
+)  # fmt: skip
 def test_modules_with_nothing_to_fetch(tmp_path: Path, files: dict[str, str]) -> None:
     text = GO + "WORKDIR /src\nCOPY . .\nRUN go build\n"
     assert not found("GO001", text, write(tmp_path, files))
+
+
+def test_a_module_of_the_workspace_brings_what_it_requires(tmp_path: Path) -> None:
+    dep = "module example.com/dep\n\nrequire example.com/far v1.0.0\n"
+    work = "go 1.26\nuse (\n.\n./dep\n)\n"
+    context = write(tmp_path, {"go.mod": MODULE, "go.work": work, "dep/go.mod": dep})
+    assert found("GO001", GO + "WORKDIR /src\nCOPY . .\nRUN go build\n", context)
 
 
 def test_without_the_context_a_download_alone_tells() -> None:

@@ -157,6 +157,12 @@ class TestFinding:
         assert (outcome.code, outcome.out) == (0, "")
         assert outcome.err == ["checked 1 file: nothing found"]
 
+    def test_an_empty_file_has_no_line_to_show(self, project, run) -> None:
+        (project / "Dockerfile").write_text("")
+        outcome = run()
+        assert len(outcome.lines) == 2
+        assert outcome.lines[1] == "  hint: begin with FROM and an image's name"
+
     @pytest.mark.parametrize(
         ("text", "threshold", "code"),
         [
@@ -352,7 +358,7 @@ class TestMending:
         assert outcome.code == 1
         assert [line.split()[1] for line in outcome.heads] == ["GO902", "GO903"]
         assert outcome.err == [
-            "checked 1 file: 2 findings (1 error, 1 info); --unsafe-fixes 1",
+            "checked 1 file: 2 findings (1 error, 1 info); --unsafe-fixes mends 1",
             "1 finding fixed in Dockerfile; 2 left",
         ]
         assert run("--fix").err[-1] == "nothing fixed; 2 left"
@@ -405,7 +411,7 @@ class TestMending:
         self, project, run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         use(monkeypatch, SPLIT)
-        assert run().err[-1].endswith("1 finding (1 info); --stage-split 1")
+        assert run().err[-1].endswith("1 finding (1 info); --stage-split mends 1")
         run("--fix", "--unsafe-fixes")
         assert (project / "Dockerfile").read_text() == DOCKERFILE
         run("--fix", "--stage-split")

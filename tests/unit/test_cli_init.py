@@ -91,6 +91,12 @@ def test_what_is_there_stays_and_the_difference_is_shown(init: Init, project: Pa
     assert own.read_text().endswith('ENTRYPOINT ["/app/m"]\n')
 
 
+def test_several_files_that_stay(init: Init, project: Path) -> None:
+    assert init("--base", "static")[0] == 0
+    err = init("--base", "alpine")[2]
+    assert "left as they are: Dockerfile, wherry.toml; --force replaces them with" in err
+
+
 def test_json(init: Init, project: Path) -> None:
     (project / ".dockerignore").write_text("*\n")
     code, out, _ = init("--json")

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from wherry.errors import MachineError, UsageError
 from wherry.frontends.dockerfile.parse import parse_leniently
 from wherry.frontends.dockerfile.source import Problems
-from wherry.process.cancel import CancelToken
+from wherry.process.cancel import Cancelled, time_limit
 from wherry.process.spawn import Command, run
 
 _NAMES: Final = frozenset(("Dockerfile", "dockerfile", "Containerfile", "containerfile"))
@@ -32,6 +32,8 @@ _PASSED_BY: Final = frozenset(("node_modules", "vendor", "testdata"))
 _MOST_BYTES: Final = 1 << 20
 # As many words as every system takes in one command.
 _MOST_WORDS: Final = 500
+# A git that does not answer is as none.
+_MOST_SECONDS: Final = 30.0
 _CHECK_IGNORE: Final = (
     "git",
     "-c",
@@ -106,8 +108,9 @@ def _not_ignored(repository: str, paths: Sequence[str], env: Mapping[str, str]) 
     for start in range(0, len(words), _MOST_WORDS):
         command = Command((*_CHECK_IGNORE, *words[start : start + _MOST_WORDS]), repository, env)
         try:
-            finished = run(command, CancelToken())
-        except MachineError:
+            with time_limit(_MOST_SECONDS) as limit:
+                finished = run(command, limit)
+        except (MachineError, Cancelled):
             break
         if finished.returncode == 0:
             # A name with a quote or a newline comes quoted, and stays.

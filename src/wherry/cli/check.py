@@ -32,6 +32,7 @@ from wherry.cli.check_words import (
 from wherry.cli.options import Common, around, default_store, store_option, surroundings, tell
 from wherry.cli.place import working_directory
 from wherry.cli.progress.select import use_color
+from wherry.cli.stopping import ending
 from wherry.errors import MachineError, SeveralErrors, UsageError, WherryError
 from wherry.events import discard
 from wherry.process.cancel import CancelToken
@@ -158,12 +159,11 @@ def _refuse_contradictions(flags: CheckFlags) -> None:
 
 
 def _check(flags: CheckFlags) -> int:
-    # The rules and their parsers are not for `--help`.
-    # Nor is looking for cycles after every few hundred new objects.
+    # Neither rules and parsers nor fewer searches for cycles in what they make are for `--help`.
     gc.set_threshold(_COLLECT_AFTER)
     from wherry.api.checking import Checker  # noqa: PLC0415 - see above
 
-    with _surroundings(flags) as around:
+    with ending(), _surroundings(flags) as around:
         request = _request(flags)._replace(around=around, pull=flags.pull)
         with Checker(request) as checker:
             checked = checker.check()

@@ -52,9 +52,10 @@ def summary_line(report: Report) -> str:
     splits = [finding.rule.name == STAGE_SPLIT for finding in mended].count(True)
     safe = [finding.fix is not None and finding.fix.safe for finding in mended].count(True)
     unsafe = len(mended) - safe - splits
-    mends = [f"--fix mends {safe}"] if safe else []
-    mends += [f"--unsafe-fixes {unsafe}{' more' if safe else ''}"] if unsafe else []
-    mends += [f"--stage-split {splits}{' more' if mends else ''}"] if splits else []
+    mends: list[str] = []
+    for flag, number in (("--fix", safe), ("--unsafe-fixes", unsafe), ("--stage-split", splits)):
+        if number:
+            mends.append(f"{flag} {number} more" if mends else f"{flag} mends {number}")
     tail = f"; {', '.join(mends)}" if mends else ""
     return f"{checked}: {_count(len(found), 'finding')} ({kinds}){tail}"
 

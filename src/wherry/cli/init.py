@@ -154,7 +154,8 @@ def _tell_differences(files: tuple[StartFile, ...]) -> None:
         tell(*(shown(line.removesuffix("\r")) for line in hidden(diff).rstrip("\n").split("\n")))
     if files:
         names = ", ".join(file.name for file in files)
-        tell(f"left as it is: {names}; --force replaces it with the lines after +")
+        kept, it = ("it is", "it") if len(files) == 1 else ("they are", "them")
+        tell(f"left as {kept}: {names}; --force replaces {it} with the lines after +")
 
 
 def _withheld(

@@ -63,6 +63,37 @@ def stopping() -> Iterator[SignalToken]:
         os.close(writing)
 
 
+class _Ended(KeyboardInterrupt):
+    """A signal that ends a process, raised as Ctrl-C is: nothing on the way takes it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, as `Interrupted`: with its children.
+
+    For work that takes no token.
+    """
+
+    def end(number: int, _: object) -> NoReturn:
+        raise _Ended(number)
+
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = {
+        one: signal.signal(one, end) for one in signals if signal.getsignal(one) != signal.SIG_IGN
+    }
+    try:
+        yield
+    except _Ended as error:
+        raise Interrupted(error.number) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _watch(reading: int, token: SignalToken) -> None:
     first = 0.0
     while number := os.read(reading, 1)[0]:

@@ -10,8 +10,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from typing import Final
+
+from wherry.golang.settings_file import read_small
 
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|`([^`]*)`|(=>)|([^\s()]+)|([()])')
+# Of a file that is larger, the beginning counts: large ones of real programs have 200 kB.
+_MOST_BYTES: Final = 4 << 20
 
 
 def local_directories(path: str, home: str = "") -> tuple[str, ...]:
@@ -23,7 +28,7 @@ def local_directories(path: str, home: str = "") -> tuple[str, ...]:
     home = home or os.path.dirname(path)
     return tuple(
         os.path.normpath(os.path.join(home, word))
-        for verb, word in _named(_text(path))
+        for verb, word in _named(read_module_file(path))
         # What replaces may be a module; what is used is always a directory, also as a bare word.
         if verb == "use" or _is_directory(word)
     )
@@ -37,7 +42,7 @@ def replaced_modules(path: str) -> tuple[tuple[str, str], ...]:
     home = os.path.dirname(path)
     return tuple(
         (words[0], os.path.normpath(os.path.join(home, words[words.index("=>") + 1])))
-        for verb, words in _directives(_text(path))
+        for verb, words in _directives(read_module_file(path))
         if verb == "replace" and "=>" in words[1:-1] and _is_directory(words[words.index("=>") + 1])
     )
 
@@ -48,19 +53,16 @@ def _is_directory(word: str) -> bool:
 
 def module_path(path: str) -> str:
     """The path that the go.mod at `path` gives its module, or the empty string."""
-    for line in _text(path).splitlines():
+    for line in read_module_file(path).splitlines():
         words = _words(line.split("//", 1)[0])
         if words[:1] == ["module"]:
             return words[1] if len(words) > 1 else ""
     return ""
 
 
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
-        return ""
+def read_module_file(path: str) -> str:
+    """The text of a go.mod or go.work; empty for what is no file, or cannot be read."""
+    return read_small(path, _MOST_BYTES).decode("utf-8", "surrogateescape")
 
 
 def _named(text: str) -> list[tuple[str, str]]:

@@ -117,11 +117,12 @@ def list_imports(
     patterns: tuple[str, ...],
     flags: tuple[str, ...],
     env: Mapping[str, str],
+    cancel: CancelToken,
 ) -> tuple[tuple[Package, tuple[str, ...]], ...]:
     """As `list_packages`, each package with the import paths of those that its files name."""
     modules: dict[str, Module] = {}
     args = ("-deps", f"-json={_FIELDS},Imports", *flags, "--", *patterns)
-    values = go_list(GoTool(go, directory, env), args, CancelToken())
+    values = go_list(GoTool(go, directory, env), args, cancel)
     return tuple((_package(value, modules), tuple(value.get("Imports", ()))) for value in values)
 
 

@@ -10,6 +10,8 @@ import fnmatch
 import re
 from typing import NamedTuple
 
+from wherry.golang.modfile import read_module_file
+
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|`([^`]*)`|([^\s()]+)|([()])')
 _NUMBERS = re.compile(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:(rc|beta)(\d+))?")
 
@@ -39,15 +41,10 @@ def read_requirements(path: str) -> Requirements:
 
     A syntax error is left to go to report, and so is what `replace` and `exclude` change.
     """
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except OSError:
-        return Requirements()
     versions: dict[str, str] = {}
     modules: list[tuple[str, str]] = []
     block = ""
-    for line in text.splitlines():
+    for line in read_module_file(path).splitlines():
         words = ["".join(match.groups(default="")) for match in _WORD.finditer(_bare(line))]
         if words[:1] == [")"]:
             block = ""

@@ -62,3 +62,16 @@ class CancelToken:
         finally:
             with self._lock:
                 self._callbacks.pop(key, None)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[CancelToken]:
+    """A token that is cancelled when the time is over: for programs that may never answer."""
+    token = CancelToken()
+    timer = threading.Timer(seconds, token.cancel)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield token
+    finally:
+        timer.cancel()

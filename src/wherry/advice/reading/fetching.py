@@ -10,7 +10,7 @@ import os
 import posixpath
 from typing import TYPE_CHECKING, Final
 
-from wherry.golang.modfile import local_directories, replaced_modules
+from wherry.golang.modfile import local_directories, module_path, replaced_modules
 from wherry.golang.requirements import read_requirements
 
 if TYPE_CHECKING:
@@ -64,10 +64,28 @@ def is_vendored(context: Context, module: str) -> bool:
 
 
 def has_modules_to_fetch(context: Context, module: str) -> bool:
-    """Whether a go.mod requires anything that no directory replaces."""
+    """Whether a go.mod requires anything that no directory replaces, and no workspace has.
+
+    A module of the workspace that is required brings what its own go.mod requires.
+    """
     path = _place(context, module, "go.mod")
-    local = {name for name, _ in replaced_modules(path)}
-    return any(name not in local for name, _ in read_requirements(path).modules)
+    required = {name for name, _ in read_requirements(path).modules}
+    required -= {name for name, _ in replaced_modules(path)}
+    workspace = workspace_above(context, module) if required else None
+    if workspace is None:
+        return bool(required)
+    work = _place(context, workspace, "go.work")
+    own = {
+        module_path(gomod): gomod
+        for gomod in (posixpath.join(place, "go.mod") for place in local_directories(work))
+    }
+    local = {name for name, _ in replaced_modules(work)} | set(own)
+    brought = {
+        name
+        for one in required & set(own)
+        for name, _ in read_requirements(own[one]).modules
+    }  # fmt: skip
+    return not (required | brought) <= local
 
 
 def module_files(context: Context, module: str) -> tuple[str, ...] | None:

@@ -20,12 +20,14 @@ from wherry.golang.environment import build_environment, overlay
 from wherry.golang.packages import Package, list_imports, list_packages
 from wherry.golang.toolchain import GoCommand, find_go
 from wherry.oci.platform import Platform
-from wherry.process.cancel import CancelToken
+from wherry.process.cancel import Cancelled, time_limit
 
 _PLATFORM: Final = Platform("linux", "amd64")
 _OFFLINE: Final = {"GOPROXY": "off", "GOTOOLCHAIN": "local", "GOSUMDB": "off", "GO111MODULE": "on"}
 # Programs of one module that are asked for at once; more are mostly examples.
 _MOST_PROGRAMS: Final = 100
+# Go waits for ever for a pipe that is called go.mod, or for a network disk that is gone.
+_MOST_SECONDS: Final = 120.0
 
 Listed = tuple[Package, ...] | str
 """Packages, or why Go cannot say."""
@@ -51,6 +53,7 @@ class GoLists:
         self._answers = answers
         self._lists: dict[tuple[str, bool, str], Listed] = {}
         self._asked: set[tuple[bool, str]] = set()
+        self._silent = ""
 
     def listed(self, pattern: str, *, cgo: bool, tags: str, vendored: bool) -> Listed:
         """The packages that a pattern such as `./cmd/api` needs on Linux."""
@@ -72,13 +75,20 @@ class GoLists:
         kept = self._kept(question)
         if kept is not None:
             return kept
-        if (cgo, tags) in self._asked:
+        if (cgo, tags) in self._asked and not self._silent:
             self._ask_ahead(question, cgo=cgo, tags=tags)
             if (pattern, cgo, tags) in self._lists:
                 return self._lists[pattern, cgo, tags]
         self._asked.add((cgo, tags))
+        if self._silent:
+            return self._silent
         began = time.time()
-        answer = _ask(question)
+        try:
+            answer = _ask(question)
+        except Cancelled:
+            # Not asked again for the module's other programs, and not kept.
+            self._silent = f"go list gave no answer within {_MOST_SECONDS:g} seconds"
+            return self._silent
         self._keep(question, answer, began)
         return answer
 
@@ -92,8 +102,11 @@ class GoLists:
             return
         began = time.time()
         try:
-            rows = list_imports(question.go, self._directory, left, question.flags, question.env)
-        except WherryError:
+            with time_limit(_MOST_SECONDS) as limit:
+                rows = list_imports(
+                    question.go, self._directory, left, question.flags, question.env, limit
+                )
+        except (WherryError, Cancelled):
             return
         packages = {package.import_path: package for package, _ in rows}
         imports = {package.import_path: names for package, names in rows}
@@ -134,10 +147,11 @@ def first_line(text: str) -> str:
 
 def _ask(question: Question) -> Listed:
     try:
-        return list_packages(
-            question.go, question.directory, (question.pattern,), question.flags, question.env,
-            CancelToken(),
-        )  # fmt: skip
+        with time_limit(_MOST_SECONDS) as limit:
+            return list_packages(
+                question.go, question.directory, (question.pattern,), question.flags,
+                question.env, limit,
+            )  # fmt: skip
     except WherryError as error:
         return first_line(error.why) or error.what
 

@@ -91,7 +91,8 @@ def _source(lines: list[str], at: Span, *, color: bool, style: str) -> Iterator[
         yield f"{gutter} {before}{marked}{after}".rstrip()
         carets = _styled("^" * max(_cells(marked), 1), style, color)
         yield f"{margin} {' ' * _cells(before)}{carets}"
-    if until < last:
+    # A text without lines has none to go on from.
+    if at.line <= until < last:
         yield f"{margin} ... to line {last}"
 
 

@@ -17,7 +17,7 @@ from wherry.advice.reading.word_places import word_range
 from wherry.advice.rules.module_files import named_files, read_text
 from wherry.errors import MachineError
 from wherry.frontends.dockerfile.instructions import Copy
-from wherry.process.cancel import CancelToken
+from wherry.process.cancel import Cancelled, time_limit
 from wherry.process.spawn import Command, run
 from wherry.vcs.git import go_place
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from wherry.frontends.dockerfile.source import Range
 
 _QUIET: Final = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+# A git that does not answer is as none.
+_MOST_SECONDS: Final = 30.0
 _IGNORED: Final = re.compile(r"(.*?):\d+:(.*)\t(.*)")
 
 
@@ -82,8 +84,9 @@ def _git(module: GoModule, arguments: tuple[str, ...]) -> str | None:
     env: Mapping[str, str] = {**module.env, **_QUIET}
     argv = ("git", "-c", "core.fsmonitor=false", *arguments)
     try:
-        finished = run(Command(argv, module.directory, env), CancelToken())
-    except MachineError:
+        with time_limit(_MOST_SECONDS) as limit:
+            finished = run(Command(argv, module.directory, env), limit)
+    except (MachineError, Cancelled):
         return None
     return None if finished.returncode else finished.stdout.decode("utf-8", "surrogateescape")
 
