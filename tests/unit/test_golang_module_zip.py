@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wherry.fstree.removal import remove_tree
@@ -94,6 +94,8 @@ SMALL = packed({name: data for name, data in FILES.items() if len(data) < 10_000
 
 
 @settings(max_examples=800, deadline=None)
+@example(changes=[(636, 32)], keep=800)
+@example(changes=[(636, 64)], keep=800)
 @given(
     changes=st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), max_size=4),
     keep=st.integers(len(SMALL) // 2, len(SMALL)),

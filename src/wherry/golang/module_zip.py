@@ -24,7 +24,9 @@ from wherry.golang.go_sum import hash_files
 _MOST_BYTES = 500 << 20
 _MOST_FILES = 500_000
 _PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_IS_UTF8, _IS_ENCRYPTED = 0x800, 0x1
+_IS_UTF8 = 0x800
+# Encrypted, patched, strongly encrypted: what other readers refuse.
+_IS_CHANGED = 0x1 | 0x20 | 0x40
 _PIECE = 1 << 20
 _DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error,
@@ -112,7 +114,7 @@ def _is_plain(
             # Elsewhere not even the kernel goes, which would look like a fault of the disk.
             and 0 <= entry.header_offset < size
             and entry.compress_type in _PLAIN
-            and not entry.flag_bits & _IS_ENCRYPTED
+            and not entry.flag_bits & _IS_CHANGED
             and (entry.filename.isascii() or bool(entry.flag_bits & _IS_UTF8))
             for entry in entries
         )

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from wherry.transport.http import Response
 
 _REFUSALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+# A server that loses all its tokens at once has given some that nobody has used yet.
+_MOST_ENDED = 3
 # How servers refuse to give a token for all of several scopes: without the right to read the other
 # repository the registry does not mount, but everything else it does.
 _REFUSED_WHOLE = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -117,7 +119,9 @@ class Authorizer:
             raise again.failure or denied(scope, again.credential, answer)
         self._ways[scope.origin, scope.registry] = way
         response = self._sender.send(_carrying(request, again))
-        if _token_ended(response, scope) and again.token:
+        for _ in range(_MOST_ENDED):
+            if not (_token_ended(response, scope) and again.token):
+                break
             # It ended between the server's giving it and its use: that is no refusal.
             response.close()
             again = self._prove(way, scope, again.token)
